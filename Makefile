@@ -1,0 +1,34 @@
+# make train   sets everything up, trains CLIP-ViL on easy-VQA and tests it
+# make test    sets everything up, lints, runs the tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: venv train test lint clean
+
+train: venv
+	BIN=$(BIN) scripts/train_easy_vqa.sh
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+venv: $(STAMP)
+
+# One environment, made once; brought up to date when what it was made from changes.
+$(STAMP): requirements.lock setup.py pyproject.toml mmf_bridge.pth
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
+	@command -v gcc > /dev/null || { echo "gcc is needed: MMF compiles one C file"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps mmf==1.0.0rc7
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

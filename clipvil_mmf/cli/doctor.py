@@ -1,0 +1,237 @@
+"""`clipvil doctor`: what is installed, what is wrong, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import site
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+
+from clipvil_mmf.paths import config_dir
+from mmf_bridge.finder import SWITCH, is_enabled
+from mmf_bridge.line import SUPPORTED, find_mmf, line_of, read_version
+
+DISTRIBUTION = "clipvil-mmf"
+HOOK = "mmf_bridge.pth"
+INSTALL_MMF = "pip install --no-deps mmf==1.0.0rc7"
+INSTALL_PLUGIN = "pip install --force-reinstall --no-deps -e .    # in the checkout of clipvil-mmf"
+MMF_MAIN_EXTRA = "mmf-main"
+# What the report names one by one; all other requirements are checked as well, and named if wrong.
+SHOWN = ("omegaconf", "transformers", "open_clip_torch", "torchvision", "torch")
+EASY_VQA_QUESTIONS = ("data/train/questions.json", "data/test/questions.json")
+
+
+@dataclass
+class Finding:
+    """One line of the report.
+
+    Args:
+        name: what was looked at.
+        found: what was found.
+        problem: what is wrong with it, empty if nothing is.
+        remedy: the command that mends it, empty if nothing is to be done.
+        optional: whether MMF and the plugin work in spite of the problem.
+    """
+
+    name: str
+    found: str
+    problem: str = ""
+    remedy: str = ""
+    optional: bool = False
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether this stops MMF or the plugin from working."""
+        return bool(self.problem) and not self.optional
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not try to import MMF (saves some seconds).")
+    ] = False,
+) -> None:
+    """Say what is installed, what is wrong, and the command that mends it."""
+    mmf_dir = find_mmf()
+    findings = [
+        check_mmf(mmf_dir),
+        *check_requirements(on_main=mmf_dir is not None and _line_in(mmf_dir) == "main"),
+        check_vision(),
+        check_cuda(),
+        check_bridge(site_folders()),
+        check_configs(),
+        check_easy_vqa(),
+    ]
+    if not quick:
+        findings.append(check_import([sys.executable, "-c", "import mmf"]))
+    healthy = not any(finding.is_wrong for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": healthy, "findings": list(map(asdict, findings))}, indent=2))
+    else:
+        show(findings, Console(soft_wrap=True, highlight=False))
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def check_mmf(folder: str | None) -> Finding:
+    """Looks at the version of MMF in `folder`, without importing it."""
+    if folder is None:
+        return Finding("MMF", "not installed", f"needs MMF {SUPPORTED}", INSTALL_MMF)
+    version, line = read_version(folder), _line_in(folder)
+    if line is None:
+        found = f"{version or 'unknown version'} in {folder}"
+        return Finding("MMF", found, f"supported are {SUPPORTED}", INSTALL_MMF)
+    return Finding("MMF", f"{version}, line {line}, in {folder}")
+
+
+def check_requirements(
+    requirements: Iterable[str] | None = None,
+    version_of: Callable[[str], str] = metadata.version,
+    on_main: bool = False,
+) -> list[Finding]:
+    """Compares installed packages with what the plugin requires.
+
+    Args:
+        requirements: requirement strings; by default those of the installed clipvil-mmf.
+        version_of: gives the version of an installed package, raises `PackageNotFoundError`.
+        on_main: whether to check too what MMF from GitHub main imports on top.
+    """
+    if requirements is None:
+        try:
+            requirements = metadata.requires(DISTRIBUTION) or []
+        except metadata.PackageNotFoundError:
+            problem = "MMF is not mended at its start, and requirements cannot be checked"
+            return [Finding(DISTRIBUTION, "not installed", problem, INSTALL_PLUGIN)]
+    extras = ("", MMF_MAIN_EXTRA) if on_main else ("",)
+    findings = []
+    for requirement in map(Requirement, requirements):
+        marker = requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        remedy = f'pip install "{requirement.name}{requirement.specifier}"'
+        try:
+            version = version_of(requirement.name)
+        except metadata.PackageNotFoundError:
+            problem = f"needs {requirement.specifier or 'any version'}"
+            findings.append(Finding(requirement.name, "not installed", problem, remedy))
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            problem = f"needs {requirement.specifier}"
+            findings.append(Finding(requirement.name, version, problem, remedy))
+        elif requirement.name in SHOWN:
+            findings.append(Finding(requirement.name, version))
+    return findings
+
+
+def check_vision() -> Finding:
+    """Tries one of torchvision's compiled operators, which load only beside the torch they fit."""
+    if not all(map(importlib.util.find_spec, ("torch", "torchvision"))):
+        return Finding("torch + torchvision", "not both installed")
+    code = "import torch, torchvision; torchvision.ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
+    error = _error_of([sys.executable, "-c", code])
+    if error:
+        problem = f"they do not fit each other: {error}"
+        remedy = "pip install --force-reinstall torch torchvision"
+        return Finding("torch + torchvision", "mismatch", problem, remedy)
+    return Finding("torch + torchvision", "fit each other")
+
+
+def check_cuda() -> Finding:
+    """Names the GPUs that torch can use; none is no problem."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("CUDA", "unknown without torch")
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("CUDA", "no GPU in reach, runs on the CPU")
+    names = (torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return Finding("CUDA", f"{torch.version.cuda}: {', '.join(names)}")
+
+
+def check_bridge(folders: Iterable[Path]) -> Finding:
+    """Looks for the hook in the folders whose .pth files Python reads at its start."""
+    hook = next((folder / HOOK for folder in folders if (folder / HOOK).is_file()), None)
+    if hook is None:
+        problem = f"{HOOK} is in no site-packages, so plain `mmf_run` is not mended"
+        return Finding("bridge", "off", problem, INSTALL_PLUGIN)
+    if not is_enabled():
+        problem = "MMF will not start on today's packages"
+        return Finding(
+            "bridge", f"off by {SWITCH}={os.environ[SWITCH]}", problem, f"unset {SWITCH}"
+        )
+    return Finding("bridge", f"on, by {hook}")
+
+
+def check_configs() -> Finding:
+    """Looks for the plugin's yaml files."""
+    try:
+        return Finding("configs", str(config_dir()))
+    except FileNotFoundError as error:
+        return Finding("configs", "missing", str(error), INSTALL_PLUGIN)
+
+
+def check_easy_vqa() -> Finding:
+    """Looks for the data of easy-VQA, which is a package of its own."""
+    spec = importlib.util.find_spec("easy_vqa")
+    if spec is None or not spec.origin:
+        problem = "needed for easy_vqa.yaml only"
+        return Finding("easy-VQA data", "absent", problem, "pip install easy-vqa", optional=True)
+    folder = Path(spec.origin).parent
+    missing = [name for name in EASY_VQA_QUESTIONS if not (folder / name).is_file()]
+    if missing:
+        remedy = "pip install --force-reinstall --no-deps easy-vqa"
+        return Finding("easy-VQA data", str(folder), f"lacks {', '.join(missing)}", remedy)
+    return Finding("easy-VQA data", str(folder))
+
+
+def check_import(arguments: list[str]) -> Finding:
+    """Imports MMF in a fresh process, as `mmf_run` does."""
+    error = _error_of(arguments)
+    if error:
+        return Finding("import mmf", "fails", error, "mend what is named above, in that order")
+    return Finding("import mmf", "works")
+
+
+def site_folders() -> list[Path]:
+    """Returns the folders whose .pth files this Python reads."""
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    return [Path(folder) for folder in folders]
+
+
+def show(findings: list[Finding], console: Console) -> None:
+    """Prints the report as a table, then each problem with its remedy."""
+    table = Table("", "", "found", box=None, show_header=False)
+    for finding in findings:
+        sign = "[red]✗[/]" if finding.is_wrong else "[yellow]·[/]" if finding.problem else "✓"
+        table.add_row(sign, finding.name, finding.found)
+    console.print(table)
+    for finding in findings:
+        if finding.problem:
+            colour = "red" if finding.is_wrong else "yellow"
+            console.print(f"\n[{colour}]{finding.name}[/]: {finding.problem}", markup=True)
+            console.print(f"    {finding.remedy}", markup=False)
+
+
+def _line_in(mmf_dir: str) -> str | None:
+    return line_of(read_version(mmf_dir))
+
+
+def _error_of(arguments: list[str]) -> str:
+    """Runs a command and returns the last line it wrote to stderr if it failed, else nothing."""
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    if result.returncode == 0:
+        return ""
+    lines = result.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {result.returncode}"

@@ -1,0 +1,67 @@
+"""The `clipvil` command.
+
+A subcommand is a file of this folder with a function `command` (a typer command) and one line in
+`COMMANDS`. It is imported when it is called, so that `clipvil --help` stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+import typer
+
+# name -> (module, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check-submission": (
+        "clipvil_mmf.cli.check_submission",
+        "Say whether a leaderboard server would take a prediction file, and score it.",
+    ),
+    "doctor": (
+        "clipvil_mmf.cli.doctor",
+        "Say what is installed, what is wrong, and the command that mends it.",
+    ),
+}
+
+app = typer.Typer(
+    name="clipvil",
+    add_completion=False,
+    no_args_is_help=True,
+    help="CLIP-ViL visual question answering for MMF. Training and prediction are MMF's own "
+    "`mmf_run` and `mmf_predict`.",
+)
+
+# Everything after the name of a subcommand is passed on unread.
+_PASS_ON = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+}
+
+
+@app.callback()
+def main() -> None:
+    """Keeps `clipvil` a group of commands, however many are registered."""
+
+
+def _register(name: str, module: str, help_text: str) -> None:
+    app.command(name, help=help_text, add_help_option=False, context_settings=_PASS_ON)(
+        _call(name, module)
+    )
+
+
+def _call(name: str, module: str) -> Callable[[typer.Context], None]:
+    def command(context: typer.Context) -> None:
+        subcommand = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        subcommand.command()(import_module(module).command)
+        subcommand(context.args, prog_name=f"clipvil {name}")
+
+    return command
+
+
+for _name, (_module, _help_text) in COMMANDS.items():
+    _register(_name, _module, _help_text)
+
+
+if __name__ == "__main__":
+    app()

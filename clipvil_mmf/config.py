@@ -1,0 +1,142 @@
+"""Yaml sections become checked dataclasses; a bad key or value is one error that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration is wrong; the message names the key, what was expected and what to do."""
+
+
+def near_matches(name: str, choices: Collection[str], limit: int = 3) -> str:
+    """`" Did you mean 'a' or 'b'?"`, or an empty string when nothing among `choices` is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""
+
+
+def check_choice(key: str, value: str, choices: Collection[str]) -> None:
+    """Raise :class:`ConfigError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ConfigError(
+            f"{key}: unknown value {value!r}.{near_matches(str(value), choices)} "
+            f"Choices: {', '.join(choices)}."
+        )
+
+
+def check_at_least(key: str, value: float, least: float) -> None:
+    """Raise :class:`ConfigError` unless `value >= least`."""
+    if value < least:
+        raise ConfigError(f"{key}: got {value}, expected at least {least}.")
+
+
+def check_probability(key: str, value: float) -> None:
+    """Raise :class:`ConfigError` unless `0 <= value < 1`."""
+    if not 0.0 <= value < 1.0:
+        raise ConfigError(f"{key}: got {value}, expected a probability in [0, 1).")
+
+
+def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) -> T:
+    """Build the dataclass `cls` from a section of a yaml file.
+
+    Args:
+        cls: a dataclass; its fields are the keys that the section may have, its `__post_init__`
+            may raise :class:`ConfigError` with the bare field name in front.
+        params: the section (a dict or an OmegaConf node), a ready `cls`, or None for the defaults.
+        where: dotted place of the section, the prefix of every error.
+
+    Raises:
+        ConfigError: the section is no mapping, has an unknown key, lacks a required one, or a
+            value of the wrong type or outside its range.
+    """
+    if isinstance(params, cls):
+        return params
+    plain = _plain(params, where)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in plain:
+        if key not in fields:
+            raise ConfigError(
+                f"{where}.{key}: unknown key.{near_matches(str(key), fields)} "
+                f"Choices: {', '.join(fields)}."
+            )
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in plain:
+            raise ConfigError(f"{where}.{name}: missing, and it has no default.")
+    node = OmegaConf.structured(cls)
+    for key, value in plain.items():
+        try:
+            OmegaConf.update(node, key, value)
+        except OmegaConfBaseException as error:
+            raise ConfigError(
+                f"{where}.{key}: got {value!r} ({type(value).__name__}), "
+                f"expected {fields[key].type}."
+            ) from error
+    with _prefixed(where):
+        return OmegaConf.to_object(node)
+
+
+def build(
+    registry: Mapping[str, tuple[type, type[T]]],
+    section: Mapping[str, Any] | None,
+    where: str,
+    *inputs: Any,
+) -> T:
+    """Build the component that a `{type: ..., params: {...}}` section names.
+
+    Args:
+        registry: type name -> (dataclass of its `params`, class built as `cls(config, *inputs)`;
+            it may raise :class:`ConfigError` with the bare field name in front).
+        section: the section of the yaml file.
+        where: dotted place of the section, the prefix of every error.
+        *inputs: what the class takes besides its configuration (widths that other parts fix).
+
+    Raises:
+        ConfigError: no `type`, an unknown one (the choices are listed), or bad `params`.
+    """
+    plain = _plain(section, where)
+    for key in plain:
+        if key not in ("type", "params"):
+            raise ConfigError(
+                f"{where}.{key}: unknown key.{near_matches(str(key), ('type', 'params'))} "
+                f"Choices: type, params."
+            )
+    if "type" not in plain:
+        raise ConfigError(f"{where}.type: missing. Choices: {', '.join(registry)}.")
+    check_choice(f"{where}.type", plain["type"], registry)
+    config_class, component_class = registry[plain["type"]]
+    config = from_config(config_class, plain.get("params"), f"{where}.params")
+    with _prefixed(f"{where}.params"):
+        return component_class(config, *inputs)
+
+
+@contextmanager
+def _prefixed(where: str) -> Iterator[None]:
+    """Put the place in front of an error that starts with a bare field name."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from error
+
+
+def _plain(section: Any, where: str) -> dict[str, Any]:
+    """A section as a plain dict, interpolations resolved."""
+    if section is None:
+        return {}
+    if isinstance(section, DictConfig):
+        section = OmegaConf.to_container(section, resolve=True)
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of keys, got {section!r}.")
+    return dict(section)

@@ -1,0 +1,83 @@
+"""easy-VQA as records, read from the files of the PyPI package ``easy-vqa`` (V. Zhou, MIT).
+
+4,000 + 1,000 images of one shape (64x64 PNG), 38,575 + 9,673 questions, 13 answers. Imports the
+standard library, and of the package nothing but its files.
+
+Splits: the package's test split is ``test``. Of its training images every tenth, by image id
+(``id % 10 == 0``), is ``val``; the others are ``train``. Ids of questions are their positions in
+the package's file, so they are stable, and unique over ``train`` and ``val``.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from clipvil_mmf.data.annotations import AnnotationError, Question, check_questions
+
+SPLITS = ("train", "val", "test")
+_VAL_EVERY = 10
+
+
+def is_validation(image_id: int) -> bool:
+    """Whether a training image of the package is kept for validation."""
+    return image_id % _VAL_EVERY == 0
+
+
+def package_data() -> Path:
+    """The data folder of the installed package.
+
+    Raises:
+        ModuleNotFoundError: easy-vqa is not installed.
+    """
+    spec = find_spec("easy_vqa")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            "The dataset easy_vqa is read from the package easy-vqa, which is not installed. "
+            "Install it: pip install easy-vqa"
+        )
+    return Path(spec.origin).parent / "data"
+
+
+def read_questions(split: str, data: Path | None = None) -> list[Question]:
+    """The questions of a split, each with its one answer.
+
+    Args:
+        split: train, val or test.
+        data: the data folder, by default the package's.
+
+    Raises:
+        ModuleNotFoundError: easy-vqa is not installed.
+        FileNotFoundError: the package lacks its question file.
+        AnnotationError: a row of the file is not ``[question, answer, image id]``.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"easy_vqa has no split {split!r}; expected one of {', '.join(SPLITS)}")
+    folder = (data or package_data()) / ("test" if split == "test" else "train")
+    file = folder / "questions.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} is missing; expected easy-VQA's questions. Repair the package: "
+            "pip install --force-reinstall easy-vqa"
+        )
+    images = folder / "images"
+    questions = []
+    for position, row in enumerate(json.loads(file.read_text(encoding="utf-8"))):
+        if not (isinstance(row, list) and len(row) == 3 and isinstance(row[2], int)):
+            raise AnnotationError(
+                f"{file}: question {position} is {row!r}; expected [question, answer, image id]. "
+                "Repair the package: pip install --force-reinstall easy-vqa"
+            )
+        text, answer, image_id = row
+        if split == "test" or is_validation(image_id) == (split == "val"):
+            question = Question(position, text, f"{images}/{image_id}.png", {answer: 1.0})
+            questions.append(question)
+    check_questions(questions, str(file))
+    return questions
+
+
+def read_answers(data: Path | None = None) -> list[str]:
+    """The 13 answers, in the package's order."""
+    text = ((data or package_data()) / "answers.txt").read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip()]

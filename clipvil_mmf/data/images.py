@@ -1,0 +1,308 @@
+"""Image files -> uint8 pictures -> one normalised float32 batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clipvil_mmf.config import ConfigError, check_at_least, check_choice
+
+logger = logging.getLogger(__name__)
+
+# CLIP's statistics (openai/CLIP, clip/clip.py).
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Transform = Callable[[Image.Image], np.ndarray]
+
+
+class BadImageError(ValueError):
+    """An image file that is missing or cannot be decoded; the message names it."""
+
+
+@dataclass
+class ImageParams:
+    """How image files become pictures.
+
+    Args:
+        image_transform: ``stretch`` resizes to ``image_size`` whatever the aspect ratio;
+            ``fit_pad`` is CLIP-ViL's (class ``FitPad``).
+        image_size: [H, W] of the pictures; for ``fit_pad`` of a landscape one, a portrait or
+            square one gets [W, H].
+        mean: subtracted from each of the red, green and blue channel in [0, 1].
+        std: what each channel is then divided by.
+        in_memory: decode every image of a split once, at start, and keep it as uint8 (3HW bytes).
+        on_bad_image: ``raise`` stops at a missing or truncated image. ``skip`` checks all images
+            at start, leaves the questions about bad ones out of training, answers them with a
+            black picture in validation and test (each question must be answered), and logs how
+            many there are.
+    """
+
+    image_transform: str = "stretch"
+    image_size: list[int] = field(default_factory=lambda: [384, 640])
+    mean: list[float] = field(default_factory=lambda: list(CLIP_MEAN))
+    std: list[float] = field(default_factory=lambda: list(CLIP_STD))
+    in_memory: bool = False
+    on_bad_image: str = "raise"
+
+    def __post_init__(self) -> None:
+        check_choice("image_transform", self.image_transform, ("stretch", "fit_pad"))
+        check_choice("on_bad_image", self.on_bad_image, ("raise", "skip"))
+        if len(self.image_size) != 2:
+            raise ConfigError(f"image_size: got {list(self.image_size)}, expected [H, W].")
+        for length in self.image_size:
+            check_at_least("image_size", length, 1)
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != 3:
+                raise ConfigError(f"{name}: expected one number for each of red, green and blue.")
+        if min(self.std) <= 0:
+            raise ConfigError(f"std: got {list(self.std)}, expected positive numbers.")
+
+
+class Stretch:
+    """Resize to a size, whatever the aspect ratio (bilinear); a picture of that size stays as is.
+
+    Args:
+        height: of the result.
+        width: of the result.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self._size = (width, height)
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return (3, H, W) uint8."""
+        image = image.convert("RGB")
+        if image.size != self._size:
+            image = image.resize(self._size, Image.Resampling.BILINEAR)
+        return _channels_first(image)
+
+
+class FitPad:
+    """CLIP-ViL's preprocessing: resize into a landscape or portrait canvas, pad it with zeros.
+
+    The short side becomes ``short`` unless the long one would exceed ``long``, then the short one
+    is ``round(long * min / max)``; the other side is truncated to an integer; small images are
+    scaled up. The picture stands in the middle (the odd pixel goes left and top; what juts out is
+    cut off). Square images are portrait. Padding precedes normalisation.
+
+    Source: published CLIP-ViL preprocessing (``Resize(384, 640)``).
+
+    Args:
+        short: height of the landscape canvas.
+        long: its width.
+    """
+
+    def __init__(self, short: int, long: int) -> None:
+        self._short, self._long = short, long
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) after the resize."""
+        small, large = min(width, height), max(width, height)
+        short = self._short
+        if large / small * short > self._long:
+            short = round(self._long * small / large)
+        if width < height:
+            return short, int(short * height / width)
+        return int(short * width / height), short
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return (3, short, long) uint8 of a landscape image, (3, long, short) else."""
+        landscape = image.width > image.height
+        size = self.resized(*image.size)
+        # The published order: the mode is converted after the resize.
+        picture = _channels_first(image.resize(size, Image.Resampling.BILINEAR).convert("RGB"))
+        canvas_size = (self._short, self._long) if landscape else (self._long, self._short)
+        canvas = np.zeros((3, *canvas_size), dtype=np.uint8)
+        target, source = [slice(None)], [slice(None)]
+        for length, room in zip(picture.shape[1:], canvas_size, strict=True):
+            before = -((length - room) // 2)  # rounded up; negative where the picture juts out
+            target.append(slice(max(before, 0), max(before, 0) + min(length, room)))
+            source.append(slice(max(-before, 0), max(-before, 0) + min(length, room)))
+        canvas[tuple(target)] = picture[tuple(source)]
+        return canvas
+
+
+def build_transform(params: ImageParams) -> Transform:
+    """The transform that the parameters name."""
+    height, width = params.image_size
+    return FitPad(height, width) if params.image_transform == "fit_pad" else Stretch(height, width)
+
+
+class ImageStore:
+    """The pictures of a split, read by row number.
+
+    Args:
+        paths: the image files; row i is ``paths[i]``.
+        transform: PIL image -> (3, H, W) uint8.
+        in_memory: decode all files now and keep them.
+        blank_shape: (3, H, W) of the black picture that stands for a bad image; with ``None`` a
+            bad image raises.
+
+    Raises:
+        BadImageError: ``blank_shape`` is None and a file is missing (always found at once) or
+            cannot be decoded (found now if ``in_memory``, otherwise when it is read).
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        transform: Transform,
+        *,
+        in_memory: bool = False,
+        blank_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self._paths = list(paths)
+        self._transform = transform
+        self._blank = None if blank_shape is None else np.zeros(blank_shape, dtype=np.uint8)
+        self._kept: list[torch.Tensor] | None = None
+        self.bad: dict[int, BadImageError] = {}
+        if in_memory or blank_shape is not None:
+            self._read_all(keep=in_memory)
+        else:
+            self._check_presence()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, rows: Sequence[int]) -> list[torch.Tensor]:
+        """Return the pictures of these rows, each (3, H, W) uint8.
+
+        Raises:
+            BadImageError: a file cannot be decoded.
+        """
+        if self._kept is not None:
+            return [self._kept[row] for row in rows]
+        return [torch.from_numpy(self._decode(row)) for row in rows]
+
+    def _decode(self, row: int) -> np.ndarray:
+        if self._blank is not None and row in self.bad:
+            return self._blank
+        return decode(self._paths[row], self._transform)
+
+    def _read_all(self, keep: bool) -> None:
+        def read(row: int) -> torch.Tensor | None:
+            try:
+                picture = decode(self._paths[row], self._transform)
+            except BadImageError as error:
+                if self._blank is None:
+                    raise
+                self.bad[row] = error
+                picture = self._blank
+            return torch.from_numpy(picture) if keep else None
+
+        rows = range(len(self._paths))
+        parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
+        # PIL decodes without the interpreter lock; parts, as small images cost less than a task.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pictures = [
+                p for part in pool.map(lambda part: [*map(read, part)], parts) for p in part
+            ]
+        if keep:
+            self._kept = _shared_storage(pictures)
+
+    def _check_presence(self) -> None:
+        present: dict[str, set[str]] = {}
+        for path in self._paths:
+            folder, name = os.path.split(path)
+            if folder not in present:
+                present[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            if name not in present[folder]:
+                raise BadImageError(_missing(path))
+
+
+def decode(path: str, transform: Transform) -> np.ndarray:
+    """Read one image file.
+
+    Returns:
+        (3, H, W) uint8, what ``transform`` makes of it.
+
+    Raises:
+        BadImageError: the file is missing, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return transform(image)
+    except FileNotFoundError as e:
+        raise BadImageError(_missing(path)) from e
+    # What PIL raises for damaged files: OSError (truncated, unknown), SyntaxError (PNG chunks),
+    # ValueError (sizes), and its own error for absurdly large ones.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        raise BadImageError(
+            f"Image {path} ({_size(path)}) cannot be decoded: {e}. Fetch it again, or set "
+            "on_bad_image: skip in the dataset's configuration to leave it out"
+        ) from e
+
+
+def normalize(
+    pictures: Sequence[torch.Tensor], mean: torch.Tensor, std: torch.Tensor
+) -> torch.Tensor:
+    """Make a model's input of pictures.
+
+    The canvas is that of the first picture, as in the published code: others are placed top left,
+    cut, or filled up with zeros.
+
+    Args:
+        pictures: each (3, H, W) uint8.
+        mean: (3, 1, 1) float32, of values in [0, 1].
+        std: (3, 1, 1) float32.
+
+    Returns:
+        (B, 3, H, W) float32, ``(picture / 255 - mean) / std``.
+    """
+    shape = pictures[0].shape
+    mean, std = mean * 255, std * 255  # once, instead of a division of every pixel
+    if all(picture.shape == shape for picture in pictures):
+        return torch.stack(list(pictures)).float().sub_(mean).div_(std)
+    batch = torch.zeros((len(pictures), *shape))
+    for target, picture in zip(batch, pictures, strict=True):
+        height, width = min(shape[1], picture.shape[1]), min(shape[2], picture.shape[2])
+        part = picture[:, :height, :width].float().sub_(mean).div_(std)
+        target[:, :height, :width] = part
+    return batch
+
+
+def report_bad_images(store: ImageStore, split: str, questions: int, dropped: bool) -> None:
+    """Log once how many images of a split are bad, and what became of their questions."""
+    if store.bad:
+        fate = "are left out" if dropped else "are answered with a black picture"
+        logger.warning(
+            "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
+            split,
+            len(store.bad),
+            len(store),
+            questions,
+            fate,
+            store.bad[min(store.bad)],
+        )
+
+
+def _shared_storage(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
+    """One tensor for all pictures of a shape: forked workers then share few large blocks."""
+    if len({picture.shape for picture in pictures}) == 1:
+        return list(torch.stack(pictures).unbind(0))
+    return pictures
+
+
+def _channels_first(image: Image.Image) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _missing(path: str) -> str:
+    return (
+        f"Image {path} does not exist; expected an image file. Fetch it, correct the folder of "
+        "the images, or set on_bad_image: skip in the dataset's configuration to leave it out"
+    )
+
+
+def _size(path: str) -> str:
+    return f"{Path(path).stat().st_size} bytes"

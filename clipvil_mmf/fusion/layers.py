@@ -1,0 +1,183 @@
+"""Attention and feed-forward, once: every encoder of the package is built from these.
+
+The layers are BERT's (arXiv 1810.04805): residual first, LayerNorm after. Parameters that BERT
+calls LayerNorm keep that name, because published optimizers choose weight decay by it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LAYER_NORM_EPS = 1e-12
+
+# Published models add this to masked scores. It is finite, so a wholly masked row stays finite.
+MASKED_SCORE = -10000.0
+
+
+def init_bert_weights(module: nn.Module, std: float = 0.02) -> None:
+    """Initialise as BERT does: normal(0, std) matrices, zero biases, unit LayerNorms.
+
+    Embedding rows at `padding_idx` are drawn like the others (as in the published models) and,
+    since they get no gradient, stay where they are.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
+def attention_bias(mask: Tensor) -> Tensor | None:
+    """Turn a padding mask into what is added to attention scores.
+
+    Args:
+        mask: (B, S), 1 for tokens to attend to, 0 for padding.
+
+    Returns:
+        (B, 1, 1, S) float32, or None when nothing is masked. That is only looked for on CPU: on
+        an accelerator the look would stall the queue for longer than the mask costs.
+    """
+    if mask.device.type == "cpu" and bool(mask.all()):
+        return None
+    return (mask[:, None, None, :] == 0) * MASKED_SCORE
+
+
+class Attention(nn.Module):
+    """Multi-head attention with its output projection, residual and LayerNorm.
+
+    Args:
+        hidden_size: D, the width of the queries and of the output.
+        num_heads: H, which divides D.
+        context_size: width of what is attended to; None for D.
+        attention_dropout: probability on the attention weights.
+        hidden_dropout: probability on the output, before the residual is added.
+
+    Raises:
+        ValueError: `num_heads` does not divide `hidden_size`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        context_size: int | None = None,
+        attention_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if hidden_size % num_heads:
+            raise ValueError(f"{num_heads} attention heads do not divide a width of {hidden_size}.")
+        context_size = hidden_size if context_size is None else context_size
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key = nn.Linear(context_size, hidden_size)
+        self.value = nn.Linear(context_size, hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+        self.LayerNorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(hidden_dropout)
+
+    def forward(
+        self, hidden: Tensor, context: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """Attend from `hidden` to `context`.
+
+        Args:
+            hidden: (B, L, D).
+            context: (B, S, context_size); None for self-attention.
+            bias: added to the scores, broadcastable to (B, H, L, S), see :func:`attention_bias`.
+
+        Returns:
+            (B, L, D).
+        """
+        context = hidden if context is None else context
+        query, key, value = (
+            self._split_heads(linear(source))
+            for linear, source in (
+                (self.query, hidden),
+                (self.key, context),
+                (self.value, context),
+            )
+        )
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if bias is None else bias.to(query.dtype),
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )
+        attended = self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
+        return self.LayerNorm(hidden + attended)
+
+    def _split_heads(self, projected: Tensor) -> Tensor:
+        """(B, L, D) -> (B, H, L, D/H)."""
+        return projected.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Linear, erf GELU, Linear, residual, LayerNorm.
+
+    Args:
+        hidden_size: D.
+        intermediate_size: width between the two linears.
+        dropout: probability on the output, before the residual is added.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.intermediate = nn.Linear(hidden_size, intermediate_size)
+        self.output = nn.Linear(intermediate_size, hidden_size)
+        self.LayerNorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        update = self.dropout(self.output(F.gelu(self.intermediate(hidden))))
+        return self.LayerNorm(hidden + update)
+
+
+class TransformerLayer(nn.Module):
+    """One BERT layer: attention, then feed-forward.
+
+    Args:
+        hidden_size: D.
+        num_heads: attention heads, which divide D.
+        intermediate_size: width inside the feed-forward.
+        attention_dropout: probability on the attention weights.
+        hidden_dropout: probability on the outputs of both parts.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        intermediate_size: int,
+        attention_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention = Attention(
+            hidden_size,
+            num_heads,
+            attention_dropout=attention_dropout,
+            hidden_dropout=hidden_dropout,
+        )
+        self.feed_forward = FeedForward(hidden_size, intermediate_size, hidden_dropout)
+
+    def forward(
+        self, hidden: Tensor, context: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """(B, L, D) -> (B, L, D); `context` and `bias` as in :meth:`Attention.forward`."""
+        return self.feed_forward(self.attention(hidden, context, bias))
+
+
+def pad_mask(mask: Tensor, extra: int) -> Tensor:
+    """Append `extra` unmasked positions to a padding mask: (B, T) -> (B, T + extra)."""
+    return torch.cat([mask, mask.new_ones(mask.shape[0], extra)], dim=1)

@@ -1,0 +1,38 @@
+"""MMF's metric ``vqa_score``: how VQA and GQA leaderboards score a prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmf.common.registry import registry
+from mmf.modules.metrics import BaseMetric
+
+
+@registry.register_metric("vqa_score")
+class VQAScore(BaseMetric):
+    """Mean over the questions of the soft target of the best-scored answer.
+
+    Unlike MMF's ``vqa_accuracy`` it does not mask answer 0, which here is an answer like any other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("vqa_score")
+        self.required_params = ["scores", "targets"]
+
+    def calculate(
+        self, sample_list: Any, model_output: Any, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Compute the score of a batch or a whole split.
+
+        Args:
+            sample_list: ``targets`` (B, A), soft targets in [0, 1].
+            model_output: ``scores`` (B, A), of any float dtype.
+            *args: unused; MMF's.
+            **kwargs: unused; MMF's.
+
+        Returns:
+            () float32.
+        """
+        best = model_output["scores"].argmax(dim=1, keepdim=True)
+        return sample_list["targets"].float().gather(1, best).mean()

@@ -1,0 +1,150 @@
+"""The registered MMF model ``clipvil``: MMF's batches and configuration around the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmf.common.registry import registry
+from mmf.models.base_model import BaseModel
+from omegaconf import OmegaConf
+
+from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.paths import config_dir
+
+_WHERE = "model_config.clipvil"
+
+
+@dataclass
+class ClipVilConfig:
+    """The section ``model_config.clipvil`` of a yaml file."""
+
+    # Images -> grid features: {type: clip_grid, params: {...}}, see vision/clip_grid.py.
+    image_encoder: dict[str, Any]
+    # Text and grid -> one vector: {type: joint, params: {...}}, see fusion/joint.py.
+    fusion: dict[str, Any]
+    # That vector -> scores: {type: mlp, params: {...}}, see heads/mlp.py.
+    classifier: dict[str, Any]
+    # Grid features -> visual tokens, see vision/embedding.py.
+    visual_embedding: dict[str, Any] = field(default_factory=dict)
+    # MMF's list of losses: [{type: logit_bce}].
+    losses: list[Any] = field(default_factory=list)
+    # MMF's own keys.
+    model: str = "clipvil"
+    zoo_requirements: list[str] = field(default_factory=list)
+
+
+@registry.register_model("clipvil")
+class ClipVil(BaseModel):
+    """CLIP-ViL (arXiv 2107.06383) on raw images.
+
+    The sizes that depend on the data come from the dataset: the number of answers, and the size of
+    the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in the
+    checkpoint, and loading it for another dataset's vocabulary is an error.
+
+    Raises:
+        ConfigError: the configuration has an unknown key, type or value.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._settings = from_config(ClipVilConfig, _plain(config), _WHERE)
+
+    @classmethod
+    def config_path(cls) -> str:
+        """The absolute path of the model's defaults: the published sizes."""
+        return str(config_dir() / "models" / "clipvil.yaml")
+
+    def build(self) -> None:
+        """Build the network; MMF calls it once the datasets are there."""
+        self.vocabularies = {kind: _vocabulary(kind) for kind in ("text", "answer")}
+        settings = self._settings
+        params = dict(settings.fusion.get("params") or {})
+        tokens = len(self.vocabularies["text"])
+        if params.get("vocab_size") is None:
+            params["vocab_size"] = tokens
+        elif params["vocab_size"] < tokens:
+            raise ConfigError(
+                f"{_WHERE}.fusion.params.vocab_size: got {params['vocab_size']}, but the dataset's "
+                f"text vocabulary has {tokens} tokens; null takes its size from there."
+            )
+        self.network = ClipVilNetwork.from_config(
+            image_encoder=settings.image_encoder,
+            visual_embedding=settings.visual_embedding,
+            fusion={**settings.fusion, "params": params},
+            classifier=settings.classifier,
+            num_answers=len(self.vocabularies["answer"]),
+            where=_WHERE,
+        )
+
+    def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Score the answers.
+
+        Args:
+            sample_list: ``images`` (B_img, 3, H, W), ``image_index`` (B,) and ``input_ids``,
+                ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
+
+        Returns:
+            ``scores`` (B, answers) float32, before the sigmoid.
+        """
+        output = self.network(
+            sample_list["images"],
+            sample_list["image_index"],
+            sample_list["input_ids"],
+            sample_list["input_mask"],
+            sample_list["segment_ids"],
+        )
+        return {"scores": output.scores.float()}
+
+    def get_extra_state(self) -> dict[str, list[str]]:
+        """What a checkpoint holds beside the weights: the vocabularies they were trained with."""
+        return {kind: list(words) for kind, words in self.vocabularies.items()}
+
+    def set_extra_state(self, state: Mapping[str, list[str]]) -> None:
+        """Check that the checkpoint was trained with the vocabularies of this run.
+
+        Raises:
+            ValueError: a vocabulary differs.
+        """
+        for kind, words in self.vocabularies.items():
+            trained = list(state.get(kind, []))
+            if trained != words:
+                differs = next(
+                    (i for i, pair in enumerate(zip(trained, words, strict=False)) if len(set(pair)) > 1),
+                    min(len(trained), len(words)),
+                )
+                raise ValueError(
+                    f"The checkpoint was trained with another {kind} vocabulary: it has "
+                    f"{len(trained)} entries, this run {len(words)}, and entry {differs} is the "
+                    "first to differ. Use the dataset, and the vocabulary files, that it was "
+                    "trained with (vocabularies/ beside it)"
+                )
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def _vocabulary(kind: str) -> list[str]:
+    """The vocabulary that the run's dataset has registered.
+
+    Raises:
+        ConfigError: none of the run's datasets has, or they differ.
+    """
+    datasets = str(registry.get("config").datasets).split(",")
+    found = {name: registry.get(f"{name}_{kind}_vocab", no_warning=True) for name in datasets}
+    known = [words for words in found.values() if words is not None]
+    if not known:
+        raise ConfigError(
+            f"datasets: none of {', '.join(datasets)} gives the {kind} vocabulary that clipvil "
+            "needs; use a dataset of this plugin."
+        )
+    if any(words != known[0] for words in known):
+        raise ConfigError(
+            f"datasets: {', '.join(datasets)} have different {kind} vocabularies; give their "
+            "processors one vocabulary file."
+        )
+    return list(known[0])

@@ -1,0 +1,26 @@
+"""Where the plugin's own files lie, in a checkout as well as in an installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """Returns the absolute folder of the plugin's yaml files.
+
+    In a checkout (and an editable install) it is `projects/clipvil/configs`, the source of truth;
+    a wheel carries a copy as `clipvil_mmf/configs`.
+
+    Raises:
+        FileNotFoundError: neither exists, so the installation is damaged.
+    """
+    choices = (_PACKAGE.parent / "projects" / "clipvil" / "configs", _PACKAGE / "configs")
+    for folder in choices:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"clipvil-mmf has no configuration files: neither {choices[0]} nor {choices[1]} exists. "
+        "Install it again, in its checkout: `pip install --force-reinstall --no-deps -e .`."
+    )

@@ -1,0 +1,1 @@
+"""Leaderboard files: checking and scoring."""

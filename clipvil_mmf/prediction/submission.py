@@ -1,0 +1,165 @@
+"""Whether a leaderboard server would take a prediction file. Imports the standard library.
+
+VQA: ``[{"question_id": int, "answer": str}, ...]``; GQA: ``[{"questionId": str, "prediction":
+str}, ...]``; each question of the split exactly once, none else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipvil_mmf.data.annotations import Question
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of the two fields of a row.
+
+    Args:
+        name: vqa or gqa.
+        id_key: field of the question id.
+        answer_key: field of the answer.
+    """
+
+    name: str
+    id_key: str
+    answer_key: str
+
+
+LAYOUTS = {
+    "vqa": Layout("vqa", "question_id", "answer"),
+    "gqa": Layout("gqa", "questionId", "prediction"),
+}
+
+
+class SubmissionError(ValueError):
+    """A file that is no prediction file at all; the message says what it is."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of fault, for which a server would refuse the file.
+
+    Args:
+        what: the fault.
+        count: how many rows or questions have it.
+        examples: the first few.
+    """
+
+    what: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A prediction file beside the questions that it should answer.
+
+    Args:
+        rows: number of rows of the file.
+        expected: number of questions.
+        problems: why a server would refuse it.
+        predictions: question id -> answer, of the rows that are in order.
+    """
+
+    rows: int
+    expected: int
+    problems: tuple[Problem, ...]
+    predictions: dict[int | str, str]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a server would take the file."""
+        return not self.problems
+
+
+def layout_for(questions: Sequence[Question]) -> Layout:
+    """GQA's layout for questions with string ids, VQA's for integers."""
+    return LAYOUTS["gqa" if isinstance(questions[0].question_id, str) else "vqa"]
+
+
+def read_rows(path: str | Path) -> list[Any]:
+    """Read a prediction file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SubmissionError: it is not a JSON list.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Prediction file {path} does not exist; expected a JSON file")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise SubmissionError(
+            f"{path} is not valid JSON ({e}); expected a list of predictions. Was the run cut off "
+            "while it wrote?"
+        ) from e
+    if not isinstance(rows, list):
+        raise SubmissionError(
+            f"{path} holds a JSON {type(rows).__name__}; expected a list of predictions"
+        )
+    return rows
+
+
+def check_submission(
+    rows: Sequence[Any], questions: Sequence[Question], layout: Layout, examples: int = 5
+) -> Submission:
+    """Check the rows of a prediction file against the questions.
+
+    Args:
+        rows: of the file.
+        questions: of the split that it should answer.
+        layout: names of the fields.
+        examples: how many offenders to name for each problem.
+    """
+    expected = {question.question_id for question in questions}
+    other_type = {_other_type(key): key for key in expected}
+    faults: dict[str, list[str]] = {}
+    seen: Counter[int | str] = Counter()
+    predictions: dict[int | str, str] = {}
+
+    def blame(what: str, who: str) -> None:
+        faults.setdefault(what, []).append(who)
+
+    for position, row in enumerate(rows):
+        if not isinstance(row, dict) or layout.id_key not in row:
+            blame(f"rows without {layout.id_key!r}", f"row {position}: {json.dumps(row)[:80]}")
+            continue
+        key = row[layout.id_key]
+        if not isinstance(key, (int, str)) or isinstance(key, bool) or key not in expected:
+            if isinstance(key, (int, str)) and key in other_type:
+                right = type(other_type[key]).__name__
+                blame(f"ids of the wrong type (expected {right})", f"row {position}: {key!r}")
+                seen[other_type[key]] += 1
+            else:
+                blame("ids of no question", f"row {position}: {key!r}")
+            continue
+        seen[key] += 1
+        answer = row.get(layout.answer_key)
+        if layout.answer_key not in row:
+            blame(f"rows without {layout.answer_key!r}", f"row {position}: question {key!r}")
+        elif not isinstance(answer, str):
+            blame("answers that are no strings", f"question {key!r}: {json.dumps(answer)[:80]}")
+        else:
+            predictions.setdefault(key, answer)
+    for key, count in seen.items():
+        if count > 1:
+            blame("questions answered more than once", f"question {key!r}: {count} times")
+    for question in questions:
+        if question.question_id not in seen:
+            blame("questions without an answer", f"question {question.question_id!r}")
+    problems = tuple(Problem(what, len(who), tuple(who[:examples])) for what, who in faults.items())
+    return Submission(len(rows), len(expected), problems, predictions)
+
+
+def _other_type(key: int | str) -> int | str | None:
+    """The same id written as the other type: '17' for 17, and 17 for '17'."""
+    if isinstance(key, int):
+        return str(key)
+    return int(key) if key.isdecimal() else None

@@ -1,0 +1,1 @@
+"""From question strings to token ids."""

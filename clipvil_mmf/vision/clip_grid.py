@@ -1,0 +1,355 @@
+"""Grid features from the vision tower of any CLIP model that open_clip knows or can build."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from clipvil_mmf.config import (
+    ConfigError,
+    check_at_least,
+    check_choice,
+    from_config,
+    near_matches,
+)
+from clipvil_mmf.vision.positions import resample_positions
+
+BATCH_NORM_MODES = ("train", "eval")
+
+# open_clip builds a text tower beside the vision tower; this one costs nothing and is dropped.
+_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+
+
+@dataclass
+class ResNetTowerConfig:
+    """`tower` of a small CLIP ResNet: `{layers: [1, 1, 1, 1], width: 16}`."""
+
+    # Bottleneck blocks of the four stages.
+    layers: list[int]
+    # Channels of the stem; the last stage has 32 times as many.
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        if len(self.layers) != 4 or min(self.layers) < 1:
+            raise ConfigError(
+                f"layers: got {self.layers}, expected four stages of at least one block "
+                f"(a ResNet), or one number (a ViT)."
+            )
+        if self.width < 2 or self.width % 2:
+            raise ConfigError(f"width: got {self.width}, expected an even number.")
+
+
+@dataclass
+class ViTTowerConfig:
+    """`tower` of a small ViT: `{layers: 4, width: 128, patch_size: 16, head_width: 64}`."""
+
+    # Transformer blocks.
+    layers: int
+    # Channels of every token; a multiple of head_width.
+    width: int = 768
+    # Side of a patch in pixels: the stride of the grid.
+    patch_size: int = 16
+    # Channels of one attention head.
+    head_width: int = 64
+    # Hidden width of the feed-forward, as a multiple of width.
+    mlp_ratio: float = 4.0
+    # Side of the square image whose positions are stored; other sizes are interpolated.
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        for key in ("layers", "width", "patch_size", "head_width"):
+            check_at_least(key, getattr(self, key), 1)
+        if self.width % self.head_width:
+            raise ConfigError(f"head_width: {self.head_width} does not divide width {self.width}.")
+        check_at_least("image_size", self.image_size, self.patch_size)
+
+
+@dataclass
+class ClipGridConfig:
+    """`params` of the image encoder `clip_grid`."""
+
+    # A model of open_clip, such as RN50x4 or ViT-B-32; null where `tower` describes one.
+    name: str | None = None
+    # Weights: null (random, nothing is downloaded), a tag of open_clip such as openai (downloaded
+    # once), or a file. For a ViT trained by OpenAI from a file, name the -quickgelu model.
+    pretrained: str | None = None
+    # A tower described here instead of named: the keys of ResNetTowerConfig or ViTTowerConfig.
+    tower: dict[str, Any] | None = None
+    # Which stage (ResNet: the stem and four stages) or block (ViT) gives the grid, counted as a
+    # Python index; later ones are dropped. -2 of a ResNet is a grid twice as fine.
+    layer: int = -1
+    # train: batch statistics in every training step and moving running statistics, as published,
+    # even where the tower is frozen. eval: running statistics, never moved.
+    batch_norm: str = "train"
+    # Lay convolutional towers out as NHWC: on CPU a small ResNet trains 1.2 to 1.6 times faster,
+    # and CUDA's half precision likes it; float32 BatchNorm on CPU sums a little less exactly.
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.name is None) == (self.tower is None):
+            raise ConfigError(
+                "name: set either name (a model of open_clip) or tower (a description), "
+                f"got name {self.name!r} and tower {self.tower!r}."
+            )
+        check_choice("batch_norm", self.batch_norm, BATCH_NORM_MODES)
+
+
+class ClipGridEncoder(nn.Module):
+    """The vision tower of a CLIP model up to its last grid of features.
+
+    Neither CLIP's text tower nor the tower's own pooling is kept, so that every parameter takes
+    part in every step. ResNets come without their attention pool (CLIP-ViL, arXiv 2107.06383);
+    ViTs give their patch tokens after the final LayerNorm, without the class token.
+
+    Args:
+        config: which tower, from where, in which mode.
+
+    Attributes:
+        out_channels: C, the width of the grid features.
+        stride: side of a cell in pixels; it must divide the image's height and width.
+
+    Raises:
+        ConfigError: an unknown tower or tag (near matches are named), a file that cannot be read
+            or holds the weights of another tower, a `layer` that the tower lacks.
+    """
+
+    def __init__(self, config: ClipGridConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tower, file = _build_tower(config)
+        whole = set(self.tower.state_dict())
+        self._layer, self.out_channels, self.stride = _cut(self.tower, config.layer)
+        if file is not None:
+            _load_file(self.tower, file, droppable=whole)
+        self._fixed_size = _fixed_size(self.tower)
+        if config.channels_last and not isinstance(self.tower, VisionTransformer):
+            self._memory_format = torch.channels_last
+            self.tower.to(memory_format=torch.channels_last)
+        else:
+            self._memory_format = torch.contiguous_format
+        self.train(self.training)  # a fresh module is in training mode, its BatchNorm may not be
+
+    def train(self, mode: bool = True) -> ClipGridEncoder:
+        """Switch modes; BatchNorm stays in evaluation mode if the configuration says so."""
+        super().train(mode)
+        if self.config.batch_norm == "eval":
+            for module in self.tower.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode a batch of images of any size that the stride divides.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+
+        Returns:
+            (B, C, H / stride, W / stride).
+
+        Raises:
+            ValueError: the images are not (B, 3, H, W), or the stride does not divide H and W.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"Expected images (B, 3, H, W), got shape {tuple(images.shape)}.")
+        height, width = images.shape[-2:]
+        if not height or not width or height % self.stride or width % self.stride:
+            raise ValueError(
+                f"Images are {height}x{width} pixels (height x width), but the tower's stride is "
+                f"{self.stride}: pad or resize them to multiples of it."
+            )
+        if self._fixed_size not in (None, (height, width)):
+            raise ValueError(
+                f"Images are {height}x{width} pixels (height x width), but {self.config.name} "
+                f"comes from timm and takes {self._fixed_size[0]}x{self._fixed_size[1]} alone: "
+                f"resize them, or use a ViT of open_clip itself, which takes any size."
+            )
+        features = _GridFeatures(self.tower, self._layer)
+        images = images.contiguous(memory_format=self._memory_format)
+        if not isinstance(self.tower, VisionTransformer):
+            return features(images)
+        positions = resample_positions(
+            self.tower.positional_embedding,
+            tuple(self.tower.grid_size),
+            (height // self.stride, width // self.stride),
+        )
+        return functional_call(features, {"tower.positional_embedding": positions}, (images,))
+
+
+class _GridFeatures(nn.Module):
+    """`forward_intermediates` as a plain forward, which `functional_call` needs."""
+
+    def __init__(self, tower: nn.Module, layer: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        output = self.tower.forward_intermediates(
+            images, indices=[self.layer], normalize_intermediates=True, intermediates_only=True
+        )
+        return output["image_intermediates"][0]
+
+
+def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
+    """The whole vision tower, and the file whose weights it still lacks."""
+    name = None if config.name is None else config.name.replace("/", "-")
+    tags = []
+    if name is not None:
+        if name not in open_clip.list_models():
+            raise ConfigError(
+                f"name: open_clip {open_clip.__version__} has no model {config.name!r}."
+                f"{near_matches(name, open_clip.list_models())} Choices: RN50, RN101, RN50x4, "
+                f"RN50x16, RN50x64, ViT-B-32, ViT-B-16, ViT-L-14 and the others of "
+                f"open_clip.list_models()."
+            )
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        if config.pretrained is not None and open_clip.is_pretrained_cfg(name, config.pretrained):
+            return _tagged_tower(name, config.pretrained), None
+    file = None if config.pretrained is None else Path(config.pretrained)
+    if file is not None and not file.is_file():
+        raise ConfigError(
+            f"pretrained: {config.pretrained!r} is neither a file nor a tag of "
+            f"{name or 'the described tower'}.{near_matches(config.pretrained, tags)} "
+            f"Tags: {', '.join(tags) or 'none'}; null trains from scratch."
+        )
+    if name is None:
+        return _described_tower(config.tower), file
+    return open_clip.create_model(name, text_cfg=_NO_TEXT).visual, file
+
+
+def _described_tower(description: Mapping[str, Any]) -> nn.Module:
+    resnet = isinstance(description.get("layers"), (list, tuple))
+    parsed = from_config(ResNetTowerConfig if resnet else ViTTowerConfig, description, "tower")
+    # embed_dim is the width of a pooled output that is never computed.
+    clip = open_clip.CLIP(embed_dim=1, vision_cfg=dict(vars(parsed)), text_cfg=dict(_NO_TEXT))
+    return clip.visual
+
+
+def _tagged_tower(name: str, tag: str) -> nn.Module:
+    """A named tower with open_clip's weights, which it downloads once and keeps."""
+    quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    if open_clip.get_model_config(name).get("quick_gelu", False) and not quick_gelu:
+        raise ConfigError(
+            f"pretrained: {tag!r} was trained with GELU, but {name} computes QuickGELU: "
+            f"use name {name.removesuffix('-quickgelu')}."
+        )
+    return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick_gelu).visual
+
+
+def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None:
+    """Load a file that holds a CLIP model or its vision tower alone; every key must fit.
+
+    Keys in `droppable`, those of the whole tower, may be left over.
+    """
+    weights = {key.removeprefix("module."): value for key, value in _read_weights(path).items()}
+    visual = {
+        key.removeprefix("visual."): value
+        for key, value in weights.items()
+        if key.startswith("visual.")
+    } or weights
+    expected = tower.state_dict()
+    problems = {
+        "lacks": [key for key in expected if key not in visual],
+        "unknown": [key for key in visual if key not in expected and key not in droppable],
+        "shape": [
+            f"{key} {tuple(visual[key].shape)} instead of {tuple(value.shape)}"
+            for key, value in expected.items()
+            if key in visual and visual[key].shape != value.shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(
+            f"{what}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' * (len(keys) > 3)}"
+            for what, keys in problems.items()
+            if keys
+        )
+        raise ConfigError(f"pretrained: {path} holds another tower ({listed}).")
+    tower.load_state_dict({key: visual[key] for key in expected})
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a safetensors file, a torch checkpoint or an OpenAI TorchScript archive."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if _is_torchscript(path):
+            return torch.jit.load(path, map_location="cpu").state_dict()
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+        raise ConfigError(
+            f"pretrained: {path} could not be read as safetensors, as a torch checkpoint of "
+            f"tensors alone, or as a TorchScript archive: {error}"
+        ) from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(value, Tensor) for value in loaded.values()
+    ):
+        raise ConfigError(f"pretrained: {path} holds no state dict (names -> tensors).")
+    return dict(loaded)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _cut(tower: nn.Module, layer: int) -> tuple[int, int, int]:
+    """Drop what lies behind the wanted grid, and say (its index, its channels, its stride)."""
+    if isinstance(tower, ModifiedResNet):
+        stage = _absolute(layer, 5)
+        tower.attnpool = None
+        for later in range(stage + 1, 5):
+            setattr(tower, f"layer{later}", None)
+        width = tower.conv3.out_channels
+        if stage == 0:
+            return stage, width, 4
+        return stage, width * 4 * 2 ** (stage - 1), 4 * 2 ** (stage - 1)
+    if isinstance(tower, VisionTransformer):
+        block = _absolute(layer, len(tower.transformer.resblocks))
+        tower.prune_intermediate_layers([block])
+        tower.patch_dropout = nn.Identity()  # a grid has every patch
+        if tower.attn_pool is not None:  # CoCa's final LayerNorm belongs to its pooling
+            tower.attn_pool = tower.attn_pool_contrastive = None
+            tower.ln_post = nn.Identity()
+        return block, tower.conv1.out_channels, tower.patch_size[0]
+    if isinstance(tower, TimmModel) and hasattr(tower.trunk, "prune_intermediate_layers"):
+        info = tower.trunk.feature_info
+        stage = _absolute(layer, len(info))
+        tower.trunk.prune_intermediate_layers([stage])
+        tower.head = nn.Identity()
+        return stage, info[stage]["num_chs"], int(info[stage]["reduction"])
+    raise ConfigError("name: this tower has no forward_intermediates, so no grid can be taken.")
+
+
+def _absolute(layer: int, count: int) -> int:
+    if not -count <= layer < count:
+        raise ConfigError(
+            f"layer: got {layer}, but the tower has {count} stages or blocks: "
+            f"expected {-count} to {count - 1}."
+        )
+    return layer % count
+
+
+def _fixed_size(tower: nn.Module) -> tuple[int, int] | None:
+    """(H, W) where timm's ViTs take one image size only, None where any size will do."""
+    embed = getattr(tower.trunk, "patch_embed", None) if isinstance(tower, TimmModel) else None
+    return tuple(embed.img_size) if embed is not None and embed.strict_img_size else None

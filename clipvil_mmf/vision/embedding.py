@@ -1,0 +1,57 @@
+"""Grid features -> visual tokens of the fusion's width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from clipvil_mmf.config import check_at_least
+from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+from clipvil_mmf.vision.positions import GridPositionEmbedding
+
+
+@dataclass
+class VisualEmbeddingConfig:
+    """The `visual_embedding` section (optional)."""
+
+    # Entries of the row and the column table: the largest grid height and width in cells.
+    pos_num: int = 25
+
+    def __post_init__(self) -> None:
+        check_at_least("pos_num", self.pos_num, 1)
+
+
+class VisualEmbedding(nn.Module):
+    """Position embedding, projection, LayerNorm and dropout, in CLIP-ViL's order.
+
+    Positions are added at the tower's width, before the projection. There is no box and no type
+    embedding.
+
+    Args:
+        config: the `visual_embedding` section.
+        channels: C, the width of the grid features.
+        hidden_size: D, the width of the fusion.
+        dropout: probability, the fusion's `hidden_dropout_prob`.
+        initializer_range: standard deviation of the initial weights.
+    """
+
+    def __init__(
+        self,
+        config: VisualEmbeddingConfig,
+        channels: int,
+        hidden_size: int,
+        dropout: float = 0.1,
+        initializer_range: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.positions = GridPositionEmbedding(channels, config.pos_num)
+        self.projection = nn.Linear(channels, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        init_bert_weights(self, initializer_range)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """(B_img, C, h, w) -> (B_img, h*w, D), the grid row by row."""
+        tokens = self.positions(grid).flatten(2).transpose(1, 2)
+        return self.dropout(self.norm(self.projection(tokens)))

@@ -1,0 +1,70 @@
+"""Positions of grid cells: CLIP-ViL's two learned tables, and a ViT's table at any size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class GridPositionEmbedding(nn.Module):
+    """Adds a learned row vector and a learned column vector to every cell of a grid.
+
+    This is the position embedding of CLIP-ViL (arXiv 2107.06383), which acts on the tower's
+    features before they are projected. The published tables are called `x` and `y`, and `x`
+    indexes rows; here they are named for what they index.
+
+    Args:
+        channels: C, the width of the grid features.
+        pos_num: entries of each table: the largest grid height and width.
+    """
+
+    def __init__(self, channels: int, pos_num: int = 25) -> None:
+        super().__init__()
+        self.pos_num = pos_num
+        self.rows = nn.Embedding(pos_num, channels)
+        self.columns = nn.Embedding(pos_num, channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Add positions, out of place: the last ReLU of a ResNet needs its output in backward.
+
+        Args:
+            grid: (B, C, h, w).
+
+        Returns:
+            (B, C, h, w).
+
+        Raises:
+            ValueError: h or w exceeds `pos_num`.
+        """
+        height, width = grid.shape[-2:]
+        if max(height, width) > self.pos_num:
+            raise ValueError(
+                f"The grid is {height}x{width} cells, but visual_embedding.pos_num is "
+                f"{self.pos_num}: use smaller images, a tower with a larger stride, or set "
+                f"visual_embedding.pos_num to {max(height, width)}."
+            )
+        rows = self.rows.weight[:height].T.unsqueeze(-1)  # (C, h, 1)
+        columns = self.columns.weight[:width].T.unsqueeze(-2)  # (C, 1, w)
+        return grid + (rows + columns)
+
+
+def resample_positions(
+    table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], prefix: int = 1
+) -> Tensor:
+    """Interpolate a ViT's position table to another grid (bicubic, antialiased, as open_clip does).
+
+    Args:
+        table: (prefix + h*w, C): the class token's position, then the grid row by row.
+        grid: (h, w) of `table`.
+        new_grid: (h', w') wanted.
+        prefix: leading entries that belong to no cell and are kept.
+
+    Returns:
+        (prefix + h'*w', C); `table` itself when the grids are equal.
+    """
+    if grid == new_grid:
+        return table
+    cells = table[prefix:].reshape(1, *grid, -1).permute(0, 3, 1, 2)
+    cells = F.interpolate(cells, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([table[:prefix], cells.flatten(2).squeeze(0).T])

@@ -1,0 +1,170 @@
+"""Checkpoint files: written whole or not at all, read without running anybody's code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_DROP = object()
+
+
+def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
+    """``torch.save`` to a neighbour file, then rename: a reader sees the old file or the new one.
+
+    Raises:
+        OSError: the file could not be written (a full disk, say); nothing is left behind and a
+            file that stood at ``path`` is unharmed.
+    """
+    partial = f"{os.fspath(path)}.partial-{os.getpid()}"
+    try:
+        with open(partial, "wb") as f:
+            torch.save(obj, f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as e:
+        raise OSError(
+            f"Could not write the checkpoint {path}: {e}. Free some disk space or choose another "
+            "env.save_dir; the files that stood there before are unharmed"
+        ) from e
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def link_or_save(obj: Any, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Make ``path`` the file just saved at ``source``: a hard link where the disk has them."""
+    partial = f"{os.fspath(path)}.partial-{os.getpid()}"
+    try:
+        os.link(source, partial)
+    except OSError:
+        atomic_save(obj, path)
+    else:
+        os.replace(partial, path)
+
+
+def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:
+    """Delete all but the ``max_to_keep`` newest ``model_N.ckpt`` of a folder (-1 keeps all)."""
+    if max_to_keep < 0:
+        return
+    files = sorted(Path(folder).glob("model_*.ckpt"), key=lambda f: int(f.stem.split("_")[-1]))
+    for file in files[: len(files) - max_to_keep]:
+        file.unlink()
+
+
+def safe_load(
+    path: str | os.PathLike[str],
+    map_location: Any = "cpu",
+    trusted: str | Sequence[str] | None = None,
+) -> Any:
+    """``torch.load`` that runs no code from the file, unless the user names the file as trusted.
+
+    Args:
+        trusted: ``checkpoint.trust_pickle``: a path or paths whose pickled code may run.
+
+    Raises:
+        ValueError: the file is not a checkpoint, or holds pickled code and is not trusted.
+    """
+    names = [trusted] if isinstance(trusted, str) else list(trusted or [])
+    trusts = any(Path(name).resolve() == Path(path).resolve() for name in names)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=not trusts)
+    except pickle.UnpicklingError as e:
+        raise ValueError(
+            f"{path} is not a plain checkpoint: reading it would run code that it carries "
+            f"({_first_line(e)}). If you trust where it comes from, say so by name: "
+            f"checkpoint.trust_pickle={path}"
+        ) from e
+    except (RuntimeError, EOFError) as e:
+        raise ValueError(
+            f"{path} could not be read as a checkpoint ({_first_line(e)}): the file is damaged or "
+            "cut short, fetch or save it again"
+        ) from e
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def plain(value: Any) -> Any:
+    """A copy of ``value`` from plain containers, numbers, strings and tensors.
+
+    ``torch.load``'s safe default reads such a copy. Numpy scalars become numbers, OmegaConf
+    nodes containers; functions and other objects (a scheduler's lambdas) are left out.
+    """
+    kept = _plain(value)
+    return None if kept is _DROP else kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) or value is None:
+        return value
+    if isinstance(value, (np.generic,)):
+        return value.item()
+    if isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if isinstance(value, (DictConfig, ListConfig)):
+        return OmegaConf.to_container(value, resolve=True)
+    if isinstance(value, Mapping):
+        items = {key: _plain(item) for key, item in value.items()}
+        return {key: item for key, item in items.items() if item is not _DROP}
+    if isinstance(value, (list, tuple)):
+        items = [_plain(item) for item in value]
+        if any(item is _DROP for item in items):
+            return _DROP
+        return items if isinstance(value, list) else tuple(items)
+    return _DROP
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every random number generator of this process."""
+    version, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (version, torch.from_numpy(keys.copy()), position, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put back what :func:`rng_state` gave."""
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    version, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((version, keys.cpu().numpy(), position, has_gauss, gauss))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+def report_keys(path: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """Raise one clear error when a checkpoint does not belong to the model.
+
+    Raises:
+        ValueError: keys are missing or left over.
+    """
+    missing, unexpected = list(missing), list(unexpected)
+    if not missing and not unexpected:
+        return
+
+    def show(keys: list[str]) -> str:
+        return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+
+    parts = []
+    if missing:
+        parts.append(f"it lacks {len(missing)} keys of the model ({show(missing)})")
+    if unexpected:
+        parts.append(f"the model has no place for {len(unexpected)} of its ({show(unexpected)})")
+    raise ValueError(
+        f"{path} is a checkpoint of another model: {'; '.join(parts)}. Use the configuration it "
+        "was trained with (config.yaml beside it), or load parts of it with "
+        "checkpoint.resume_pretrained=true and checkpoint.pretrained_state_mapping"
+    )

@@ -1,0 +1,105 @@
+"""Command-line options: ``key=value`` and ``key value`` lists, and what a value means."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from ast import literal_eval
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Keys of MMF's own yaml files and of its main line that rc7's defaults don't list.
+_LEGACY = {
+    "max_grad_l2_norm",
+    "task_size_proportional_sampling",
+    "max_iterations",
+    "stdout_capture",
+    "snapshot_interval",
+    "encoder_lr_multiply",
+}
+_WORDS = {"true": True, "false": False, "null": None, "none": None}
+
+
+def decode_value(value: Any) -> Any:
+    """Turn an option's text into a Python value.
+
+    A Python literal is read as such; ``true``, ``false``, ``null`` and ``none`` count in any case
+    (stock MMF keeps ``'true'`` as text, so that ``checkpoint.resume=true`` silently does nothing);
+    anything else stays the text it was.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.strip().lower() in _WORDS:
+        return _WORDS[value.strip().lower()]
+    try:
+        return literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def option_pairs(opts: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Split options into ``(key, value)`` pairs.
+
+    Args:
+        opts: either ``["a=1", "b=x=y"]`` (only the first ``=`` of an item separates) or
+            ``["a", "1", "b", "x=y"]``.
+
+    Raises:
+        ValueError: an item has no ``=``, or a key of the second form has no value.
+    """
+    opts = list(opts or [])
+    if not opts:
+        return []
+    if "=" in opts[0]:
+        for opt in opts:
+            if "=" not in opt:
+                raise ValueError(f"Option {opt!r} has no value: write it as {opt}=VALUE")
+        return [tuple(opt.split("=", 1)) for opt in opts]  # type: ignore[misc]
+    if len(opts) % 2:
+        raise ValueError(f"Option {opts[-1]!r} has no value: write options as KEY=VALUE")
+    return list(zip(opts[0::2], opts[1::2], strict=True))
+
+
+def check_option(config: Mapping[str, Any], key: str) -> None:
+    """Make sure that a dotted option such as ``training.batch_size`` or ``a.b[0]`` exists.
+
+    Raises:
+        ValueError: it does not; names the nearest keys of that section.
+    """
+    section: Any = config
+    walked: list[str] = []
+    for field in key.split("."):
+        name, _, index = field.partition("[")
+        if not isinstance(section, Mapping) or name not in section:
+            choices = list(section) if isinstance(section, Mapping) else []
+            near = difflib.get_close_matches(name, [str(c) for c in choices], n=1)
+            where = ".".join(walked) or "the configuration"
+            hint = f"did you mean {'.'.join([*walked, near[0]])}?" if near else ""
+            raise ValueError(
+                f"Unknown option {key}: {where} has no key {name!r}"
+                + (f"; {hint}" if hint else f". Its keys: {', '.join(map(str, choices))}")
+            )
+        section = section[name]
+        if index:
+            section = section[int(index.rstrip("]"))]
+        walked.append(field)
+
+
+def check_keys(user: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+    """Find misspelt keys in the sections of a yaml file that MMF's defaults describe.
+
+    A key that MMF does not know may belong to a plugin, and gets a warning; one that is nearly a
+    key of MMF's is a slip, and training on would ignore it.
+
+    Raises:
+        ValueError: a key is nearly, but not quite, one of MMF's.
+    """
+    for name in ("training", "checkpoint", "evaluation", "distributed", "env"):
+        section, known = user.get(name), default.get(name)
+        for key in section if isinstance(section, Mapping) and known is not None else ():
+            if key in known or key in _LEGACY:
+                continue
+            near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1, cutoff=0.85)
+            if near:
+                raise ValueError(f"Unknown key {name}.{key}: did you mean {name}.{near[0]}?")
+            warnings.warn(f"{name}.{key} is no key of MMF's; it has no effect there", stacklevel=2)

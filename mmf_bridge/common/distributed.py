@@ -1,0 +1,135 @@
+"""Process groups without CUDA assumptions: NCCL on GPUs, gloo on CPUs, torchrun's environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+_TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
+
+
+def initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_rank() -> int:
+    return dist.get_rank() if initialized() else 0
+
+
+def get_world_size() -> int:
+    return dist.get_world_size() if initialized() else 1
+
+
+def synchronize() -> None:
+    """Wait for the other processes, if there are any."""
+    if get_world_size() > 1:
+        dist.barrier()
+
+
+def local_device(local_rank: int) -> torch.device:
+    """The device of this process: its own GPU if there are any, else the CPU."""
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def read_torchrun(config: MutableMapping[str, Any]) -> bool:
+    """Take rank, world size and local rank from torchrun's environment into MMF's ``config``.
+
+    Returns:
+        whether the environment names a run of several processes.
+    """
+    if not all(key in os.environ for key in _TORCHRUN) or int(os.environ["WORLD_SIZE"]) < 2:
+        return False
+    config.distributed.init_method = "env://"
+    config.distributed.world_size = int(os.environ["WORLD_SIZE"])
+    config.distributed.rank = int(os.environ["RANK"])
+    config.distributed.no_spawn = True
+    return True
+
+
+def local_rank_from_environment(default: int = 0) -> int:
+    """torchrun's LOCAL_RANK: which GPU of its host this process takes."""
+    return int(os.environ.get("LOCAL_RANK", default))
+
+
+def init_process_group(distributed: MutableMapping[str, Any]) -> int:
+    """Join the process group that MMF's ``distributed`` section describes.
+
+    The backend is ``distributed.backend`` on GPUs; NCCL needs one, so on CPUs it is gloo.
+
+    Returns:
+        the rank of this process.
+    """
+    if not initialized():
+        backend = distributed.backend if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(
+            backend=backend,
+            init_method=distributed.init_method,
+            world_size=distributed.world_size,
+            rank=distributed.rank,
+        )
+        print(
+            f"Initialized host {socket.gethostname()} as rank {dist.get_rank()} of "
+            f"{dist.get_world_size()} ({backend})",
+            flush=True,
+        )
+    distributed.rank = dist.get_rank()
+    return distributed.rank
+
+
+def free_port() -> int:
+    """A TCP port of this host that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def wrap_model(
+    model: nn.Module, device: torch.device, find_unused_parameters: bool = False
+) -> nn.Module:
+    """Wrap ``model`` in DistributedDataParallel, on CPUs as well.
+
+    No ``device_ids``: the model is on its device already, and DDP's own scattering would take
+    MMF's batches apart.
+    """
+    if get_world_size() < 2 or not any(p.requires_grad for p in model.parameters()):
+        return model
+    return nn.parallel.DistributedDataParallel(
+        model.to(device), find_unused_parameters=find_unused_parameters
+    )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel or DataParallel, or the module itself."""
+    parallel = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    return model.module if isinstance(model, parallel) else model
+
+
+def broadcast_object(value: Any, src: int = 0) -> Any:
+    """Rank ``src``'s picklable ``value``, on every rank."""
+    if get_world_size() < 2:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=src)
+    return box[0]
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Every rank's picklable ``value``, by rank, on every rank."""
+    if get_world_size() < 2:
+        return [value]
+    values: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give every rank rank 0's buffers (BatchNorm statistics), so that all evaluate one model."""
+    if get_world_size() > 1:
+        for buffer in unwrap(model).buffers():
+            dist.broadcast(buffer, src=0)

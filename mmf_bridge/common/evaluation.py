@@ -1,0 +1,96 @@
+"""Collecting what metrics need over a whole split, in one copy and over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from mmf_bridge.common.distributed import gather_objects, get_world_size
+
+
+class FieldAccumulator:
+    """Keep some fields of each batch's report and join them once at the end.
+
+    Stock MMF concatenates all it has so far with each new batch, which copies O(N^2) bytes; here a
+    tensor is copied once into storage that is sized for the whole split.
+
+    Args:
+        fields: names of the fields to keep.
+        total: how many samples this process is going to see, if that is known.
+    """
+
+    def __init__(self, fields: Iterable[str], total: int | None = None) -> None:
+        self._fields = list(fields)
+        self._total = total
+        self._storage: dict[str, torch.Tensor] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self.count = 0
+
+    def add(self, report: Mapping[str, Any], batch_size: int) -> None:
+        """Take the kept fields of a batch: tensors ``(batch_size, ...)`` and lists."""
+        for name in self._fields:
+            value = report.get(name)
+            if isinstance(value, torch.Tensor) and value.dim() and len(value) == batch_size:
+                self._room(name, value, batch_size)[self.count : self.count + batch_size] = value
+            elif isinstance(value, list):
+                self._lists.setdefault(name, []).extend(value)
+        self.count += batch_size
+
+    def _room(self, name: str, value: torch.Tensor, batch_size: int) -> torch.Tensor:
+        needed = self.count + batch_size
+        held = self._storage.get(name)
+        if held is None:
+            held = value.new_empty((max(needed, self._total or 0), *value.shape[1:]))
+        elif len(held) < needed:
+            grown = held.new_empty((max(needed, 2 * len(held)), *held.shape[1:]))
+            grown[: self.count] = held[: self.count]
+            held = grown
+        self._storage[name] = held
+        return held
+
+    def joined(self) -> dict[str, Any]:
+        """The fields of all samples of all processes: tensors ``(N, ...)`` and lists of N."""
+        fields: dict[str, Any] = {k: v[: self.count] for k, v in self._storage.items()}
+        fields.update(self._lists)
+        if get_world_size() < 2:
+            return fields
+        devices = {k: v.device for k, v in fields.items() if isinstance(v, torch.Tensor)}
+        cpu = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in fields.items()}
+        # Queues of tensors would share memory files; plain arrays travel by value.
+        shards = gather_objects({k: v.numpy() if k in devices else v for k, v in cpu.items()})
+        shards = [shard for shard in shards if shard]
+        joined: dict[str, Any] = {}
+        for name in shards[0] if shards else ():
+            parts = [shard[name] for shard in shards]
+            if isinstance(parts[0], list):
+                joined[name] = [item for part in parts for item in part]
+            else:
+                whole = torch.cat([torch.from_numpy(part) for part in parts])
+                joined[name] = whole.to(devices.get(name, "cpu"))
+        return joined
+
+
+class LossAverage:
+    """Sample-weighted mean of each named loss over a split and over all processes."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def add(self, losses: Mapping[str, torch.Tensor], batch_size: int) -> None:
+        for name, value in losses.items():
+            total = value.detach().float().mean().double() * batch_size
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self._count += batch_size
+
+    def mean(self) -> tuple[dict[str, float], int]:
+        """The means by name, and the number of samples behind them."""
+        shards = gather_objects(({k: v.item() for k, v in self._sums.items()}, self._count))
+        count = sum(shard[1] for shard in shards)
+        names = [name for shard in shards for name in shard[0]]
+        return {
+            name: sum(shard[0].get(name, 0.0) for shard in shards) / count
+            for name in dict.fromkeys(names)
+        }, count

@@ -1,0 +1,64 @@
+"""``run(opts=...)``: one process, processes that MMF spawns, or one of torchrun's.
+
+Works on the module ``mmf_cli.run`` of either line, which brings the parts: ``Configuration``,
+``flags``, ``infer_init_method``, ``setup_imports``, ``registry``, ``main``, ``distributed_main``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from mmf_bridge.common.distributed import free_port, local_rank_from_environment
+
+
+def run(module: ModuleType, opts: list[str] | None, predict: bool) -> None:
+    """Read the options (the command line's, if ``opts`` is None) and start what they describe.
+
+    Raises:
+        ValueError: more processes are asked for than this host has GPUs.
+    """
+    if opts is None:
+        args = module.flags.get_parser().parse_args()
+    else:
+        args = argparse.Namespace(config_override=None, opts=list(opts))
+        if predict and not any(opt.startswith("evaluation.predict") for opt in opts):
+            args.opts.append("evaluation.predict=true")
+    configuration = module.Configuration(args)
+    configuration.args = args
+    config = configuration.get_config()
+    config.start_rank = 0
+    config.device_id = 0
+    if config.distributed.init_method is None:
+        module.infer_init_method(config)
+
+    world_size = config.distributed.world_size
+    if config.distributed.init_method is not None:
+        gpus = torch.cuda.device_count()
+        if gpus > 1 and not config.distributed.no_spawn:
+            config.start_rank = config.distributed.rank
+            config.distributed.rank = None
+            _spawn(module, configuration, predict, gpus)
+        else:
+            local_rank = local_rank_from_environment(config.device_id)
+            module.distributed_main(local_rank, configuration, predict)
+    elif world_size > 1:
+        if torch.cuda.is_available() and world_size > torch.cuda.device_count():
+            raise ValueError(
+                f"distributed.world_size is {world_size}, but this host has "
+                f"{torch.cuda.device_count()} GPUs"
+            )
+        config.distributed.init_method = f"tcp://localhost:{free_port()}"
+        config.distributed.rank = None
+        _spawn(module, configuration, predict, world_size)
+    else:
+        module.main(configuration, predict=predict)
+
+
+def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:
+    torch.multiprocessing.spawn(
+        fn=module.distributed_main, args=(configuration, predict), nprocs=processes
+    )

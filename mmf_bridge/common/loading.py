@@ -1,0 +1,123 @@
+"""Data loaders: exact splits over processes, an order that can be resumed, the dataset's own hooks.
+
+A dataset may bring
+
+* ``build_batch_sampler(batch_size, shuffle, seed, rank, world_size)``: how its samples form
+  batches (``batch_size`` is MMF's: over all processes). Iterating must depend on the seed and on
+  ``set_epoch(epoch)`` alone;
+* ``collate(samples)``: how samples become a ``SampleList``.
+
+Others get shuffled or sequential batches, and MMF's ``BatchCollator``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
+
+from mmf_bridge.common.distributed import get_rank, get_world_size
+
+
+class Shard(Sampler[int]):
+    """Every ``world_size``-th index, in order: over all ranks each sample exactly once."""
+
+    def __init__(self, length: int, rank: int, world_size: int) -> None:
+        self._indices = range(rank, length, world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """A batch sampler that knows its epoch and can start an epoch in its middle.
+
+    Args:
+        batches: a batch sampler, or a ``BatchSampler`` over a sampler that has ``set_epoch``.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+        self._skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        target = self._batches
+        if not hasattr(target, "set_epoch"):
+            target = getattr(target, "sampler", None)
+        if hasattr(target, "set_epoch"):
+            target.set_epoch(epoch)
+
+    def start_at(self, batch: int) -> None:
+        """Let the next iteration, and only that one, begin with this batch of its epoch."""
+        self._skip = batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        skip, self._skip = self._skip, 0
+        for position, batch in enumerate(self._batches):
+            if position >= skip:
+                yield batch
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def samples(self) -> int | None:
+        """How many samples one epoch gives this process, where the sampler can say."""
+        sampler = getattr(self._batches, "sampler", None)
+        return len(sampler) if sampler is not None else None
+
+
+def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: int) -> Any:
+    """The dataset's own batch sampler, or MMF's: shuffled for training, in order else.
+
+    Without its own, training pads the last batches with repeats, so that all processes take as
+    many steps; evaluation never repeats a sample.
+    """
+    rank, world_size = get_rank(), get_world_size()
+    if hasattr(dataset, "build_batch_sampler"):
+        return EpochBatches(dataset.build_batch_sampler(batch_size, shuffle, seed, rank, world_size))
+    if batch_size % world_size:
+        raise ValueError(
+            f"training.batch_size is {batch_size}: it must be divisible by the number of "
+            f"processes, {world_size}"
+        )
+    sampler: Sampler[int]
+    if shuffle:
+        sampler = DistributedSampler(dataset, world_size, rank, shuffle=True, seed=seed)
+    else:
+        sampler = Shard(len(dataset), rank, world_size)  # type: ignore[arg-type]
+    return EpochBatches(BatchSampler(sampler, batch_size // world_size, drop_last=False))
+
+
+def build_dataloader(
+    dataset: Any, training: Any, seed: int, fallback_collate: Callable[[list[Any]], Any]
+) -> tuple[DataLoader, EpochBatches]:
+    """The loader of one dataset and its batch sampler.
+
+    Args:
+        dataset: an MMF dataset; ``dataset.dataset_type`` is train, val or test.
+        training: MMF's ``training`` section.
+        seed: what the order of samples is drawn from, with the epoch.
+        fallback_collate: used for datasets without ``collate``.
+    """
+    batches = build_batch_sampler(
+        dataset, training.batch_size, shuffle=dataset.dataset_type == "train", seed=seed
+    )
+    workers = training.num_workers
+    loader = DataLoader(
+        dataset=dataset,
+        batch_sampler=batches,
+        collate_fn=getattr(dataset, "collate", None) or fallback_collate,
+        num_workers=workers,
+        pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
+        persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
+        # Its own generator: seeding workers must not move the generator that dropout draws from,
+        # or a resumed run could not repeat an undisturbed one.
+        generator=torch.Generator().manual_seed(seed),
+    )
+    loader.dataset_type = dataset.dataset_type  # MMF reads it
+    return loader, batches

@@ -1,0 +1,20 @@
+"""omegaconf's resolvers, under the name that the installed omegaconf gives their registration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from omegaconf import OmegaConf
+
+
+def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
+    """Register a resolver, in place of one of that name.
+
+    omegaconf 2.4 renamed ``register_new_resolver``; before it, ``register_resolver`` was another
+    function that is long out of use.
+    """
+    renamed = tuple(int(part) for part in version("omegaconf").split(".")[:2]) >= (2, 4)
+    register = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
+    register(name, resolver, replace=True)

@@ -1,0 +1,63 @@
+"""The import hook: mends MMF's modules as they are imported, and does nothing else.
+
+`install` is called by the `.pth` file at every start of Python, therefore this file may import
+nothing but `os` and `sys`, which Python has loaded by then. What follows the first import of MMF
+lives in `mmf_bridge.loader`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+SWITCH = "MMF_BRIDGE"
+_OFF = frozenset({"0", "off", "false", "no"})
+_PACKAGES = frozenset({"mmf", "mmf_cli"})
+
+
+class MmfFinder:
+    """Stands first in `sys.meta_path` and answers for `mmf` and `mmf_cli` alone."""
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Returns the spec that the other finders give, with the mends of `name` put around it.
+
+        Args:
+            name: full name of the module that is being imported.
+            path: search path of its parent package, `None` for a top-level package.
+            target: the module being reloaded, if any.
+
+        Returns:
+            `None` for every module outside MMF (the other finders then do their work).
+        """
+        if name.partition(".")[0] not in _PACKAGES:
+            return None
+        from mmf_bridge.loader import mended_spec
+
+        return mended_spec(name, path, target)
+
+
+def is_enabled() -> bool:
+    """Whether the environment lets the bridge work: `MMF_BRIDGE=0` (off, false, no) stops it."""
+    return os.environ.get(SWITCH, "").strip().lower() not in _OFF
+
+
+def is_installed() -> bool:
+    """Whether this process has the hook in `sys.meta_path`."""
+    return any(isinstance(finder, MmfFinder) for finder in sys.meta_path)
+
+
+def install() -> None:
+    """Puts the hook at the head of `sys.meta_path`; a second call changes nothing."""
+    if is_enabled() and not is_installed():
+        sys.meta_path.insert(0, MmfFinder())

@@ -1,0 +1,139 @@
+"""Loads MMF's modules and calls their mends, by the tables in `mmf_bridge.mends`.
+
+A mend is named `"package.module:function"`. Those in `MENDS` are called with the module right
+after it was executed; those in `BEFORE` with the module's name right before.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any
+
+from mmf_bridge.line import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+
+_MOVED = "mmf_bridge.moved:install"
+_MAIN_GUARD = "__name__ == '__main__'"
+
+
+class MendingLoader(SourceFileLoader):
+    """Reads a module of MMF as Python itself does and applies its mends.
+
+    Args:
+        name: full name of the module.
+        path: its source file.
+        before: mends called with the name, before the module's code runs.
+        after: mends called with the module, after its code has run.
+    """
+
+    def __init__(
+        self, name: str, path: str, before: tuple[str, ...] = (), after: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(name, path)
+        self.before = before
+        self.after = after
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the module's code between its mends.
+
+        Raises:
+            ImportError: a mend failed; names the mend and the module.
+        """
+        for mend in self.before:
+            _apply(mend, self.name, self.name)
+        exec(super().get_code(self.name), module.__dict__)
+        for mend in self.after:
+            _apply(mend, module, self.name)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Returns what `python -m <fullname>` is to run as `__main__`.
+
+        `runpy` never calls `exec_module`: it runs this code in a namespace of its own, where no
+        mend would reach it. So the code imports the mended module under its normal name (which
+        also lets spawned workers find its functions) and then runs the module's own
+        `if __name__ == "__main__":` block on it.
+        """
+        source = ast.parse(self.get_source(fullname), self.path)
+        guarded = [
+            node
+            for node in source.body
+            if isinstance(node, ast.If) and ast.unparse(node.test) == _MAIN_GUARD
+        ]
+        program = ast.parse(
+            "from mmf_bridge.loader import public_names\n"
+            f"globals().update(public_names({fullname!r}))\n",
+            self.path,
+        )
+        program.body.extend(guarded)
+        return compile(program, self.path, "exec", dont_inherit=True)
+
+
+def public_names(module_name: str) -> dict[str, Any]:
+    """Imports a module and returns what it defines, without `__name__` and its like."""
+    names = vars(importlib.import_module(module_name))
+    return {name: value for name, value in names.items() if not name.startswith("__")}
+
+
+def find_elsewhere(
+    name: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """Asks every finder but the bridge's own where a module is."""
+    from mmf_bridge.finder import MmfFinder
+
+    for finder in sys.meta_path:
+        if not isinstance(finder, MmfFinder):
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                return spec
+    return None
+
+
+def mended_spec(
+    name: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """Returns the spec of a module of MMF whose loader applies the mends of that module.
+
+    Raises:
+        ImportError: MMF's module has mends, but is no Python source file.
+    """
+    spec = find_elsewhere(name, path, target)
+    if spec is None:
+        return None
+    line = detect()
+    if line is None:
+        return spec
+    from mmf_bridge import mends
+
+    before = mends.BEFORE.get(line, {}).get(name, ())
+    after = mends.MENDS.get(line, {}).get(name, ())
+    if "." not in name:  # `mmf` or `mmf_cli` itself: from here on MMF is really being imported
+        before = (_MOVED, *before)
+    if before or after:
+        if not spec.origin or not spec.origin.endswith(".py"):
+            raise ImportError(
+                f"mmf_bridge: {name} was found as {spec.origin}, and only Python source files can "
+                "be mended. Install MMF as a plain folder: `pip install --no-deps mmf==1.0.0rc7`.",
+                name=name,
+            )
+        # By the file, not by the loader found: pytest takes mmf.common.test_reporter for a test.
+        spec.loader = MendingLoader(name, spec.origin, before, after)
+    return spec
+
+
+def _apply(mend: str, argument: ModuleType | str, module_name: str) -> None:
+    mend_module, _, function = mend.partition(":")
+    try:
+        getattr(importlib.import_module(mend_module), function)(argument)
+    except Exception as error:
+        raise ImportError(
+            f"mmf_bridge: the mend {mend} of {module_name} failed: "
+            f"{type(error).__name__}: {error}. MMF_BRIDGE=0 switches the bridge off.",
+            name=module_name,
+        ) from error

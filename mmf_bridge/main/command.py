@@ -1,0 +1,72 @@
+"""Mends of ``mmf_cli.run``: torchrun, groups on CPU, runs without a seed, second runs."""
+
+from __future__ import annotations
+
+import logging
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from mmf_bridge.common import launch
+from mmf_bridge.common.distributed import get_rank
+
+# What MMF's modules put into the registry as they are imported, and expect there for ever.
+_KEPT = ("original_patch_functions",)
+
+
+def mend(module: ModuleType) -> None:
+    """Give ``mmf_cli.run`` one meaning on CPU and GPU, and the same as on rc7."""
+    registry = module.registry
+
+    def main(configuration: Any, init_distributed: bool = False, predict: bool = False) -> None:
+        module.setup_imports()
+        configuration.import_user_dir()
+        config = configuration.get_config()
+        # An initialised CUDA makes MMF move batches there, also where training.device is cpu.
+        if torch.cuda.is_available() and config.training.device != "cpu":
+            torch.cuda.set_device(config.device_id)
+            torch.cuda.init()
+        if init_distributed:
+            module.distributed_init(config)
+        seed = config.training.seed
+        registry.register("seed_given", seed not in (None, -1))
+        # Processes draw their own dropout masks.
+        config.training.seed = module.set_seed(seed + get_rank() if seed not in (None, -1) else seed)
+        registry.register("seed", config.training.seed)
+        config = module.build_config(configuration)
+        module.setup_logger(
+            color=config.training.colored_logs, disable=config.training.should_not_log
+        )
+        logger = logging.getLogger(module.__name__)
+        logger.info(configuration.args)
+        logger.info(f"Torch version: {torch.__version__}")
+        module.log_device_names()
+        logger.info(f"Using seed {config.training.seed}")
+        trainer = module.build_trainer(config)
+        trainer.load()
+        if predict:
+            trainer.inference()
+        else:
+            trainer.train()
+
+    def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
+        config = configuration.get_config()
+        config.device_id = device_id
+        registry.register("config", config)  # a spawned process starts with an empty registry
+        if config.distributed.rank is None:
+            config.distributed.rank = config.start_rank + device_id
+        module.main(configuration, init_distributed=True, predict=predict)
+
+    def run(opts: list[str] | None = None, predict: bool = False) -> None:
+        """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``."""
+        # A second run in one process must not meet the first one's processors and counters.
+        state = registry.mapping["state"]
+        for key in [key for key in state if key not in _KEPT]:
+            del state[key]
+        module.setup_imports()
+        launch.run(module, opts, predict)
+
+    for function in (main, distributed_main, run):
+        function.__module__, function.__qualname__ = module.__name__, function.__name__
+        setattr(module, function.__name__, function)

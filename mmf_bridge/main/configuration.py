@@ -1,0 +1,48 @@
+"""Mends of ``mmf.utils.configuration`` and ``mmf.utils.env`` where main differs from rc7."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
+from mmf_bridge.common.source import edited
+from mmf_bridge.rc7 import configuration as shared
+
+
+def mend(module: ModuleType) -> None:
+    """What rc7's ``Configuration`` gets, and main's two functions for command-line options."""
+    shared.mend(module)
+    stock = module._merge_with_dotlist
+
+    def _merge_with_dotlist(
+        config: Any, opts: list[str] | None, skip_missing: bool = False, log_info: bool = True
+    ) -> Any:
+        pairs = option_pairs(opts)
+        if not skip_missing:  # the second pass, over the complete configuration
+            if config.get("dataset") and not config.get("datasets"):
+                config.datasets = config.dataset
+            for key, _ in pairs:
+                check_option(config, "datasets" if key == "dataset" else key)
+        # In pairs, so that a value may hold "=" itself.
+        flat = [part for pair in pairs for part in pair]
+        return stock(config, flat, skip_missing, log_info)
+
+    module._merge_with_dotlist = _merge_with_dotlist
+    module._decode_value = decode_value
+
+
+def mend_env(module: ModuleType) -> None:
+    """Take ``env.user_dir`` as ``./plugin``, ``../plugin`` and ``plugin/`` too; 0 is a seed."""
+    stock = module.import_user_module
+
+    def import_user_module(user_dir: str | None) -> None:
+        if user_dir and os.path.exists(user_dir):
+            user_dir = os.path.normpath(user_dir)
+            if user_dir.startswith(os.pardir):
+                user_dir = os.path.abspath(user_dir)
+        stock(user_dir)
+
+    module.import_user_module = import_user_module
+    module.set_seed = edited(module.set_seed, {"if seed:": "if seed is not None:"})

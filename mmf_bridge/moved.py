@@ -1,0 +1,136 @@
+"""Modules and names that moved or went away since MMF was written, under their old names.
+
+`install` runs when MMF's code is about to be executed, never before: a program that does not
+import MMF meets none of this. The finder stands *last* in `sys.meta_path`, so a package that is
+really installed is always preferred to what stands here for it.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import importlib
+import importlib.util
+import re
+import sys
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING
+
+from mmf_bridge.line import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+# line -> old module name -> module that takes its place.
+ALIASES: dict[str, dict[str, str]] = {
+    "rc7": {
+        "demjson": "demjson3",
+        "torchtext": "mmf_bridge.common.torchtext",
+        "transformers.modeling_bert": "mmf_bridge.rc7.bert",
+    },
+    "main": {
+        "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks",
+        "torchtext": "mmf_bridge.common.torchtext",
+    },
+}
+
+# Module of MMF -> (module, name it asks of it, what it gets). The name is lent for as long as the
+# module of MMF is being executed, so that other packages which probe for it are not deceived.
+LENT: dict[str, tuple[str, str, str]] = {
+    "mmf.modules.optimizers": ("transformers.optimization", "AdamW", "mmf_bridge.common.adamw"),
+    "mmf.datasets.builders.charades._utils": (
+        "torchvision.io",
+        "read_video",
+        "mmf_bridge.common.video",
+    ),
+}
+
+# transformers 3 kept every model in one folder: `transformers.modeling_bert`.
+_FLAT = re.compile(r"transformers\.((?:configuration|modeling|tokenization)_(\w+))")
+
+_on_loan: set[str] = set()
+
+
+class AliasLoader:
+    """Puts another module into `sys.modules` under an old name.
+
+    Args:
+        target: full name of the module that takes the place.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leaves it to Python to make an empty module; `exec_module` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Imports the target; Python hands out what stands in `sys.modules` afterwards."""
+        sys.modules[module.__name__] = importlib.import_module(self.target)
+
+
+class MovedFinder:
+    """Stands last in `sys.meta_path` and finds the old names of one line.
+
+    Args:
+        line: `"rc7"` or `"main"`.
+    """
+
+    def __init__(self, line: str) -> None:
+        self.aliases = ALIASES[line]
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Returns a spec that leads to the new place of `name`, or `None` if it never moved."""
+        new_name = self.aliases.get(name)
+        if new_name is None:
+            flat = _FLAT.fullmatch(name)
+            if flat is None:
+                return None
+            new_name = f"transformers.models.{flat.group(2)}.{flat.group(1)}"
+            if not _exists(new_name):
+                return None
+        return ModuleSpec(name, AliasLoader(new_name), origin=new_name)
+
+
+def install(_name: str) -> None:
+    """Appends the finder to `sys.meta_path`, once."""
+    line = detect()
+    if line is not None and not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
+        sys.meta_path.append(MovedFinder(line))
+
+
+def lend(name: str) -> None:
+    """Gives the module that `name` is about to import from the name which went away.
+
+    Args:
+        name: module of MMF, a key of `LENT`. A name that is still there is left alone.
+    """
+    lender, attribute, stand_in = LENT[name]
+    module = importlib.import_module(lender)
+    if not hasattr(module, attribute):
+        setattr(module, attribute, getattr(importlib.import_module(stand_in), attribute))
+        _on_loan.add(name)
+
+
+def take_back(module: ModuleType) -> None:
+    """Removes what `lend` gave, after the module of MMF has been executed."""
+    if module.__name__ in _on_loan:
+        lender, attribute, _ = LENT[module.__name__]
+        delattr(sys.modules[lender], attribute)
+        _on_loan.discard(module.__name__)
+
+
+def mend_mapping(module: ModuleType) -> None:
+    """`collections.Mapping` went to `collections.abc` (mmf.utils.logger of rc7 uses nothing else)."""
+    module.collections = collections.abc
+
+
+def _exists(name: str) -> bool:
+    """Whether a submodule of an installed transformers exists, without raising for its parent."""
+    parent = name.rpartition(".")[0]
+    return importlib.util.find_spec(parent) is not None and bool(importlib.util.find_spec(name))

@@ -1,0 +1,248 @@
+"""Mends of ``mmf.utils.checkpoint``: whole files, safe reading, and a resume that resumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mmf_bridge.common import checkpoint_files as files
+from mmf_bridge.common.distributed import gather_objects, get_rank, synchronize, unwrap
+
+# Parts of a trainer that a resumed run continues, beside model, optimizer and counters.
+_STATEFUL = ("lr_scheduler", "scaler")
+_RESET_BY = {"scaler": "fp16_scaler"}
+
+
+def mend(module: ModuleType) -> None:
+    """Replace ``Checkpoint``; file names and keys stay MMF's."""
+
+    class Checkpoint(module.Checkpoint):
+        __doc__ = module.Checkpoint.__doc__
+
+        def save_config(self) -> None:
+            if get_rank() == 0:
+                path = os.path.join(self.ckpt_foldername, "config.yaml")
+                with module.PathManager.open(path, "w") as f:
+                    f.write(OmegaConf.to_yaml(self.config, resolve=True))
+
+        def _option(self, key: str, default: Any = None) -> Any:
+            value = OmegaConf.select(self.config, f"checkpoint.{key}")
+            return default if value is None else value
+
+        def load_state_dict(self) -> None:
+            config = self.config.checkpoint
+            names = ["best.ckpt", "current.ckpt"]
+            if not self._option("resume_best", False):
+                names.reverse()
+            paths = [os.path.join(self.ckpt_foldername, self.ckpt_prefix + n) for n in names]
+            resume = bool(self._option("resume", False))
+            resume_file, zoo = self._option("resume_file"), self._option("resume_zoo")
+
+            # A run interrupted after it had started from resume_file goes on from its own file.
+            if (resume_file or zoo) and not (resume and module.PathManager.exists(paths[0])):
+                if resume_file and not module.PathManager.exists(resume_file):
+                    raise FileNotFoundError(
+                        f"checkpoint.resume_file {resume_file} does not exist: give the path of a "
+                        ".ckpt or .pth file"
+                    )
+                self._load(
+                    resume_file or zoo, load_pretrained=bool(config.get("resume_pretrained"))
+                )
+            elif resume:
+                found = [path for path in paths if module.PathManager.exists(path)]
+                if found:
+                    self._load(found[0])
+                elif OmegaConf.select(self.config, "evaluation.predict"):
+                    raise FileNotFoundError(
+                        f"checkpoint.resume=true, but there is neither {paths[0]} nor {paths[1]} "
+                        "to predict with: train first, or name a file with checkpoint.resume_file"
+                    )
+                else:
+                    self.trainer.writer.write(
+                        f"Nothing to resume: neither {paths[0]} nor {paths[1]} exists. "
+                        "Training starts from the beginning"
+                    )
+
+        def _load(self, file: str, force: bool = False, load_pretrained: bool = False) -> None:
+            self.trainer.writer.write(f"Loading checkpoint {file}")
+            if self._option("resume_zoo") and not force:
+                ckpt, go_on = self._load_from_zoo(file)
+                if not go_on:
+                    return
+            else:
+                ckpt = self._torch_load(file)
+            if not isinstance(ckpt, Mapping):
+                raise ValueError(f"{file} holds a {type(ckpt).__name__}, not a checkpoint")
+            if "model" not in ckpt:
+                ckpt = {"model": ckpt}
+            state = self.upgrade_state_dict(ckpt["model"])
+            if load_pretrained and not force and self._option("pretrained_state_mapping", {}):
+                self._load_pretrained(state)
+                return
+
+            incompatible = self.trainer.model.load_state_dict(state, strict=False)
+            files.report_keys(file, incompatible.missing_keys, incompatible.unexpected_keys)
+            if force:
+                return
+            reset = {
+                name: bool(self._option("reset.all") or self._option(f"reset.{name}"))
+                for name in ("optimizer", "counts", "fp16_scaler")
+            }
+            if not reset["optimizer"]:
+                self._load_optimizer(ckpt)
+            self.trainer.early_stopping.init_from_checkpoint(ckpt)
+            if not reset["counts"]:
+                self._load_counts(ckpt)
+                self._load_position(ckpt)
+            for name in _STATEFUL:
+                part = getattr(self.trainer, name, None)
+                if part and ckpt.get(name) and not reset[_RESET_BY.get(name, "counts")]:
+                    part.load_state_dict({**part.state_dict(), **ckpt[name]})
+            self.trainer.writer.write(
+                f"Checkpoint loaded: update {self.trainer.num_updates}, "
+                f"epoch {self.trainer.current_epoch}"
+            )
+
+        def _load_position(self, ckpt: Mapping[str, Any]) -> None:
+            self.trainer.batches_done = ckpt.get("batches_done")
+            self.trainer.resumed_seed = ckpt.get("sampler_seed")
+            states = ckpt.get("rng_states") or []
+            if len(states) > get_rank():
+                self.trainer.resumed_rng = states[get_rank()]
+            self.trainer.epoch_rng = ckpt.get("epoch_rng")
+
+        def _load_counts(self, ckpt: Mapping[str, Any]) -> None:
+            """Take the counters; with ``checkpoint.resume_best`` those of the best evaluation."""
+            trainer, best = self.trainer, bool(self._option("resume_best", False))
+            update, iteration = (
+                ("best_update", "best_iteration") if best else ("num_updates", "current_iteration")
+            )
+            if "best_update" not in ckpt:  # files older than MMF 1.0 count iterations alone
+                update = iteration = "current_iteration" if best else "best_iteration"
+            trainer.num_updates = ckpt.get(update, trainer.num_updates)
+            trainer.current_iteration = ckpt.get(iteration, trainer.current_iteration)
+            trainer.current_epoch = ckpt.get(
+                "best_epoch", ckpt.get("current_epoch", trainer.current_epoch)
+            )
+            for name in ("num_updates", "current_iteration", "current_epoch"):
+                module.registry.register(name, getattr(trainer, name))
+
+        def _load_from_zoo(self, file: str) -> Any:
+            zoo = module.load_pretrained_model(file)
+            if self._option("zoo_config_override"):
+                model_cls = module.registry.get_model_class(self.trainer.config.model)
+                self.trainer.model = model_cls.from_pretrained(self._option("resume_zoo"))
+                self.trainer.config.model_config = zoo["full_config"].model_config
+                return None, False
+            return {"model": zoo["checkpoint"]}, True
+
+        def _torch_load(self, file: str) -> Any:
+            module._hack_imports()
+            return files.safe_load(
+                file, map_location=self.device or "cpu", trusted=self._option("trust_pickle")
+            )
+
+        def _get_vcs_fields(self) -> dict[str, str]:
+            head = self.git_repo.head
+            return {
+                # A checkout of a tag or commit is on no branch.
+                "git/branch": "" if head.is_detached else self.git_repo.active_branch.name,
+                "git/commit_hash": head.commit.name_rev,
+                "git/commit_author": head.commit.author.name,
+                "git/commit_message": head.commit.message,
+                "git/diff": self.git_repo.git.diff("--no-prefix"),
+            }
+
+        def save(
+            self, update: int, iteration: int | None = None, update_best: bool = False
+        ) -> None:
+            """Write ``models/model_N.ckpt``, ``current.ckpt`` and, if asked, ``best.ckpt``.
+
+            Every process calls it: each adds the state of its random number generators.
+            """
+            rng_states = gather_objects(files.rng_state())
+            if get_rank() != 0:
+                return
+            trainer = self.trainer
+            best = trainer.early_stopping
+            ckpt = {
+                "model": unwrap(trainer.model).state_dict(),
+                "optimizer": trainer.optimizer.state_dict(),
+                "best_iteration": best.best_monitored_iteration,
+                "current_iteration": iteration or update,
+                "current_epoch": trainer.current_epoch,
+                "num_updates": update,
+                "best_update": best.best_monitored_update,
+                "best_metric_value": best.best_monitored_value,
+                "batches_done": getattr(trainer, "batches_done", 0),
+                "sampler_seed": module.registry.get("sampler_seed", no_warning=True),
+                "rng_states": rng_states,
+                "epoch_rng": getattr(trainer, "epoch_rng", None),
+                "config": self.config,
+            }
+            for name in _STATEFUL:
+                part = getattr(trainer, name, None)
+                if part is not None:
+                    ckpt[name] = part.state_dict()
+            if self.git_repo:
+                ckpt.update(self._get_vcs_fields())
+            ckpt = files.plain(ckpt)
+
+            numbered = os.path.join(self.models_foldername, f"model_{update}.ckpt")
+            files.atomic_save(ckpt, numbered)
+            for name, wanted in (("best.ckpt", update_best), ("current.ckpt", True)):
+                if wanted:
+                    path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + name)
+                    files.link_or_save(ckpt, numbered, path)
+            files.prune(self.models_foldername, self._option("max_to_keep", -1))
+
+        def restore(self) -> None:
+            """Load the weights of this run's best evaluation, if it has had one."""
+            synchronize()
+            path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "best.ckpt")
+            if module.PathManager.exists(path):
+                self.trainer.writer.write("Restoring the best checkpoint")
+                self._load(path, force=True)
+
+        def finalize(self) -> None:
+            if get_rank() == 0:
+                files.atomic_save(unwrap(self.trainer.model).state_dict(), self.pth_filepath)
+
+    def load_pretrained_model(model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        """Read the one checkpoint, and its yaml if it has one, of a folder or of MMF's zoo."""
+        folder = model_name_or_path
+        if not module.PathManager.exists(folder):
+            folder = module.download_pretrained_model(model_name_or_path, *args, **kwargs)
+        found = {
+            kind: [p for p in sorted(Path(folder).iterdir()) if p.suffix in suffixes]
+            for kind, suffixes in (("yaml", {".yaml"}), ("checkpoint", {".ckpt", ".pth", ".pt"}))
+        }
+        if len(found["checkpoint"]) != 1 or len(found["yaml"]) > 1:
+            raise ValueError(
+                f"{folder} must hold one checkpoint (.ckpt, .pth or .pt) and at most one .yaml; "
+                f"it holds {[p.name for kind in found.values() for p in kind]}"
+            )
+        module._hack_imports()
+        config = module.registry.get("config", no_warning=True)
+        trusted = OmegaConf.select(config, "checkpoint.trust_pickle") if config else None
+        ckpt = files.safe_load(found["checkpoint"][0], trusted=trusted)
+        if found["yaml"]:
+            full = module.load_yaml(str(found["yaml"][0]))
+        elif "config" in ckpt:
+            full = ckpt["config"]
+        else:
+            raise ValueError(f"{found['checkpoint'][0]} has no config, nor a .yaml beside it")
+        key = os.path.basename(model_name_or_path).split(".")[0]
+        return {
+            "config": full.get("model_config", full).get(key),
+            "checkpoint": ckpt.get("model", ckpt),
+            "full_config": full,
+        }
+
+    module.Checkpoint = Checkpoint
+    module.load_pretrained_model = load_pretrained_model

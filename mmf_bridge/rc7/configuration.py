@@ -1,0 +1,168 @@
+"""Mends of ``mmf.utils.configuration``, ``mmf.utils.env`` and ``mmf.utils.general``: reading yaml,
+options and ``env.user_dir``."""
+
+from __future__ import annotations
+
+import os
+import random
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
+from mmf_bridge.common.resolvers import register_resolver
+from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
+
+# Keys that MMF main has, or that the bridge adds, with main's defaults.
+NEWER_DEFAULTS: dict[str, Any] = {
+    "training": {
+        "precision": None,  # fp32 | bf16 | fp16
+        "fp16": False,
+        "update_frequency": 1,
+        "detect_anomaly": False,
+        "exit_on_nan_losses": True,
+        "persistent_workers": False,
+        "cudnn_benchmark": False,
+    },
+    "evaluation": {"use_cpu": False},
+    "checkpoint": {
+        "max_to_keep": -1,
+        "trust_pickle": None,  # path(s) of checkpoints whose pickled code may run
+        "reset": {"fp16_scaler": False},
+    },
+}
+_OPTIONAL_KEYS = ("config", "model", "dataset", "datasets")
+
+
+def mend(module: ModuleType) -> None:
+    """Let ``Configuration`` work on omegaconf 2.3+, and mean the same as on MMF main."""
+
+    class Configuration(module.Configuration):
+        __doc__ = module.Configuration.__doc__
+
+        def _build_default_config(self) -> Any:
+            default = super()._build_default_config()
+            newer = OmegaConf.create({**NEWER_DEFAULTS, "learning_rate": None})
+            return OmegaConf.merge(newer, default)
+
+        def _build_user_config(self, opts: Any) -> Any:
+            user_config = super()._build_user_config(opts)
+            check_keys(user_config, self._default_config)
+            return user_config
+
+        def _build_opt_list(self, opts: list[str] | None) -> Any:
+            pairs = option_pairs(opts)
+            # omegaconf raises on a missing key where MMF expects None.
+            config = OmegaConf.create(dict.fromkeys(_OPTIONAL_KEYS))
+            return OmegaConf.merge(config, OmegaConf.from_dotlist([f"{k}={v}" for k, v in pairs]))
+
+        def _build_model_config(self, config: Any) -> Any:
+            return super()._build_model_config(self._named(config, "model"))
+
+        def _build_dataset_config(self, config: Any) -> Any:
+            if config.dataset is None and config.datasets is None:
+                config = self._named(config, "dataset", "datasets")
+            return super()._build_dataset_config(config)
+
+        def _named(self, config: Any, *keys: str) -> Any:
+            """``config`` with ``keys`` taken from the yaml where the options don't name them."""
+            named = config.copy()
+            for key in keys:
+                if named[key] is None and self._user_config.get(key):
+                    value = self._user_config[key]
+                    named[key] = value if isinstance(value, str) else ",".join(value)
+            return named
+
+        def _merge_with_dotlist(self, config: Any, opts: list[str] | None) -> Any:
+            # In pairs, so that a value may hold "=" itself.
+            pairs = [part for pair in option_pairs(opts) for part in pair]
+            if config.get("dataset") and not config.get("datasets"):
+                config.datasets = config.dataset
+            for key, _ in option_pairs(opts):
+                check_option(config, "datasets" if key == "dataset" else key)
+            return super()._merge_with_dotlist(config, pairs)
+
+        def _decode_value(self, value: Any) -> Any:
+            return decode_value(value)
+
+        def _register_resolvers(self) -> None:
+            # Not clear_resolvers(): that wipes what plugins have registered.
+            device_count = max(1, torch.cuda.device_count())
+            resolvers = {
+                "device_count": lambda: device_count,
+                "resolve_cache_dir": module.resolve_cache_dir,
+                "resolve_dir": module.resolve_dir,
+                "env": _environment,
+            }
+            for name, resolver in resolvers.items():
+                register_resolver(name, resolver)
+
+    module.Configuration = Configuration
+    _mend_load_yaml(module)
+
+
+def _environment(name: str, default: str | None = None) -> str | None:
+    """``${env:NAME,default}`` of omegaconf 2.0: an unset variable without default is an error."""
+    if name not in os.environ and default is None:
+        raise ValueError(f"The environment variable {name} is not set, and has no default")
+    return os.environ.get(name, default)
+
+
+def _mend_load_yaml(module: ModuleType) -> None:
+    stock = module.load_yaml
+
+    def load_yaml(f: str) -> Any:
+        """MMF's ``load_yaml``; files of installed plugins are found from any directory."""
+        if not os.path.exists(f):
+            f = find_in_plugins(f) or f
+        try:
+            return stock(f)
+        except FileNotFoundError as e:
+            raise FileNotFoundError(
+                f"No configuration file {f}: it was looked for under {os.getcwd()}, MMF's own "
+                "folder, env.user_dir and the installed plugins. Check the path of config="
+            ) from e
+
+    module.load_yaml = load_yaml
+
+
+def mend_env(module: ModuleType) -> None:
+    """Let ``env.user_dir`` be the dotted name of an installed package, as on MMF main."""
+    stock = module.import_user_module
+    stock_set_seed = module.set_seed
+
+    def import_user_module(user_dir: str, no_print: bool = False) -> None:
+        if user_dir and import_if_package(user_dir):
+            return
+        stock(user_dir.rstrip("/") if user_dir else user_dir, no_print)
+
+    def set_seed(seed: int | None) -> int | None:
+        """MMF's ``set_seed``; 0 is a seed like any other."""
+        if seed == 0:
+            for generator in (np.random.seed, torch.manual_seed, random.seed):
+                generator(seed)
+            return seed
+        return stock_set_seed(seed)
+
+    module.import_user_module = import_user_module
+    module.set_seed = set_seed
+
+
+def mend_general(module: ModuleType) -> None:
+    """Look files up in a dotted ``env.user_dir``, and divide the batch exactly."""
+    stock = module.get_absolute_path
+
+    def get_absolute_path(paths: Any) -> Any:
+        found = stock(paths)
+        if isinstance(paths, str) and found == paths and not os.path.exists(paths):
+            from mmf.utils.configuration import get_mmf_env
+
+            folder = package_directory(get_mmf_env(key="user_dir") or "")
+            if folder and (folder / paths).exists():
+                return str(folder / paths)
+        return found
+
+    module.get_absolute_path = get_absolute_path

@@ -1,0 +1,35 @@
+"""Mends of ``mmf.utils.logger``: ``log_dir`` for TensorBoard, and one set of handlers a run."""
+
+from __future__ import annotations
+
+import collections.abc
+import logging
+from types import ModuleType
+from typing import Any
+
+
+def mend(module: ModuleType) -> None:
+    """Let TensorBoard find its folder, and a second run in one process log each line once."""
+
+    class Logger(module.Logger):
+        __doc__ = module.Logger.__doc__
+
+        def __init__(self, config: Any, name: str | None = None) -> None:
+            for known in (name or module.__name__, "py.warnings"):
+                logger = logging.getLogger(known)
+                for handler in logger.handlers[:]:
+                    logger.removeHandler(handler)
+                    handler.close()
+            super().__init__(config, name)
+
+        @property
+        def log_dir(self) -> str:
+            return self.log_folder
+
+        def log_progress(self, info: Any) -> None:
+            if isinstance(info, collections.abc.Mapping):
+                super().log_progress(info)
+            else:
+                self.write(info)
+
+    module.Logger = Logger

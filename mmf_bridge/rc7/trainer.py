@@ -1,0 +1,383 @@
+"""The trainer of the rc7 line: MMF main's ``mmf`` trainer, as one loop over rc7's own parts.
+
+Registered as ``mmf`` and in place of ``base_trainer``. Beside what rc7 does: gradient accumulation,
+bf16 and fp16, processes on CPU, exact ``max_updates``, and a resume that continues an interrupted
+run bit for bit (weights, optimizer, scheduler, counters, random numbers, position in the epoch).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import resource
+import time
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from mmf.common.meter import Meter
+from mmf.common.registry import registry
+from mmf.common.report import Report
+from mmf.trainers.base_trainer import BaseTrainer
+from mmf.utils.build import build_scheduler
+from mmf.utils.checkpoint import Checkpoint
+from mmf.utils.configuration import get_mmf_env
+from mmf.utils.distributed import is_master, reduce_dict
+from mmf.utils.early_stopping import EarlyStopping
+from mmf.utils.general import clip_gradients, print_model_parameters
+from mmf.utils.logger import TensorboardLogger
+from mmf.utils.timer import Timer
+
+from mmf_bridge.common.checkpoint_files import set_rng_state
+from mmf_bridge.common.distributed import (
+    broadcast_object,
+    get_world_size,
+    local_device,
+    synchronize,
+    wrap_model,
+)
+from mmf_bridge.common.precision import Precision
+from mmf_bridge.common.progress import TrainingProgress
+from mmf_bridge.rc7.evaluation import EvaluationLoop
+
+
+def mend(module: ModuleType) -> None:
+    """Register the trainer under main's name and under rc7's."""
+    registry.register_trainer("mmf")(MMFTrainer)
+    registry.register_trainer("base_trainer")(MMFTrainer)
+
+
+class MMFTrainer(EvaluationLoop, BaseTrainer):
+    """Trains and evaluates what MMF's configuration describes."""
+
+    # Position and order, which a checkpoint restores (see rc7/checkpoint.py).
+    batches_done: int | None = 0
+    resumed_seed: int | None = None
+    resumed_rng: dict[str, Any] | None = None
+    epoch_rng: Any = None
+
+    def load(self) -> None:
+        seed = self.config.training.seed
+        seed = torch.initial_seed() if seed is None else seed
+        registry.register("sampler_seed", broadcast_object(int(seed) % 2**31))
+        super().load()
+        if self.resumed_seed not in (None, registry.get("sampler_seed")):
+            # training.seed: -1 drew another seed; the interrupted epoch must keep its order.
+            registry.register("sampler_seed", self.resumed_seed)
+            self.load_datasets()
+
+    def _set_device(self) -> None:
+        self.local_rank = self.config.device_id
+        self.distributed = get_world_size() > 1
+        self.device = local_device(self.local_rank)
+        if self.config.training.device == "cpu":
+            self.device = torch.device("cpu")
+        registry.register("global_device", self.config.distributed.rank or 0)
+        registry.register("current_device", self.device)
+
+    def config_based_setup(self) -> None:
+        benchmark = bool(self.config.training.cudnn_benchmark)
+        torch.backends.cudnn.benchmark = benchmark
+        given = bool(registry.get("seed_given", no_warning=True))
+        torch.backends.cudnn.deterministic = given and not benchmark
+
+    def load_datasets(self) -> None:
+        self.writer.write("Loading datasets")
+        self.dataset_loader.load_datasets()
+        for split in ("train", "val", "test"):
+            for kind in ("dataset", "loader"):
+                setattr(self, f"{split}_{kind}", getattr(self.dataset_loader, f"{split}_{kind}"))
+
+    def parallelize_model(self) -> None:
+        if self.distributed:
+            registry.register("distributed", True)
+            self.model = wrap_model(
+                self.model, self.device, self.config.training.find_unused_parameters
+            )
+        elif self.device.type == "cuda" and torch.cuda.device_count() > 1:
+            registry.register("data_parallel", True)
+            self.model = torch.nn.DataParallel(self.model)
+
+    def load_extras(self) -> None:
+        training = self.training_config = self.config.training
+        self.writer.write(f"Torch version is: {torch.__version__}")
+        self.precision = Precision(training, self.device)
+        self.scaler = self.precision.scaler
+        self.checkpoint = Checkpoint(self)
+        self.meter = Meter()
+        self.log_interval = training.log_interval
+        self.evaluation_interval = training.evaluation_interval
+        self.checkpoint_interval = training.checkpoint_interval
+        self.update_frequency = training.update_frequency
+        self.max_updates = self._count_updates()
+        self.not_debug = training.logger_level != "debug"
+        stop = training.early_stop
+        self.early_stopping = EarlyStopping(
+            self.model,
+            self.checkpoint,
+            stop.criteria,
+            patience=stop.patience,
+            minimize=stop.minimize,
+            should_stop=stop.enabled,
+        )
+        self.current_epoch = self.current_iteration = self.num_updates = 0
+        # Before loading: building a scheduler sets the learning rates of update 0.
+        self.lr_scheduler = None
+        if training.lr_scheduler is True:
+            self.lr_scheduler = build_scheduler(self.optimizer, self.config)
+        self.checkpoint.load_state_dict()
+        self.tb_writer = None
+        if training.tensorboard and is_master():
+            log_dir = get_mmf_env(key="tensorboard_logdir") or self.writer.log_dir
+            self.tb_writer = TensorboardLogger(log_dir, self.current_iteration)
+
+    def _count_updates(self) -> int:
+        """Updates of the whole run; as on main, ``max_epochs`` goes before ``max_updates``."""
+        training = self.config.training
+        if training.max_epochs is None:
+            if training.max_updates is None:
+                raise ValueError("Set training.max_updates or training.max_epochs")
+            return training.max_updates
+        if "train" not in self.run_type:
+            return 0
+        return math.ceil(len(self.train_loader) / self.update_frequency) * training.max_epochs
+
+    def train(self) -> None:
+        self.writer.write("===== Model =====")
+        self.writer.write(self.model)
+        print_model_parameters(self.model)
+        if "train" not in self.run_type:
+            self.inference()
+            return
+        if len(self.train_loader) == 0:
+            raise ValueError(f"No dataset of {self.config.datasets} has a train split")
+
+        self.model.train()
+        self.train_timer, self.snapshot_timer = Timer(), Timer()
+        self._last_saved = self._last_evaluated = -1
+        torch.autograd.set_detect_anomaly(bool(self.training_config.detect_anomaly))
+        self.writer.write("Starting training...")
+        self.progress = TrainingProgress(self.max_updates, self.num_updates, is_master())
+        self._log_clock = (time.perf_counter(), self.num_updates)
+
+        if self.batches_done is None or self.batches_done >= len(self.train_loader):
+            self.batches_done = 0
+            self.current_epoch += 1
+        self.current_epoch = max(self.current_epoch, 1)
+        stop = self.num_updates >= self.max_updates
+        while not stop:
+            stop = self._train_epoch() or self.num_updates >= self.max_updates
+            if not stop:
+                self.current_epoch += 1
+                self.batches_done = 0
+        self.progress.close()
+        self.finalize()
+
+    def _train_epoch(self) -> bool:
+        """Train the rest of the current epoch; say whether to stop early."""
+        registry.register("current_epoch", self.current_epoch)
+        self.dataset_loader.seed_sampler("train", self.current_epoch)
+        done = self.batches_done or 0
+        replay = done if not self.train_loader.start_at(done) else 0
+        if replay and self.epoch_rng is not None:
+            np.random.set_state(_to_numpy(self.epoch_rng))
+        elif self.train_loader.num_datasets > 1:
+            self.epoch_rng = _from_numpy(np.random.get_state())
+
+        total = len(self.train_loader)
+        position = done - replay
+        for batch in self.train_loader:
+            if position < done:
+                # Several datasets: their mixture is drawn as it goes, so draw it once more.
+                self.train_loader.change_dataloader()
+                position += 1
+                continue
+            if self.resumed_rng is not None:
+                set_rng_state(self.resumed_rng)
+                self.resumed_rng = None
+            self.profile("Batch load time")
+            if position % self.update_frequency == 0:
+                divisor = min(self.update_frequency, total - position)
+                self.optimizer.zero_grad(set_to_none=True)
+                self._update_loss = 0.0
+            position += 1
+            self.current_iteration += 1
+            finishes = position % self.update_frequency == 0 or position == total
+            report = self._train_batch(batch, divisor, synchronize_gradients=finishes)
+            if not finishes:
+                continue
+            self.batches_done = position
+            self._finish_update()
+            if self._logistics(report) or self.num_updates >= self.max_updates:
+                return True
+        return False
+
+    def _train_batch(self, batch: Any, divisor: int, synchronize_gradients: bool) -> Report:
+        waits = self.distributed and not synchronize_gradients and hasattr(self.model, "no_sync")
+        with self.model.no_sync() if waits else nullcontext():
+            report = self._forward_pass(batch)
+            loss = self._extract_loss(report) / divisor
+            self.scaler.scale(loss).backward()
+        self._update_loss = self._update_loss + loss.detach()
+        return report
+
+    def _forward_pass(self, batch: Any, model: torch.nn.Module | None = None) -> Report:
+        prepared = self.dataset_loader.prepare_batch(batch)
+        with self.precision.autocast():
+            output = (model or self.model)(prepared)
+        return Report(prepared, output)
+
+    def _extract_loss(self, report: Report) -> torch.Tensor:
+        losses = report.losses
+        if not losses:
+            raise ValueError(
+                f"The model gave no loss: name one in model_config.{self.config.model}.losses, and "
+                f"check that the train split of {report.dataset_name} has targets"
+            )
+        return sum(loss.mean() for loss in losses.values())
+
+    def _finish_update(self) -> None:
+        # One look per update, and before the step: a NaN never reaches the weights.
+        if self.training_config.exit_on_nan_losses and bool(torch.isnan(self._update_loss)):
+            raise RuntimeError(
+                f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
+                f"checkpoint is in {self.checkpoint.ckpt_foldername}; try a lower learning rate, "
+                "or training.detect_anomaly=true to find where it comes from"
+            )
+        if self.training_config.clip_gradients:
+            self.scaler.unscale_(self.optimizer)
+            clip_gradients(self.model, self.num_updates, self.tb_writer, self.config)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.lr_scheduler is not None:
+            self.lr_scheduler.step()
+        self.num_updates += 1
+        self.progress.update()
+        self.profile("Update time")
+
+    def _logistics(self, report: Report) -> bool:
+        """Log, save and validate where their intervals say so; say whether to stop early."""
+        registry.register("current_iteration", self.current_iteration)
+        registry.register("num_updates", self.num_updates)
+        if self.num_updates % self.log_interval == 0:
+            self._log_training(report)
+        if self.num_updates % self.checkpoint_interval == 0:
+            self.writer.write("Checkpoint time. Saving a checkpoint.")
+            self._save()
+        return self._try_full_validation()
+
+    def _log_training(self, report: Report) -> None:
+        if self.training_config.evaluate_metrics:
+            report.metrics = self.metrics(report, report)
+        self._update_meter(report, self.meter)
+        if not is_master():
+            return
+        now, last = time.perf_counter(), self._log_clock
+        rate = (self.num_updates - last[1]) / (now - last[0])
+        self._log_clock = (now, self.num_updates)
+        left = (self.max_updates - self.num_updates) / rate if rate else math.inf
+        loss = float(registry.get(report.dataset_type + "/total_loss"))
+        self.progress.show(loss=loss)
+        lr = self.optimizer.param_groups[0]["lr"]
+        extra = {
+            "epoch": self.current_epoch,
+            "num_updates": self.num_updates,
+            "iterations": self.current_iteration,
+            "max_updates": self.max_updates,
+            "lr": f"{lr:.3g}",
+            "ups": f"{rate:.2f}",
+            "time": self.train_timer.get_time_since_start(),
+            "time_since_start": self.total_timer.get_time_since_start(),
+            "eta": self.train_timer.get_time_hhmmss(gap=left * 1000),
+        }
+        if self.device.type == "cuda":
+            extra["max mem"] = torch.cuda.max_memory_allocated() // 2**20
+        if self.training_config.experiment_name:
+            extra["experiment"] = self.training_config.experiment_name
+        self.train_timer.reset()
+        if self.tb_writer is not None:
+            self.tb_writer.add_scalars({"train/lr": lr, "train/ups": rate}, self.num_updates)
+        self._summarize_report(self.meter, extra=extra)
+
+    def _save(self, update_best: bool = False) -> None:
+        self.checkpoint.save(self.num_updates, self.current_iteration, update_best=update_best)
+        self._last_saved = self.num_updates
+
+    def _try_full_validation(self, force: bool = False) -> bool:
+        due = self.num_updates % self.evaluation_interval == 0 or force
+        if not due or not self.val_loader.num_datasets:
+            return False
+        self.snapshot_timer.reset()
+        self.writer.write("Evaluation time. Running on full validation set...")
+        _, meter = self.evaluate(self.val_loader)
+        # Saves a checkpoint, and the best one where this is it.
+        stop = self.early_stopping(self.num_updates, self.current_iteration, meter)
+        self._last_saved = self._last_evaluated = self.num_updates
+        extra = {
+            "num_updates": self.num_updates,
+            "epoch": self.current_epoch,
+            "iterations": self.current_iteration,
+            "max_updates": self.max_updates,
+            "val_time": self.snapshot_timer.get_time_since_start(),
+            **self.early_stopping.get_info(),
+        }
+        if is_master():
+            shown = meter.meters.get(self.early_stopping.early_stop_criteria)
+            self.progress.show(val=float(shown.global_avg))
+        self._summarize_report(meter, extra=extra)
+        gc.collect()
+        if stop:
+            self.writer.write("Early stopping activated")
+        self.train_timer.reset()
+        self._log_clock = (time.perf_counter(), self.num_updates)
+        return stop
+
+    def finalize(self) -> None:
+        if self._last_evaluated != self.num_updates:
+            self._try_full_validation(force=True)
+        if self._last_saved != self.num_updates:
+            self._save()
+        if self.early_stopping.best_monitored_update > 0:
+            self.checkpoint.restore()
+        self.checkpoint.finalize()
+        synchronize()
+        self.inference()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self.writer.write(
+            f"Finished run in {self.total_timer.get_time_since_start()}; "
+            f"peak memory {peak:.2f} GiB"
+        )
+
+    def _update_meter(self, report: Report, meter: Meter, eval_mode: bool = False) -> None:
+        """Add a batch's losses (and metrics, if it has them), averaged over all processes."""
+        values = {} if eval_mode else dict(reduce_dict(dict(report.losses)))
+        if not eval_mode:
+            key = report.dataset_type + "/total_loss"
+            values[key] = sum(loss.mean() for loss in values.values()).item()
+            registry.register(key, values[key])
+        if "metrics" in report:
+            values.update(reduce_dict(dict(report.metrics)))
+        meter.update(values, report.batch_size)
+
+    def _summarize_report(
+        self, meter: Meter, should_print: bool = True, extra: dict[str, Any] | None = None
+    ) -> None:
+        if not is_master():
+            return
+        if self.tb_writer is not None:
+            self.tb_writer.add_scalars(meter.get_scalar_dict(), self.num_updates)
+        if should_print:
+            progress = {"progress": f"{self.num_updates}/{self.max_updates}"}
+            self.writer.log_progress({**progress, **meter.get_log_dict(), **(extra or {})})
+
+
+def _from_numpy(state: Any) -> Any:
+    name, keys, *rest = state
+    return (name, torch.from_numpy(keys.copy()), *rest)
+
+
+def _to_numpy(state: Any) -> Any:
+    name, keys, *rest = state
+    return (name, keys.cpu().numpy(), *rest)

@@ -1,0 +1,140 @@
+"""Builds and installs clipvil-mmf: the plugin, its configuration files and MMF's import hook."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
+
+ROOT = Path(__file__).resolve().parent
+
+# Python runs the lines of every .pth file in site-packages at its start, in order of their names;
+# this name comes after `__editable__...`, which makes the packages of an editable install known.
+HOOK = "mmf_bridge.pth"
+CONFIGS = Path("projects", "clipvil", "configs")
+CONFIGS_IN_PACKAGE = Path("clipvil_mmf", "configs")
+
+
+class BuildPy(build_py):
+    """Adds to a wheel the hook and a copy of the yaml files, of which `projects/` has the source."""
+
+    def run(self) -> None:
+        """Builds the packages, then copies what lies outside of them."""
+        super().run()
+        if not self.editable_mode:
+            for source, target in self._extra_files():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Lists every file built, so that uninstalling removes the extra ones as well."""
+        outputs = super().get_outputs(include_bytecode)
+        if self.editable_mode:
+            return outputs
+        return outputs + [str(target) for _, target in self._extra_files()]
+
+    def _extra_files(self) -> list[tuple[Path, Path]]:
+        library = Path(self.build_lib)
+        files = [(ROOT / HOOK, library / HOOK)]
+        for source in sorted((ROOT / CONFIGS).rglob("*.yaml")):
+            name = source.relative_to(ROOT / CONFIGS)
+            files.append((source, library / CONFIGS_IN_PACKAGE / name))
+        return files
+
+
+class WithHook:
+    """Wraps a strategy of setuptools' editable wheels and adds the hook to what it writes.
+
+    Args:
+        strategy: what setuptools chose.
+    """
+
+    def __init__(self, strategy: Any) -> None:
+        self.strategy = strategy
+
+    def __call__(self, wheel: Any, files: list[str], mapping: dict[str, str]) -> None:
+        """Fills the wheel."""
+        self.strategy(wheel, files, mapping)
+        wheel.write(str(ROOT / HOOK), HOOK)
+
+    def __enter__(self) -> WithHook:
+        self.strategy.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self.strategy.__exit__(*error)
+
+
+class EditableWheel(editable_wheel):
+    """An editable wheel that brings the hook too."""
+
+    def _select_strategy(self, *args: Any, **kwargs: Any) -> WithHook:
+        return WithHook(super()._select_strategy(*args, **kwargs))
+
+
+def packages() -> list[str]:
+    """Names every package of the plugin and the bridge."""
+    found = [path.parent for top in ("clipvil_mmf", "mmf_bridge") for path in _inits(top)]
+    return sorted(".".join(path.relative_to(ROOT).parts) for path in found)
+
+
+def _inits(top: str) -> list[Path]:
+    return list((ROOT / top).rglob("__init__.py"))
+
+
+setup(
+    name="clipvil-mmf",
+    version="0.1.0",
+    description="CLIP-ViL visual question answering for MMF, on today's Python and PyTorch",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    packages=packages(),
+    install_requires=[
+        # The plugin.
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "open_clip_torch>=3.0",
+        "omegaconf>=2.3",
+        "packaging>=22",
+        "tokenizers>=0.20",
+        "safetensors>=0.4",
+        "numpy>=1.26",
+        "pillow>=10",
+        "rich>=13",
+        "tensorboard>=2.15",
+        "tqdm>=4.60",
+        "typer>=0.12",
+        # What MMF imports. MMF itself is installed with --no-deps (docs/install.md): it pins the
+        # packages of 2020, and of these it needs today's.
+        "demjson3>=3.0.6",
+        "fvcore>=0.1.5.post20221221",
+        "GitPython>=3.1",
+        "iopath>=0.1.10",
+        "lmdb>=1.4",
+        "nltk>=3.8",
+        "requests>=2.28",
+        "scikit-learn>=1.3",
+        "termcolor>=2.0",
+        "transformers>=5.0",
+    ],
+    extras_require={
+        "easy-vqa": ["easy-vqa>=1.0"],
+        "m4c": ["editdistance>=0.8"],
+        "mmf-main": ["matplotlib>=3.7", "pandas>=2.0", "pytorch-lightning>=2.2"],
+        "test": ["pytest>=8.0", "ruff>=0.9"],
+    },
+    entry_points={"console_scripts": ["clipvil = clipvil_mmf.cli.main:app"]},
+    cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},
+    classifiers=[
+        "License :: OSI Approved :: BSD License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

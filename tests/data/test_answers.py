@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.data.answers import AnswerProcessor, UnknownAnswerError
+
+
+@pytest.mark.parametrize("name", ["answers.txt", "trainval_label2ans.json"])
+def test_reads_a_vocabulary_file_in_its_order(tmp_path, name):
+    path = tmp_path / name
+    answers = ["net", "a b", "1"]
+    path.write_text(json.dumps(answers) if name.endswith("json") else "\n".join(answers) + "\n")
+    processor = AnswerProcessor({"vocab": str(path)})
+    processor.fit(["other"], "toy")
+    assert processor.answers == answers and processor.get_vocab_size() == 3
+    assert processor({"a b": 0.6, "net": 1}) == [(1, 0.6), (0, 1.0)]
+    assert processor.idx2word(2) == "1"
+
+
+def test_unknown_answer_says_what_to_do():
+    processor = AnswerProcessor({})
+    processor.fit(["yes", "no"], "toy")
+    with pytest.raises(UnknownAnswerError, match=r"'maybe' is not among the 2 .*on_unknown_answer"):
+        processor({"maybe": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("", "no answers"),
+        ("yes\nno\nyes\n", "'yes' occurs twice"),
+    ],
+)
+def test_bad_file(tmp_path, content, message):
+    path = tmp_path / "answers.txt"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=f"answers.txt.*{message}"):
+        AnswerProcessor({"vocab": str(path)})
+
+
+def test_bad_json_file(tmp_path):
+    (tmp_path / "a.json").write_text('{"yes": 0}')
+    with pytest.raises(ConfigError, match=r"a\.json: expected a JSON list"):
+        AnswerProcessor({"vocab": str(tmp_path / "a.json")})
+
+
+def test_dataset_without_answers_needs_a_file():
+    with pytest.raises(ConfigError, match=r"answer_processor.params.vocab: toy brings no answer"):
+        AnswerProcessor({}).fit(None, "toy")

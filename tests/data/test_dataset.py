@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from mmf.common.report import Report
+from torch.utils.data import DataLoader
+
+import clipvil_mmf.data.images
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.data.annotations import AnnotationError
+from clipvil_mmf.data.answers import UnknownAnswerError
+
+
+def batch_of(dataset, indices):
+    return dataset.collate(dataset.__getitems__(indices))
+
+
+def test_batch_contract(make_dataset):
+    batch = batch_of(make_dataset(), [0, 5, 1, 8])
+    assert batch.images.shape == (2, 3, 8, 8) and batch.images.dtype == torch.float32
+    assert batch.image_index.tolist() == [0, 0, 1, 0]
+    for name in ("input_ids", "input_mask", "segment_ids"):
+        assert batch[name].shape == (4, 20) and batch[name].dtype == torch.int64
+    assert batch.segment_ids.sum() == 0
+    assert batch.input_mask.sum(1).tolist() == [6, 8, 7, 8]  # [CLS] is it (really)* red ? [SEP]
+    assert torch.equal(batch.input_ids != 0, batch.input_mask.bool())
+    assert batch.targets.dtype == torch.float32
+    # Soft targets in the order yes, no, red, green.
+    torch.testing.assert_close(
+        batch.targets,
+        torch.tensor([[1, 0.3, 0, 0], [1, 0.3, 0, 0], [0, 0.9, 0, 0], [1, 0.3, 0, 0]]),
+    )
+    assert batch.question_id == [100, 105, 101, 108]
+    assert (batch.dataset_name, batch.dataset_type) == ("toy", "train")
+    assert batch.get_batch_size() == 4
+
+
+def test_each_question_gets_its_own_image(make_dataset, questions):
+    dataset = make_dataset(mean=[0, 0, 0], std=[1, 1, 1])
+    batch = batch_of(dataset, range(12))
+    pixels = batch.images[batch.image_index].mean((1, 2, 3)) * 255
+    expected = [10 * int(question.image[-5]) for question in questions]
+    torch.testing.assert_close(pixels, torch.tensor(expected).float())
+
+
+def test_in_memory_changes_nothing(make_dataset):
+    kept, read = (batch_of(make_dataset(in_memory=m), range(12)) for m in (True, False))
+    assert torch.equal(kept.images, read.images)
+
+
+def test_each_image_of_a_batch_is_read_once(make_dataset, monkeypatch):
+    dataset = make_dataset()
+    real, opened = clipvil_mmf.data.images.decode, []
+    monkeypatch.setattr(
+        clipvil_mmf.data.images, "decode", lambda p, t: opened.append(p) or real(p, t)
+    )
+    batch_of(dataset, range(12))
+    assert len(opened) == 5
+
+
+def test_batch_survives_copies_and_reports(make_dataset):
+    batch = batch_of(make_dataset(), [0, 5, 1])
+    moved = batch.to("cpu").copy()
+    report = Report(moved, {"scores": torch.zeros(3, 4)})
+    for other in (moved, report):
+        assert other.images.shape[0] == 2 and other.question_id == [100, 105, 101]
+        assert other.get_batch_size() == 3
+
+
+def test_longest_cuts_the_padding(make_dataset):
+    dataset = make_dataset(text={"pad_to": "longest"})
+    full = make_dataset()
+    for indices, longest in (([0, 3], 6), ([0, 2], 8)):
+        short, wide = batch_of(dataset, indices), batch_of(full, indices)
+        assert short.input_ids.shape == short.input_mask.shape == (2, longest)
+        assert torch.equal(short.input_ids, wide.input_ids[:, :longest])
+
+
+def test_grouping_changes_the_order_alone(make_dataset):
+    contents = []
+    for group in (True, False):
+        dataset = make_dataset(group_by_image=group)
+        sampler = dataset.build_batch_sampler(5, True, 7, 0, 1)
+        rows = {}
+        for indices in sampler:
+            batch = batch_of(dataset, indices)
+            for i, key in enumerate(batch.question_id):
+                image = batch.images[batch.image_index[i]]
+                rows[key] = torch.cat([batch.input_ids[i], batch.targets[i], image.flatten()])
+        contents.append(rows)
+    assert contents[0].keys() == contents[1].keys() and len(contents[0]) == 12
+    assert all(torch.equal(contents[0][key], contents[1][key]) for key in contents[0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader_gives_every_question_once(make_dataset, workers):
+    dataset = make_dataset(in_memory=True)
+    sampler = dataset.build_batch_sampler(4, True, 0, 0, 1)
+    loader = DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=dataset.collate, num_workers=workers
+    )
+    batches = list(loader)
+    assert sorted(key for batch in batches for key in batch.question_id) == list(range(100, 112))
+    assert all(batch.get_batch_size() == len(batch.question_id) for batch in batches)
+
+
+def test_unlabelled_split_has_no_targets(make_dataset, questions):
+    dataset = make_dataset([replace(q, answers=None) for q in questions], dataset_type="test")
+    assert "targets" not in batch_of(dataset, [0, 1])
+
+
+def test_half_labelled_split_is_refused(make_dataset, questions):
+    questions[3] = replace(questions[3], answers=None)
+    with pytest.raises(AnnotationError, match=r"toy.json: 11 of 12 questions have answers"):
+        make_dataset()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("ids", [[7, 2**40], ["07", "n-1"]])
+def test_prediction_rows(make_dataset, dtype, ids):
+    scores = torch.tensor([[0.1, 0.9, 0, 0], [0, 0, 0, 2]], dtype=dtype)
+    report = Report(batch_of(make_dataset(), [0, 1]), {"scores": scores})
+    report["question_id"] = ids
+    rows = make_dataset().format_for_prediction(report)
+    assert rows == [
+        {"question_id": ids[0], "answer": "no"},
+        {"question_id": ids[1], "answer": "green"},
+    ]
+
+
+def test_unknown_config_key_is_named(make_dataset):
+    with pytest.raises(ConfigError, match=r"dataset_config.toy.group_by_images: unknown key.*Did"):
+        make_dataset(group_by_images=True)
+
+
+def test_unknown_answer_raises(make_dataset, questions):
+    questions[4] = replace(questions[4], answers={"purple": 1.0})
+    with pytest.raises(UnknownAnswerError, match=r"toy.json: question 104: the answer 'purple' is"):
+        make_dataset()
+
+
+def test_unknown_answers_can_be_skipped(make_dataset, questions, caplog):
+    questions[4] = replace(questions[4], answers={"purple": 1.0})
+    questions[0] = replace(questions[0], answers={"purple": 1.0, "red": 0.6})
+    with caplog.at_level(logging.WARNING):
+        train = make_dataset(on_unknown_answer="skip")
+    assert "toy train: 2 questions have answers outside the vocabulary; 1 are left" in caplog.text
+    assert len(train) == 11
+    batch = batch_of(train, range(11))
+    assert 104 not in batch.question_id
+    torch.testing.assert_close(batch.targets[0], torch.tensor([0, 0, 0.6, 0]))
+    # Evaluation keeps the question, with nothing right to answer.
+    test = make_dataset(dataset_type="test", on_unknown_answer="skip")
+    assert len(test) == 12
+    assert batch_of(test, [4]).targets.sum() == 0
+
+
+def test_number_of_questions_is_logged(make_dataset, caplog):
+    with caplog.at_level(logging.INFO):
+        make_dataset()
+    assert "toy train: 12 questions on 5 images" in caplog.text

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from mmf.common.registry import registry
+from omegaconf import OmegaConf
+
+from clipvil_mmf.data import easy_vqa_files
+from clipvil_mmf.data.annotations import AnnotationError
+from clipvil_mmf.data.easy_vqa import EasyVQABuilder
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {split: easy_vqa_files.read_questions(split) for split in easy_vqa_files.SPLITS}
+
+
+def test_splits(splits):
+    assert {split: len(questions) for split, questions in splits.items()} == {
+        "train": 34676,
+        "val": 3899,
+        "test": 9673,
+    }
+    images = {split: {q.image for q in questions} for split, questions in splits.items()}
+    assert {split: len(paths) for split, paths in images.items()} == {
+        "train": 3600,
+        "val": 400,
+        "test": 1000,
+    }
+    assert not images["train"] & images["val"]
+    assert all(int(Path(path).stem) % 10 == 0 for path in images["val"])
+    assert all(Path(path).parts[-3] == "test" for path in images["test"])
+
+
+def test_ids_are_positions_in_the_file(splits):
+    ids = sorted(q.question_id for split in ("train", "val") for q in splits[split])
+    assert ids == list(range(38575))
+    assert [q.question_id for q in splits["test"]] == list(range(9673))
+    rows = json.loads((easy_vqa_files.package_data() / "train" / "questions.json").read_text())
+    for question in splits["val"][:50]:
+        text, answer, image = rows[question.question_id]
+        assert (question.text, question.answers) == (text, {answer: 1.0})
+        assert question.image.endswith(f"/{image}.png")
+
+
+def test_every_answer_is_in_the_vocabulary(splits):
+    answers = easy_vqa_files.read_answers()
+    assert len(answers) == 13
+    assert {a for questions in splits.values() for q in questions for a in q.answers} == set(
+        answers
+    )
+
+
+def test_missing_package_names_the_command(monkeypatch):
+    monkeypatch.setattr(easy_vqa_files, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install easy-vqa"):
+        EasyVQABuilder().build(None)
+
+
+def test_damaged_package(tmp_path):
+    with pytest.raises(FileNotFoundError, match="pip install --force-reinstall easy-vqa"):
+        easy_vqa_files.read_questions("test", tmp_path)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "questions.json").write_text('[["is it?", "yes"]]')
+    with pytest.raises(AnnotationError, match=r"question 0 is \['is it\?', 'yes'\]; expected"):
+        easy_vqa_files.read_questions("test", tmp_path)
+
+
+def test_unknown_split():
+    with pytest.raises(ValueError, match="no split 'minival'; expected one of train, val, test"):
+        easy_vqa_files.read_questions("minival")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """MMF's configuration, with the defaults that the builder names."""
+    path = Path(EasyVQABuilder.config_path())
+    assert path.is_absolute()
+    environment = {"env": {"data_dir": str(tmp_path), "save_dir": str(tmp_path / "save")}}
+    whole = OmegaConf.merge(environment, OmegaConf.load(path))
+    registry.register("config", whole)
+    return whole.dataset_config.easy_vqa
+
+
+def build(config, split):
+    builder = registry.get_builder_class("easy_vqa")()
+    builder.build_dataset(config, split)
+    dataset = builder.load_dataset(config, split)
+    builder.update_registry_for_model(config)
+    return dataset
+
+
+def test_builder_gives_the_split_and_the_vocabularies(config, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        dataset = build(config, "val")
+    assert "easy_vqa val: 3899 questions on 400 images" in caplog.text
+    batch = dataset.collate(dataset.__getitems__(range(64)))
+    assert batch.images.shape[1:] == (3, 64, 64)
+    assert batch.targets.shape == (64, 13)
+    # As all questions are known words, nothing is spelled and nothing is unknown.
+    tokens = registry.get("easy_vqa_text_vocab")
+    text = " ".join(tokens[i] for i in batch.input_ids[0] if tokens[i] != "[PAD]")
+    assert text == "[CLS] what color is the shape ? [SEP]"
+    assert registry.get("easy_vqa_answer_vocab") == easy_vqa_files.read_answers()
+    assert registry.get("easy_vqa_num_final_outputs") == 13
+    folder = tmp_path / "save" / "vocabularies"
+    assert (folder / "easy_vqa_text.txt").read_text().split("\n")[:-1] == tokens
+    assert (folder / "easy_vqa_answers.txt").read_text().split() == easy_vqa_files.read_answers()
+    assert len(list(folder.iterdir())) == 2  # and no half-written file
+
+
+def test_every_split_alone_gives_the_same_vocabulary(config, monkeypatch):
+    vocabularies = []
+    for split in ("test", "train"):
+        monkeypatch.setitem(registry.mapping, "state", {"config": registry.get("config")})
+        build(config, split)
+        vocabularies.append(registry.get("easy_vqa_text_vocab"))
+    assert vocabularies[0] == vocabularies[1]
+
+
+def test_splits_of_a_run_share_the_processors(config):
+    val, test = build(config, "val"), build(config, "test")
+    assert val.text_processor is test.text_processor
+    assert val.answer_processor is test.answer_processor

@@ -1,0 +1,3 @@
+import mmf_bridge.finder
+
+mmf_bridge.finder.install()

@@ -1,0 +1,163 @@
+"""The whole network: images once, what learns, precision, what it needs to be imported."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import clipvil_mmf
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.network import ClipVilNetwork, ClipVilOutput
+from clipvil_mmf.vision import build_image_encoder
+from tests.golden.compare import TINY
+
+VIT = {"layers": 2, "width": 32, "patch_size": 16, "head_width": 16, "image_size": 64}
+
+
+def network(**encoder: Any) -> ClipVilNetwork:
+    sections = copy.deepcopy(TINY)
+    if encoder:
+        sections["image_encoder"]["params"] = encoder
+    return ClipVilNetwork.from_config(**sections)
+
+
+def batch() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    ids = torch.randint(1, 200, (5, 9))
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    return {
+        "images": torch.randn(3, 3, 64, 96),
+        "image_index": torch.tensor([2, 0, 0, 1, 2]),
+        "input_ids": ids * mask,
+        "input_mask": mask,
+        "segment_ids": torch.zeros_like(ids),
+    }
+
+
+@pytest.mark.parametrize("encoder", [{}, {"tower": VIT}], ids=["resnet", "vit"])
+def test_unique_images_equal_repeated_images(encoder: dict[str, Any]) -> None:
+    model = network(**encoder).eval()
+    inputs = batch()
+    counts = []
+    model.image_encoder.tower.conv1.register_forward_hook(
+        lambda module, args, output: counts.append(len(output))
+    )
+    with torch.no_grad():
+        unique = model(**inputs)
+        inputs["images"] = inputs["images"][inputs["image_index"]]
+        inputs["image_index"] = torch.arange(5)
+        repeated = model(**inputs)
+    assert counts == [3, 5]  # once per unique image
+    torch.testing.assert_close(unique.scores, repeated.scores, atol=1e-6, rtol=0)
+    torch.testing.assert_close(unique.pooled, repeated.pooled, atol=2e-6, rtol=0)
+    assert isinstance(unique, ClipVilOutput) and unique.scores.shape == (5, 13)
+
+
+def test_gradients_of_unique_images_equal_those_of_repeated_images() -> None:
+    model = network(tower={"layers": [1, 1, 1, 1], "width": 8}, batch_norm="eval")
+    inputs = batch()
+    results = []
+    for repeat in (False, True):
+        if repeat:
+            inputs["images"] = inputs["images"][inputs["image_index"]]
+            inputs["image_index"] = torch.arange(5)
+        model.zero_grad()
+        loss = model(**inputs).scores.square().mean()
+        loss.backward()
+        results.append((loss, [p.grad.clone() for p in model.parameters()]))
+    (loss, gradients), (expected_loss, expected) = results
+    torch.testing.assert_close(loss, expected_loss, atol=1e-6, rtol=1e-5)
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("encoder", [{}, {"tower": VIT}], ids=["resnet", "vit"])
+def test_every_parameter_learns(encoder: dict[str, Any]) -> None:
+    model = network(**encoder)
+    model(**batch()).scores.square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_frozen_tower_gets_no_gradient_and_the_rest_does() -> None:
+    model = network()
+    model.image_encoder.requires_grad_(False)
+    model(**batch()).scores.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) is name.startswith("image_encoder."), name
+
+
+def test_questions_do_not_see_each_other() -> None:
+    """A question's scores depend on its own image and its own words alone."""
+    model = network().eval()
+    inputs = batch()
+    with torch.no_grad():
+        before = model(**inputs).scores
+        inputs["images"][0] += 1.0  # the image of questions 1 and 2
+        inputs["input_ids"][4] = 7
+        after = model(**inputs).scores
+    changed = [not torch.allclose(b, a, atol=1e-6) for b, a in zip(before, after, strict=True)]
+    assert changed == [False, True, True, False, True]
+
+
+def test_clip_is_not_reinitialised() -> None:
+    """BERT's normal(0, 0.02) is for fusion and head; the tower keeps open_clip's weights."""
+    torch.manual_seed(1)
+    alone = network().image_encoder.tower.state_dict()
+    torch.manual_seed(1)
+    tower = build_image_encoder(TINY["image_encoder"]).tower
+    for name, value in tower.state_dict().items():
+        assert torch.equal(value, alone[name]), name
+    std = network().fusion.layers[0].feed_forward.intermediate.weight.detach().std()
+    assert abs(float(std) - 0.02) < 2e-3
+
+
+def test_shared_settings_reach_the_visual_embedding() -> None:
+    sections = copy.deepcopy(TINY)
+    sections["fusion"]["params"]["hidden_dropout_prob"] = 0.3
+    model = ClipVilNetwork.from_config(**sections, visual_embedding={"pos_num": 4})
+    assert model.visual_embedding.dropout.p == 0.3
+    assert model.visual_embedding.positions.rows.weight.shape == (4, 256)
+
+
+def test_errors_carry_the_whole_place() -> None:
+    sections = copy.deepcopy(TINY)
+    with pytest.raises(ConfigError, match=r"^model_config\.clipvil\.visual_embedding\.pos_nm: "):
+        ClipVilNetwork.from_config(**sections, visual_embedding={"pos_nm": 4})
+    sections["image_encoder"]["params"]["layer"] = 9
+    with pytest.raises(ConfigError, match=r"^model_config\.clipvil\.image_encoder\.params\.layer"):
+        ClipVilNetwork.from_config(**sections)
+    sections["image_encoder"]["type"] = "clipgrid"
+    with pytest.raises(ConfigError, match=r"image_encoder\.type: .*Did you mean 'clip_grid'"):
+        ClipVilNetwork.from_config(**sections)
+
+
+@pytest.mark.parametrize("encoder", [{}, {"tower": VIT}], ids=["resnet", "vit"])
+def test_bfloat16_autocast(encoder: dict[str, Any]) -> None:
+    model = network(**encoder)
+    inputs = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(**inputs).scores
+    assert scores.dtype == torch.bfloat16
+    scores.float().square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.dtype == torch.float32
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_torch_modules_need_no_mmf() -> None:
+    """With MMF out of reach, and without the package's own registration, they still import."""
+    code = f"""
+import sys, types
+package = types.ModuleType("clipvil_mmf")
+package.__path__ = [{str(Path(clipvil_mmf.__file__).parent)!r}]
+sys.modules.update(clipvil_mmf=package, mmf=None, mmf_bridge=None)
+import clipvil_mmf.checkpoints, clipvil_mmf.network
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,300 @@
+"""Towers of open_clip as grid encoders: shapes, sizes, weights, modes, errors."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.vision import ClipGridConfig, ClipGridEncoder, build_image_encoder
+
+RESNET = {"layers": [1, 1, 1, 1], "width": 8}
+VIT = {"layers": 2, "width": 32, "patch_size": 16, "head_width": 16, "image_size": 64}
+
+
+def encoder(**params: Any) -> ClipGridEncoder:
+    return build_image_encoder({"type": "clip_grid", "params": params})
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may download: `pretrained: null` and files are local by promise."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a network connection was attempted")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    logging.getLogger().setLevel(logging.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "stride"),
+    [("RN50", 2048, 32), ("RN50x4", 2560, 32), ("ViT-B/32", 768, 32)],
+)
+def test_named_towers(name: str, channels: int, stride: int) -> None:
+    tower = encoder(name=name).eval()
+    assert (tower.out_channels, tower.stride) == (channels, stride)
+    with torch.no_grad():
+        assert tower(torch.zeros(1, 3, 64, 96)).shape == (1, channels, 2, 3)
+
+
+def test_named_tower_is_the_one_of_open_clip() -> None:
+    """Same parameters as open_clip's own vision tower, less its pooling."""
+    ours = {name: tuple(p.shape) for name, p in encoder(name="RN50").tower.named_parameters()}
+    reference = open_clip.create_model("RN50").visual
+    theirs = {name: tuple(p.shape) for name, p in reference.named_parameters()}
+    assert ours == {n: s for n, s in theirs.items() if not n.startswith("attnpool.")}
+
+
+def test_timm_tower() -> None:
+    tower = encoder(name="convnext_tiny", layer=1).eval()
+    assert (tower.out_channels, tower.stride) == (192, 8)
+    with torch.no_grad():
+        assert tower(torch.zeros(1, 3, 32, 64)).shape == (1, 192, 4, 8)
+
+
+@pytest.mark.parametrize("tower", [RESNET, VIT], ids=["resnet", "vit"])
+@pytest.mark.parametrize("layer", [-1, -2])
+def test_every_parameter_gets_a_gradient(tower: dict[str, Any], layer: int) -> None:
+    """Distributed training needs it: no pooling, projection or later stage is left behind."""
+    module = encoder(tower=tower, layer=layer)
+    module(torch.randn(2, 3, 64, 96)).square().sum().backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+def test_resnet_grid_equals_open_clips_layer4() -> None:
+    module = encoder(tower=RESNET).eval()
+    images = torch.randn(2, 3, 64, 96)
+    resnet = module.tower
+    with torch.no_grad():
+        x = resnet.layer4(resnet.layer3(resnet.layer2(resnet.layer1(resnet.stem(images)))))
+        assert torch.equal(module(images), x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "channels", "stride"),
+    [(0, 8, 4), (1, 32, 4), (2, 64, 8), (-2, 128, 16), (4, 256, 32)],
+)
+def test_resnet_layer_chooses_the_stage(layer: int, channels: int, stride: int) -> None:
+    module = encoder(tower=RESNET, layer=layer).eval()
+    assert (module.out_channels, module.stride) == (channels, stride)
+    grid = module(torch.randn(1, 3, 64, 96))
+    assert grid.shape == (1, channels, 64 // stride, 96 // stride)
+
+
+def test_vit_layer_drops_later_blocks() -> None:
+    images = torch.randn(1, 3, 64, 64)
+    torch.manual_seed(0)
+    full = encoder(tower=VIT).eval()
+    torch.manual_seed(0)
+    first = encoder(tower=VIT, layer=0).eval()
+    assert len(first.tower.transformer.resblocks) == 1
+    outputs = []
+    full.tower.transformer.resblocks[0].register_forward_hook(
+        lambda module, args, output: outputs.append(output)
+    )
+    with torch.no_grad():
+        full(images)
+        expected = full.tower.ln_post(outputs[0])[:, 1:]
+        got = first(images).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(got, expected)
+
+
+def test_vit_at_its_own_size_uses_its_positions_untouched() -> None:
+    module = encoder(tower=VIT).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        plain = module.tower.forward_intermediates(
+            images, indices=[1], normalize_intermediates=True, intermediates_only=True
+        )
+        assert torch.equal(module(images), plain["image_intermediates"][0])
+
+
+@pytest.mark.parametrize("size", [(32, 96), (96, 32), (128, 128), (16, 16)])
+def test_vit_takes_any_size(size: tuple[int, int]) -> None:
+    module = encoder(tower=VIT)
+    grid = module(torch.randn(2, 3, *size))
+    assert grid.shape == (2, 32, size[0] // 16, size[1] // 16)
+    grid.square().sum().backward()
+    gradient = module.tower.positional_embedding.grad
+    assert gradient.shape == (17, 32) and gradient.abs().sum() > 0
+
+
+def test_vit_positions_are_interpolated_to_the_right_axes() -> None:
+    """Rows that differ stay rows on a wide image; a swap of height and width would show."""
+    module = encoder(tower=VIT).eval()
+    tower = module.tower
+    with torch.no_grad():
+        tower.positional_embedding.zero_()
+        rows = torch.tensor([-1.0, -0.5, 0.5, 1.0]).repeat_interleave(4)
+        tower.positional_embedding[1:] = rows[:, None] * torch.randn(32)
+        grid = module(torch.zeros(1, 3, 32, 128))
+    assert torch.allclose(grid, grid[..., :1].expand_as(grid), atol=1e-5)
+    assert (grid[:, :, 0] - grid[:, :, 1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("switches", [0, 2])
+def test_batch_norm_modes(mode: str, switches: int) -> None:
+    module = encoder(tower=RESNET, batch_norm=mode)
+    parent = nn.Sequential(module)
+    before = module.tower.bn1.running_mean.clone()
+    for _ in range(switches):  # also through a parent
+        parent.eval()
+        parent.train()
+    images = torch.randn(2, 3, 64, 64) + 1
+    with torch.no_grad():  # batch statistics do not depend on gradients
+        training = module(images)
+    moved = not torch.equal(module.tower.bn1.running_mean, before)
+    assert moved is (mode == "train")
+    parent.eval()
+    with torch.no_grad():
+        same = torch.allclose(module(images), training, atol=1e-5)
+    assert same is (mode == "eval")
+
+
+def test_one_tower_forward_has_no_text_tower() -> None:
+    module = encoder(name="ViT-B-32")
+    assert not any("text" in name or "token_embedding" in name for name in module.state_dict())
+    assert sum(p.numel() for p in module.parameters()) < 88e6
+
+
+@pytest.mark.parametrize("tower", [RESNET, VIT], ids=["resnet", "vit"])
+@pytest.mark.parametrize("prefix", ["", "visual.", "module.visual."])
+@pytest.mark.parametrize("kind", ["pt", "safetensors", "state_dict"])
+def test_weights_from_a_file(tmp_path: Path, tower: dict[str, Any], prefix: str, kind: str) -> None:
+    source = encoder(tower=tower).eval()
+    weights = {f"{prefix}{k}": v.contiguous() for k, v in source.tower.state_dict().items()}
+    if prefix:
+        weights[f"{prefix.removesuffix('visual.')}logit_scale"] = torch.ones(())
+    path = tmp_path / ("tower.safetensors" if kind == "safetensors" else "tower.pt")
+    if kind == "safetensors":
+        save_file(weights, path)
+    else:
+        torch.save({"state_dict": weights} if kind == "state_dict" else weights, path)
+    loaded = encoder(tower=tower, pretrained=str(path)).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), source(images))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_weights_from_a_torchscript_archive(tmp_path: Path) -> None:
+    """OpenAI's own files are TorchScript archives of half precision."""
+
+    class Clip(nn.Module):
+        def __init__(self, visual: nn.Module) -> None:
+            super().__init__()
+            self.visual = visual
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.visual.conv1(images)
+
+    source = encoder(tower=RESNET).eval()
+    path = tmp_path / "RN.pt"
+    half = Clip(source.tower).half()
+    torch.jit.trace(half, torch.zeros(1, 3, 32, 32).half()).save(str(path))
+    loaded = encoder(tower=RESNET, pretrained=str(path))
+    assert loaded.tower.conv1.weight.dtype == torch.float32
+    assert torch.equal(loaded.tower.conv1.weight, half.visual.conv1.weight.float())
+
+
+def test_weights_of_another_tower_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save(encoder(tower={**RESNET, "layers": [2, 1, 1, 1]}).tower.state_dict(), path)
+    with pytest.raises(ConfigError, match=r"other\.pt holds another tower.*unknown: layer1\.1"):
+        encoder(tower=RESNET, pretrained=str(path))
+    torch.save(encoder(tower={**RESNET, "width": 16}).tower.state_dict(), path)
+    with pytest.raises(ConfigError, match=r"conv1\.weight \(8, 3, 3, 3\) instead of \(4, "):
+        encoder(tower=RESNET, pretrained=str(path))
+    torch.save({}, path)
+    with pytest.raises(ConfigError, match=r"lacks: conv1\.weight"):
+        encoder(tower=RESNET, pretrained=str(path))
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match=r"weights\.pt could not be read"):
+        encoder(tower=RESNET, pretrained=str(path))
+    torch.save([1, 2], path)
+    with pytest.raises(ConfigError, match=r"weights\.pt holds no state dict"):
+        encoder(tower=RESNET, pretrained=str(path))
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(ConfigError, match=r"weights\.safetensors could not be read"):
+        encoder(tower=RESNET, pretrained=str(path))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"name": "RN50x3"}, r"params\.name: .*no model 'RN50x3'\. Did you mean 'RN50x4'"),
+        ({"name": "RN50", "pretrained": "opanai"}, r"'opanai' is neither .*'openai'\?"),
+        ({"tower": RESNET, "pretrained": "openai"}, r"nor a tag of the described tower"),
+        ({"nam": "RN50"}, r"image_encoder\.params\.nam: unknown key\. Did you mean 'name'\?"),
+        ({"tower": {"layers": 2, "patchsize": 8}}, r"params\.tower\.patchsize: .*'patch_size'"),
+        ({"tower": {"layers": [1, 1]}}, r"params\.tower\.layers: .*four stages"),
+        ({"tower": {"layers": 2, "width": 65}}, r"tower\.head_width: 64 does not divide"),
+        ({"tower": {}}, r"params\.tower\.layers: missing"),
+        ({"name": "RN50", "tower": RESNET}, r"params\.name: set either"),
+        ({}, r"params\.name: set either"),
+        ({"name": "RN50", "batch_norm": "frozen"}, r"params\.batch_norm: .*train, eval"),
+        ({"tower": RESNET, "layer": 5}, r"params\.layer: got 5, .* expected -5 to 4"),
+        (
+            {"name": "ViT-B-32-quickgelu", "pretrained": "laion400m_e32x"},
+            r"pretrained: 'laion400m_e32x' is neither",
+        ),
+    ],
+)
+def test_bad_configurations(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        encoder(**params)
+
+
+def test_activation_of_a_tag_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI's ViTs need QuickGELU, whichever way the model is named."""
+    asked = {}
+
+    class Model:
+        visual = encoder(tower=VIT).tower
+
+    def create(name: str, **kwargs: Any) -> Model:
+        asked.update(kwargs, name=name)
+        return Model()
+
+    Model.visual.proj = None
+    monkeypatch.setattr(open_clip, "create_model", create)
+    encoder(name="ViT-B-32", pretrained="openai")
+    assert asked == {"name": "ViT-B-32", "pretrained": "openai", "force_quick_gelu": True}
+    encoder(name="ViT-B-32", pretrained="laion2b_s34b_b79k")
+    assert asked["force_quick_gelu"] is False
+
+
+@pytest.mark.parametrize("tower", [RESNET, VIT], ids=["resnet", "vit"])
+def test_bad_images(tower: dict[str, Any]) -> None:
+    module = encoder(tower=tower)
+    stride = module.stride
+    with pytest.raises(ValueError, match=rf"72x64 pixels .*stride is {stride}"):
+        module(torch.zeros(1, 3, 72, 64))
+    with pytest.raises(ValueError, match=r"Expected images \(B, 3, H, W\), got shape \(1, 1, 64"):
+        module(torch.zeros(1, 1, 64, 64))
+
+
+def test_timm_vit_says_which_size_it_takes() -> None:
+    module = encoder(name="ViT-B-32-SigLIP2-256", layer=0).eval()
+    with torch.no_grad():
+        assert module(torch.zeros(1, 3, 256, 256)).shape == (1, 768, 8, 8)
+    with pytest.raises(ValueError, match="takes 256x256 alone"):
+        module(torch.zeros(1, 3, 64, 64))
+
+
+def test_config_is_built_without_yaml() -> None:
+    assert ClipGridEncoder(ClipGridConfig(tower=RESNET)).out_channels == 256

@@ -1,0 +1,61 @@
+"""Grid positions and the projection to visual tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clipvil_mmf.vision import GridPositionEmbedding, VisualEmbedding, VisualEmbeddingConfig
+from clipvil_mmf.vision.positions import resample_positions
+
+
+def test_rows_and_columns() -> None:
+    module = GridPositionEmbedding(channels=6, pos_num=5)
+    grid = torch.randn(2, 6, 3, 4)
+    added = module(grid) - grid
+    for row in range(3):
+        for column in range(4):
+            expected = module.rows.weight[row] + module.columns.weight[column]
+            torch.testing.assert_close(added[0, :, row, column], expected)
+
+
+def test_addition_is_out_of_place() -> None:
+    """The published in-place addition breaks the backward pass of a ResNet's last ReLU."""
+    module = GridPositionEmbedding(channels=4)
+    source = torch.randn(1, 4, 2, 2, requires_grad=True)
+    module(torch.relu(source)).sum().backward()
+    assert torch.equal(source.grad, (source > 0).float())
+    assert module.rows.weight.grad[2:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("size", [(26, 3), (3, 26)])
+def test_grid_larger_than_the_tables(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"pos_num is 25: .* set visual_embedding.pos_num to 26"):
+        GridPositionEmbedding(channels=2)(torch.zeros(1, 2, *size))
+
+
+def test_resampling_keeps_the_class_token_and_constants() -> None:
+    table = torch.cat([torch.full((1, 8), 7.0), torch.full((16, 8), 2.0)])
+    assert resample_positions(table, (4, 4), (4, 4)) is table
+    resampled = resample_positions(table, (4, 4), (2, 9))
+    assert resampled.shape == (1 + 18, 8)
+    torch.testing.assert_close(resampled[0], table[0])
+    torch.testing.assert_close(resampled[1:], torch.full((18, 8), 2.0))
+
+
+def test_visual_embedding_order() -> None:
+    """Positions before the projection, LayerNorm after it, tokens row by row."""
+    module = VisualEmbedding(VisualEmbeddingConfig(pos_num=7), 6, 10, dropout=0.0)
+    grid = torch.randn(2, 6, 2, 3)
+    tokens = module(grid)
+    assert tokens.shape == (2, 6, 10)
+    cell = grid[1, :, 1, 2] + module.positions.rows.weight[1] + module.positions.columns.weight[2]
+    torch.testing.assert_close(tokens[1, 5], module.norm(module.projection(cell)))
+    assert module.norm.eps == 1e-12
+
+
+def test_visual_embedding_drops_out_in_training_only() -> None:
+    module = VisualEmbedding(VisualEmbeddingConfig(), 6, 64, dropout=0.5)
+    grid = torch.randn(1, 6, 4, 4)
+    assert 0.3 < (module(grid) == 0).float().mean() < 0.7
+    assert (module.eval()(grid) == 0).float().mean() == 0
