@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+_CONFIGS = Path("projects", "clipvil", "configs")
 
 
 def config_dir() -> Path:
     """Returns the absolute folder of the plugin's yaml files.
 
     In a checkout (and an editable install) it is `projects/clipvil/configs`, the source of truth;
-    a wheel carries a copy as `clipvil_mmf/configs`.
+    a wheel carries a copy under the same path inside the package.
 
     Raises:
         FileNotFoundError: neither exists, so the installation is damaged.
     """
-    choices = (_PACKAGE.parent / "projects" / "clipvil" / "configs", _PACKAGE / "configs")
+    choices = (_PACKAGE.parent / _CONFIGS, _PACKAGE / _CONFIGS)
     for folder in choices:
         if folder.is_dir():
             return folder

@@ -1,16 +1,14 @@
 """The import hook: mends MMF's modules as they are imported, and does nothing else.
 
-`install` is called by the `.pth` file at every start of Python, therefore this file may import
+`install` is called by the `.pth` file at every start of Python, therefore this file imports
 nothing but `os` and `sys`, which Python has loaded by then. What follows the first import of MMF
 lives in `mmf_bridge.loader`.
 """
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
@@ -27,9 +25,9 @@ class MmfFinder:
     def find_spec(
         self,
         name: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
+        path: "Sequence[str] | None" = None,
+        target: "ModuleType | None" = None,
+    ) -> "ModuleSpec | None":
         """Returns the spec that the other finders give, with the mends of `name` put around it.
 
         Args:

@@ -20,7 +20,7 @@ BEFORE: dict[str, dict[str, tuple[str, ...]]] = {
 MENDS: dict[str, dict[str, tuple[str, ...]]] = {
     "rc7": {
         "mmf.common.dataset_loader": ("mmf_bridge.rc7.loading:mend_dataset_loader",),
-        "mmf.common.sample": ("mmf_bridge.common.batches:mend",),
+        "mmf.common.sample": ("mmf_bridge.common.sample_list:mend",),
         "mmf.common.test_reporter": ("mmf_bridge.rc7.reporter:mend",),
         "mmf.datasets.multi_dataset_loader": ("mmf_bridge.rc7.loading:mend_multi_dataset_loader",),
         "mmf.models.vilbert": ("mmf_bridge.rc7.models:mend_vilbert",),
@@ -40,7 +40,23 @@ MENDS: dict[str, dict[str, tuple[str, ...]]] = {
         "mmf_cli.run": ("mmf_bridge.rc7.command:mend",),
     },
     "main": {
+        "mmf.common.sample": ("mmf_bridge.common.sample_list:mend",),
+        "mmf.common.test_reporter": ("mmf_bridge.main.reporter:mend",),
+        "mmf.datasets.base_dataset_builder": ("mmf_bridge.main.loading:mend_builder",),
         "mmf.datasets.builders.charades._utils": ("mmf_bridge.moved:take_back",),
+        "mmf.datasets.multi_datamodule": ("mmf_bridge.main.loading:mend_datamodule",),
+        "mmf.datasets.multi_dataset_loader": ("mmf_bridge.main.loading:mend_multi_loader",),
         "mmf.modules.optimizers": ("mmf_bridge.moved:take_back",),
+        "mmf.trainers.mmf_trainer": ("mmf_bridge.main.trainer:mend",),
+        "mmf.utils.build": ("mmf_bridge.main.loading:mend_build",),
+        "mmf.utils.checkpoint": ("mmf_bridge.main.checkpoint:mend",),
+        "mmf.utils.configuration": ("mmf_bridge.main.configuration:mend",),
+        "mmf.utils.distributed": ("mmf_bridge.main.distributed:mend",),
+        "mmf.utils.early_stopping": ("mmf_bridge.rc7.early_stopping:mend",),
+        "mmf.utils.env": ("mmf_bridge.main.configuration:mend_env",),
+        "mmf.utils.general": ("mmf_bridge.rc7.configuration:mend_general",),
+        "mmf.utils.logger": ("mmf_bridge.main.logger:mend",),
+        "mmf.utils.patch": ("mmf_bridge.main.startup:mend",),
+        "mmf_cli.run": ("mmf_bridge.main.command:mend",),
     },
 }

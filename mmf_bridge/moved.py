@@ -126,7 +126,7 @@ def take_back(module: ModuleType) -> None:
 
 
 def mend_mapping(module: ModuleType) -> None:
-    """`collections.Mapping` went to `collections.abc` (mmf.utils.logger of rc7 uses nothing else)."""
+    """`collections.Mapping` went to `collections.abc` (rc7's logger uses nothing else of it)."""
     module.collections = collections.abc
 
 

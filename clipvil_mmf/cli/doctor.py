@@ -31,6 +31,12 @@ MMF_MAIN_EXTRA = "mmf-main"
 # What the report names one by one; all other requirements are checked as well, and named if wrong.
 SHOWN = ("omegaconf", "transformers", "open_clip_torch", "torchvision", "torch")
 EASY_VQA_QUESTIONS = ("data/train/questions.json", "data/test/questions.json")
+TRY_TORCH = """
+import torch, torchvision
+torchvision.ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5)
+names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+print(torch.version.cuda + ": " + ", ".join(names) if torch.cuda.is_available() else "")
+"""
 
 
 @dataclass
@@ -68,8 +74,7 @@ def command(
     findings = [
         check_mmf(mmf_dir),
         *check_requirements(on_main=mmf_dir is not None and _line_in(mmf_dir) == "main"),
-        check_vision(),
-        check_cuda(),
+        *check_torch(),
         check_bridge(site_folders()),
         check_configs(),
         check_easy_vqa(),
@@ -135,29 +140,20 @@ def check_requirements(
     return findings
 
 
-def check_vision() -> Finding:
-    """Tries one of torchvision's compiled operators, which load only beside the torch they fit."""
+def check_torch() -> list[Finding]:
+    """Tries torchvision beside torch, and names the GPUs that torch can use (none is no problem).
+
+    torchvision's compiled operators load only beside the torch that they fit.
+    """
     if not all(map(importlib.util.find_spec, ("torch", "torchvision"))):
-        return Finding("torch + torchvision", "not both installed")
-    code = "import torch, torchvision; torchvision.ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
-    error = _error_of([sys.executable, "-c", code])
-    if error:
-        problem = f"they do not fit each other: {error}"
+        return [Finding("torch + torchvision", "not both installed")]
+    result = subprocess.run([sys.executable, "-c", TRY_TORCH], capture_output=True, text=True)
+    if result.returncode != 0:
+        problem = f"they do not fit each other: {_last_line(result.stderr)}"
         remedy = "pip install --force-reinstall torch torchvision"
-        return Finding("torch + torchvision", "mismatch", problem, remedy)
-    return Finding("torch + torchvision", "fit each other")
-
-
-def check_cuda() -> Finding:
-    """Names the GPUs that torch can use; none is no problem."""
-    if importlib.util.find_spec("torch") is None:
-        return Finding("CUDA", "unknown without torch")
-    import torch
-
-    if not torch.cuda.is_available():
-        return Finding("CUDA", "no GPU in reach, runs on the CPU")
-    names = (torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    return Finding("CUDA", f"{torch.version.cuda}: {', '.join(names)}")
+        return [Finding("torch + torchvision", "mismatch", problem, remedy)]
+    gpus = result.stdout.strip() or "no GPU in reach, runs on the CPU"
+    return [Finding("torch + torchvision", "fit each other"), Finding("CUDA", gpus)]
 
 
 def check_bridge(folders: Iterable[Path]) -> Finding:
@@ -198,9 +194,10 @@ def check_easy_vqa() -> Finding:
 
 def check_import(arguments: list[str]) -> Finding:
     """Imports MMF in a fresh process, as `mmf_run` does."""
-    error = _error_of(arguments)
-    if error:
-        return Finding("import mmf", "fails", error, "mend what is named above, in that order")
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    if result.returncode != 0:
+        remedy = "mend what is named above, then run `clipvil doctor` again"
+        return Finding("import mmf", "fails", _last_line(result.stderr), remedy)
     return Finding("import mmf", "works")
 
 
@@ -213,6 +210,7 @@ def site_folders() -> list[Path]:
 def show(findings: list[Finding], console: Console) -> None:
     """Prints the report as a table, then each problem with its remedy."""
     table = Table("", "", "found", box=None, show_header=False)
+    table.columns[2].overflow = "fold"  # paths stay whole, to be copied
     for finding in findings:
         sign = "[red]✗[/]" if finding.is_wrong else "[yellow]·[/]" if finding.problem else "✓"
         table.add_row(sign, finding.name, finding.found)
@@ -228,10 +226,6 @@ def _line_in(mmf_dir: str) -> str | None:
     return line_of(read_version(mmf_dir))
 
 
-def _error_of(arguments: list[str]) -> str:
-    """Runs a command and returns the last line it wrote to stderr if it failed, else nothing."""
-    result = subprocess.run(arguments, capture_output=True, text=True)
-    if result.returncode == 0:
-        return ""
-    lines = result.stderr.strip().splitlines()
-    return lines[-1] if lines else f"exit code {result.returncode}"
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "it ended without a message"

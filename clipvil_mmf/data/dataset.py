@@ -119,6 +119,8 @@ class ClipVilDataset(BaseDataset):
         )
         on_bad = sum(row_of[question.image] in self._images.bad for question in questions)
         report_bad_images(self._images, f"{dataset_name} {dataset_type}", on_bad, self._trains)
+        self._ids: list[int | str] = []
+        # Emptied once their content is in arrays.
         self._questions = [
             question
             for question in questions
@@ -136,20 +138,29 @@ class ClipVilDataset(BaseDataset):
         Raises:
             ConfigError: a processor is missing or badly configured.
             UnknownAnswerError: an answer outside the vocabulary (``on_unknown_answer: raise``).
+            AnnotationError: no question is left.
         """
         super().init_processors()
+        if self._ids:
+            return  # prepared before
         if self.text_processor.needs_fit:
             self.text_processor.fit(self._training_questions())
         self.answer_processor.fit(self._dataset_answers, self.dataset_name)
         if self.is_labelled:
             self._prepare_answers()
+        if not self._questions:
+            raise AnnotationError(
+                f"{self._source}: none of its questions can be used: on_bad_image and "
+                "on_unknown_answer left out all of them. Correct the image folder or the answer "
+                "vocabulary"
+            )
         self._prepare_text()
         self._ids = [question.question_id for question in self._questions]
         images = np.unique(self._image_rows).size
         logger.info(
             "%s %s: %d questions on %d images", self.dataset_name, self._split, len(self), images
         )
-        self._questions = []  # their content is in arrays now
+        self._questions = []
 
     def _prepare_text(self) -> None:
         """Tokenise each distinct question once."""

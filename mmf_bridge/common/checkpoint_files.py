@@ -129,7 +129,8 @@ def rng_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": (version, torch.from_numpy(keys.copy()), position, has_gauss, gauss),
+        # int64: torch cannot send uint32 tensors to other processes.
+        "numpy": (version, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
         "python": random.getstate(),
     }
 
@@ -140,7 +141,8 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
     version, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((version, keys.cpu().numpy(), position, has_gauss, gauss))
+    keys = keys.cpu().numpy().astype(np.uint32)
+    np.random.set_state((version, keys, position, has_gauss, gauss))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
 

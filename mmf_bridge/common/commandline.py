@@ -64,7 +64,8 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
     """Make sure that a dotted option such as ``training.batch_size`` or ``a.b[0]`` exists.
 
     Raises:
-        ValueError: it does not; names the nearest keys of that section.
+        ValueError: it does not (names the nearest keys of that section), or it is a section, which
+            MMF's command line cannot set as a whole (stock MMF ignores the attempt).
     """
     section: Any = config
     walked: list[str] = []
@@ -83,6 +84,11 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
         if index:
             section = section[int(index.rstrip("]"))]
         walked.append(field)
+    if isinstance(section, Mapping):
+        raise ValueError(
+            f"Option {key} is a section: set its keys one by one, such as {key}.KEY=VALUE, or write "
+            "it into a yaml file"
+        )
 
 
 def check_keys(user: Mapping[str, Any], default: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 
 
@@ -24,9 +25,10 @@ def run(module: ModuleType, opts: list[str] | None, predict: bool) -> None:
     if opts is None:
         args = module.flags.get_parser().parse_args()
     else:
-        args = argparse.Namespace(config_override=None, opts=list(opts))
-        if predict and not any(opt.startswith("evaluation.predict") for opt in opts):
-            args.opts.append("evaluation.predict=true")
+        pairs = option_pairs(opts)
+        if predict and "evaluation.predict" not in dict(pairs):
+            pairs.append(("evaluation.predict", "true"))
+        args = argparse.Namespace(config_override=None, opts=[f"{k}={v}" for k, v in pairs])
     configuration = module.Configuration(args)
     configuration.args = args
     config = configuration.get_config()

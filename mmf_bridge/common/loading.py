@@ -39,13 +39,19 @@ class EpochBatches(Sampler[list[int]]):
 
     Args:
         batches: a batch sampler, or a ``BatchSampler`` over a sampler that has ``set_epoch``.
+        seed: what workers are seeded from, with the epoch.
     """
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Any, seed: int = 0) -> None:
         self._batches = batches
         self._skip = 0
+        self._seed = seed
+        # For the loader. Its own: seeding workers must not move the generator that dropout draws
+        # from, or a resumed run could not repeat an undisturbed one.
+        self.generator = torch.Generator().manual_seed(seed)
 
     def set_epoch(self, epoch: int) -> None:
+        self.generator.manual_seed(self._seed + epoch)
         target = self._batches
         if not hasattr(target, "set_epoch"):
             target = getattr(target, "sampler", None)
@@ -79,7 +85,8 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
     """
     rank, world_size = get_rank(), get_world_size()
     if hasattr(dataset, "build_batch_sampler"):
-        return EpochBatches(dataset.build_batch_sampler(batch_size, shuffle, seed, rank, world_size))
+        batches = dataset.build_batch_sampler(batch_size, shuffle, seed, rank, world_size)
+        return EpochBatches(batches, seed)
     if batch_size % world_size:
         raise ValueError(
             f"training.batch_size is {batch_size}: it must be divisible by the number of "
@@ -90,11 +97,15 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
         sampler = DistributedSampler(dataset, world_size, rank, shuffle=True, seed=seed)
     else:
         sampler = Shard(len(dataset), rank, world_size)  # type: ignore[arg-type]
-    return EpochBatches(BatchSampler(sampler, batch_size // world_size, drop_last=False))
+    return EpochBatches(BatchSampler(sampler, batch_size // world_size, drop_last=False), seed)
 
 
 def build_dataloader(
-    dataset: Any, training: Any, seed: int, fallback_collate: Callable[[list[Any]], Any]
+    dataset: Any,
+    training: Any,
+    seed: int,
+    fallback_collate: Callable[[list[Any]], Any],
+    shuffle: bool | None = None,
 ) -> tuple[DataLoader, EpochBatches]:
     """The loader of one dataset and its batch sampler.
 
@@ -103,10 +114,11 @@ def build_dataloader(
         training: MMF's ``training`` section.
         seed: what the order of samples is drawn from, with the epoch.
         fallback_collate: used for datasets without ``collate``.
+        shuffle: by default the train split is, and no other.
     """
-    batches = build_batch_sampler(
-        dataset, training.batch_size, shuffle=dataset.dataset_type == "train", seed=seed
-    )
+    if shuffle is None:
+        shuffle = dataset.dataset_type == "train"
+    batches = build_batch_sampler(dataset, training.batch_size, shuffle, seed)
     workers = training.num_workers
     loader = DataLoader(
         dataset=dataset,
@@ -115,9 +127,7 @@ def build_dataloader(
         num_workers=workers,
         pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
-        # Its own generator: seeding workers must not move the generator that dropout draws from,
-        # or a resumed run could not repeat an undisturbed one.
-        generator=torch.Generator().manual_seed(seed),
+        generator=batches.generator,
     )
     loader.dataset_type = dataset.dataset_type  # MMF reads it
     return loader, batches

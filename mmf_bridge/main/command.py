@@ -10,6 +10,7 @@ import torch
 
 from mmf_bridge.common import launch
 from mmf_bridge.common.distributed import get_rank
+from mmf_bridge.common.replace import replace
 
 # What MMF's modules put into the registry as they are imported, and expect there for ever.
 _KEPT = ("original_patch_functions",)
@@ -67,6 +68,4 @@ def mend(module: ModuleType) -> None:
         module.setup_imports()
         launch.run(module, opts, predict)
 
-    for function in (main, distributed_main, run):
-        function.__module__, function.__qualname__ = module.__name__, function.__name__
-        setattr(module, function.__name__, function)
+    replace(module, main, distributed_main, run)

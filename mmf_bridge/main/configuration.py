@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import os
+import warnings
 from types import ModuleType
 from typing import Any
 
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
+from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 from mmf_bridge.rc7 import configuration as shared
 
 
 def mend(module: ModuleType) -> None:
     """What rc7's ``Configuration`` gets, and main's two functions for command-line options."""
+    # MMF's own defaults are written `${oc.env:NAME,}`, of which omegaconf warns at each start.
+    warnings.filterwarnings("ignore", message="In the sequence `MMF_", category=UserWarning)
     shared.mend(module)
+
+    class Configuration(module.Configuration):
+        __doc__ = module.Configuration.__doc__
+
+        def _build_default_config(self) -> Any:
+            default = super()._build_default_config()
+            # rc7 reads it always; main would overwrite the optimizer's with this null.
+            default.pop("learning_rate", None)
+            return default
+
     stock = module._merge_with_dotlist
 
     def _merge_with_dotlist(
@@ -29,7 +43,7 @@ def mend(module: ModuleType) -> None:
         flat = [part for pair in pairs for part in pair]
         return stock(config, flat, skip_missing, log_info)
 
-    module._merge_with_dotlist = _merge_with_dotlist
+    replace(module, Configuration, _merge_with_dotlist)
     module._decode_value = decode_value
 
 
@@ -44,5 +58,5 @@ def mend_env(module: ModuleType) -> None:
                 user_dir = os.path.abspath(user_dir)
         stock(user_dir)
 
-    module.import_user_module = import_user_module
+    replace(module, import_user_module)
     module.set_seed = edited(module.set_seed, {"if seed:": "if seed is not None:"})

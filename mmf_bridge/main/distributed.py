@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common import distributed as common
+from mmf_bridge.common.replace import replace
 
 
 def mend(module: ModuleType) -> None:
@@ -41,7 +42,4 @@ def mend(module: ModuleType) -> None:
         torch.distributed.all_reduce(values)
         return dict(zip(keys, values / world_size, strict=True))
 
-    module.synchronize = synchronize
-    module.infer_init_method = infer_init_method
-    module.distributed_init = distributed_init
-    module.reduce_dict = reduce_dict
+    replace(module, synchronize, infer_init_method, distributed_init, reduce_dict)

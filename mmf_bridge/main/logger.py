@@ -6,16 +6,20 @@ import logging
 from types import ModuleType
 from typing import Any
 
+from mmf_bridge.common.replace import replace
+
 
 def mend(module: ModuleType) -> None:
     """Take the handlers of an earlier run away before new ones are added."""
     stock = module.setup_logger
 
-    def setup_logger(*args: Any, name: str = "mmf", **kwargs: Any) -> logging.Logger | None:
+    def setup_logger(
+        output: str | None = None, color: bool = True, name: str = "mmf", *args: Any, **kwargs: Any
+    ) -> logging.Logger | None:
         for known in (name, "py.warnings"):
             logger = logging.getLogger(known)
             for handler in logger.handlers[:]:
                 logger.removeHandler(handler)
-        return stock(*args, name=name, **kwargs)
+        return stock(output, color, name, *args, **kwargs)
 
-    module.setup_logger = setup_logger
+    replace(module, setup_logger)

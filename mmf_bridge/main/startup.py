@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from mmf_bridge.common.replace import replace
+
 
 def mend(module: ModuleType) -> None:
     """Leave transformers' old module names to ``mmf_bridge.moved``, which finds them when asked.
@@ -14,4 +16,4 @@ def mend(module: ModuleType) -> None:
     def patch_transformers(log_incompatible: bool = False) -> None:
         """Nothing to do: see ``mmf_bridge.moved.MovedFinder``."""
 
-    module.patch_transformers = patch_transformers
+    replace(module, patch_transformers)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import collections.abc
 import logging
+import os
 from types import ModuleType
 from typing import Any
+
+from omegaconf import OmegaConf
 
 
 def mend(module: ModuleType) -> None:
@@ -21,6 +24,12 @@ def mend(module: ModuleType) -> None:
                     logger.removeHandler(handler)
                     handler.close()
             super().__init__(config, name)
+            # A plugin logs under its own name; its lines belong into the same file.
+            plugin = OmegaConf.select(config, "env.user_dir") or ""
+            if self.logger is not None and plugin:
+                logger = logging.getLogger(os.path.basename(plugin).split(".")[0])
+                logger.handlers = list(self.logger.handlers)
+                logger.setLevel(self.logger.level)
 
         @property
         def log_dir(self) -> str:

@@ -1,4 +1,4 @@
-"""Models of rc7: removed FFT functions, and tensors put on the GPU regardless of the model's device.
+"""Models of rc7: FFT functions that are gone, and tensors put on the GPU wherever the model is.
 
 Encoders and BERT classes that changed their calling convention are in `mmf_bridge.rc7.bert`.
 """

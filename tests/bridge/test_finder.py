@@ -195,6 +195,20 @@ print(sorted(n for n in sys.modules if n.startswith("mmf_bridge") and n != "mmf_
     assert output(python("-c", code)) == "['mmf_bridge', 'mmf_bridge.finder']"
 
 
+def test_the_finder_imports_nothing_else():
+    """Every start of Python pays for what it imports (`typing` alone costs more than all of it)."""
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+before = set(sys.modules)
+import mmf_bridge.finder
+mmf_bridge.finder.install()
+print(sorted(set(sys.modules) - before))
+"""
+    result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert output(result) == "['mmf_bridge', 'mmf_bridge.finder']"
+
+
 def test_install_twice_adds_one_finder(python):
     code = """
 import sys

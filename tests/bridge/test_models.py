@@ -274,7 +274,7 @@ def test_masked_heads_are_refused(registry):
 
 def test_an_edit_that_does_not_fit_raises():
     assert edited(_example, {"+ 1": "+ 2"})(1) == 3
-    with pytest.raises(LookupError, match="_example .* has no 'cuda'"):
+    with pytest.raises(LookupError, match=r"_example .* has no 'cuda'"):
         edited(_example, {"cuda": "to"})
 
 

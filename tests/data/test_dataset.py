@@ -162,3 +162,15 @@ def test_number_of_questions_is_logged(make_dataset, caplog):
     with caplog.at_level(logging.INFO):
         make_dataset()
     assert "toy train: 12 questions on 5 images" in caplog.text
+
+
+def test_a_split_without_usable_questions_is_an_error(make_dataset):
+    with pytest.raises(AnnotationError, match=r"toy.json: none of its questions can be used"):
+        make_dataset(on_unknown_answer="skip", answers=["maybe"])
+
+
+def test_preparing_twice_changes_nothing(make_dataset):
+    dataset = make_dataset()
+    before = batch_of(dataset, range(12))
+    dataset.init_processors()
+    assert torch.equal(batch_of(dataset, range(12)).input_ids, before.input_ids)

@@ -103,7 +103,7 @@ def test_builder_gives_the_split_and_the_vocabularies(config, tmp_path, caplog):
     # As all questions are known words, nothing is spelled and nothing is unknown.
     tokens = registry.get("easy_vqa_text_vocab")
     text = " ".join(tokens[i] for i in batch.input_ids[0] if tokens[i] != "[PAD]")
-    assert text == "[CLS] what color is the shape ? [SEP]"
+    assert text == "[CLS] what is the blue shape ? [SEP]"
     assert registry.get("easy_vqa_answer_vocab") == easy_vqa_files.read_answers()
     assert registry.get("easy_vqa_num_final_outputs") == 13
     folder = tmp_path / "save" / "vocabularies"

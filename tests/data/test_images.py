@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.data.annotations import AnnotationError
 from clipvil_mmf.data.images import (
     CLIP_MEAN,
     CLIP_STD,
@@ -123,6 +124,13 @@ def test_skip_leaves_questions_out_of_training_only(make_dataset, damaged, caplo
     assert len(test) == 12
     assert "6 questions are answered with a black picture" in caplog.text
     assert test.collate(test.__getitems__(range(12))).images.shape == (5, 3, 8, 8)
+
+
+def test_skip_of_all_images_is_an_error(make_dataset, image_dir):
+    for path in image_dir.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(AnnotationError, match="none of its questions can be used: on_bad_image"):
+        make_dataset(on_bad_image="skip")
 
 
 @pytest.mark.parametrize(

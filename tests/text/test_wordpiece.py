@@ -11,13 +11,13 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.text.wordpiece import (
+from clipvil_mmf.text.vocabulary import (
     SPECIAL_TOKENS,
-    WordPieceProcessor,
     find_vocabulary,
     read_tokens,
     train_vocabulary,
 )
+from clipvil_mmf.text.wordpiece import WordPieceProcessor
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "data_side.json").read_text())
 QUESTIONS = [
@@ -99,8 +99,7 @@ def test_vocab_size_is_a_limit():
 def test_same_questions_same_vocabulary_in_every_process():
     """The trainers of `tokenizers` fail this: they number pieces in a random order."""
     program = (
-        "import sys; import mmf_bridge.finder as f; f.install();"
-        "from clipvil_mmf.text.wordpiece import train_vocabulary;"
+        "import sys; from clipvil_mmf.text.vocabulary import train_vocabulary;"
         "print('|'.join(train_vocabulary(sys.argv[1:], 1000, 1)))"
     )
     outputs = [

@@ -1,0 +1,57 @@
+"""Mends of ``mmf.utils.checkpoint`` where main differs from rc7."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from mmf_bridge.common.distributed import get_rank
+from mmf_bridge.common.replace import replace
+from mmf_bridge.rc7 import checkpoint as shared
+
+
+def mend(module: ModuleType) -> None:
+    """What rc7's ``Checkpoint`` gets, with main's own features kept."""
+
+    class Stock(module.Checkpoint):
+        def _load_counts(self, ckpt: Mapping[str, Any]) -> None:
+            """What rc7 calls so; here it restores the scheduler as well."""
+            scheduler, state = self.trainer.lr_scheduler, ckpt.get("lr_scheduler")
+            if scheduler is not None and state:
+                ckpt = {**ckpt, "lr_scheduler": {**scheduler.state_dict(), **state}}
+            self._load_counts_and_lr_scheduler(ckpt)
+
+    module.Checkpoint = Stock
+    shared.mend(module)
+
+    class Checkpoint(module.Checkpoint):
+        __doc__ = module.Checkpoint.__doc__
+
+        def _torch_load(self, file: str) -> Any:
+            """Read a file, or a remote one that MMF's file layer knows; Lightning's too."""
+            ckpt = super()._torch_load(module.PathManager.get_local_path(file, force=True))
+            if isinstance(ckpt, Mapping) and self._is_pl_trainer_checkpoint(ckpt):
+                return {"model": ckpt["state_dict"]}
+            if isinstance(ckpt, Mapping) and "fp16_scaler" in ckpt:  # main's name for it
+                return {**ckpt, "scaler": ckpt["fp16_scaler"]}
+            return ckpt
+
+        def save(
+            self, update: int, iteration: int | None = None, update_best: bool = False
+        ) -> None:
+            module.consolidate_optim_state_dict(self.trainer.optimizer)
+            super().save(update, iteration, update_best)
+            self.trainer.last_saved = update
+            if get_rank() == 0 and self.config.training.wandb.log_checkpoint:
+                path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "current.ckpt")
+                self.trainer.logistics_callback.wandb_logger.log_model_checkpoint(path)
+
+        def restore(self) -> None:
+            """Load the weights of this run's best evaluation, if it has had one."""
+            # A best.ckpt may lie there from an earlier run with the same env.save_dir.
+            if self.trainer.early_stopping.best_monitored_update > 0:
+                super().restore()
+
+    replace(module, Checkpoint)

@@ -1,0 +1,63 @@
+"""Mends of ``mmf.common.test_reporter``: each question once, ids of any type, whole files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import ModuleType
+from typing import Any
+
+from mmf_bridge.common.distributed import get_rank, unwrap
+from mmf_bridge.common.prediction import gather_rows, write_rows
+from mmf_bridge.common.replace import replace
+from mmf_bridge.main.loading import has_split
+
+
+def mend(module: ModuleType) -> None:
+    """Let every process format its own share; rank 0 writes what all of them have."""
+    logger = logging.getLogger(module.__name__)
+
+    class TestReporter(module.TestReporter):
+        __doc__ = module.TestReporter.__doc__
+
+        def next_dataset(self, flush_report: bool = True) -> bool:
+            more = super().next_dataset(flush_report)
+            while more and not has_split(self.current_datamodule, self.dataset_type):
+                more = super().next_dataset(flush_report=False)
+            return more
+
+        def add_to_report(self, report: Any, model: Any, *args: Any, **kwargs: Any) -> None:
+            self._check_current_dataloader()
+            results = []
+            if hasattr(self.current_dataset, "format_for_prediction"):
+                results = self.current_dataset.format_for_prediction(report)
+            model = unwrap(model)
+            if hasattr(model, "format_for_prediction"):
+                results = model.format_for_prediction(results, report)
+            self.report.extend(results)
+
+        def postprocess_dataset_report(self) -> None:
+            """Give every process the rows of all, and then to the dataset's own hook."""
+            self.report = gather_rows(self.report)
+            super().postprocess_dataset_report()
+
+        def flush_report(self) -> None:
+            rows, self.report = self.report, []
+            if get_rank() != 0:
+                return
+            name = self.current_datamodule.dataset_name
+            time = self.timer.get_time_hhmmss(None, format="%Y-%m-%dT%H:%M:%S")
+            parts = [name, self.experiment_name, self.dataset_type, time]
+            formats = (
+                self.config.evaluation.predict_file_format,
+                self.test_reporter_config.predict_file_format,
+            )
+            filename = "_".join(part for part in parts if part)
+            filename += ".csv" if "csv" in formats else ".json"
+            path = os.path.abspath(os.path.join(self.report_folder, filename))
+            write_rows(rows, path)
+            logger.info(f"Wrote {len(rows)} predictions for {name} to {path}")
+
+    for key in ("default", "file"):
+        module.registry.register_test_reporter(key)(TestReporter)
+    replace(module, TestReporter)

@@ -1,0 +1,307 @@
+"""The trainer of the main line: MMF main's, with the loop that it shares its meaning with rc7's.
+
+Registered as ``mmf`` in place of main's own, whose callbacks it calls at the same places. Beside
+what main does: bf16, autocast in evaluation, processes on CPU, accumulation without needless
+all-reduces, and a resume that continues an interrupted run bit for bit (weights, optimizer,
+scheduler, counters, random numbers, position in the epoch).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from mmf.common.meter import Meter
+from mmf.common.registry import registry
+from mmf.common.report import Report
+from mmf.common.sample import to_device
+from mmf.trainers.mmf_trainer import MMFTrainer as StockTrainer
+from mmf.utils.distributed import is_main
+from mmf.utils.general import clip_gradients, extract_loss
+from torch.utils.data import IterableDataset
+
+from mmf_bridge.common.checkpoint_files import set_rng_state
+from mmf_bridge.common.distributed import (
+    broadcast_object,
+    get_world_size,
+    local_device,
+    synchronize,
+    wrap_model,
+)
+from mmf_bridge.common.precision import Precision
+from mmf_bridge.common.progress import TrainingProgress
+from mmf_bridge.main.evaluation import EvaluationLoop
+
+logger = logging.getLogger("mmf.trainers.mmf_trainer")
+
+
+def mend(module: ModuleType) -> None:
+    """Register the trainer under its own name and under rc7's."""
+    registry.register_trainer("mmf")(MMFTrainer)
+    registry.register_trainer("base_trainer")(MMFTrainer)
+    module.MMFTrainer = MMFTrainer
+
+
+class _Writer:
+    """rc7's name for logging, which the checkpoint code of both lines uses."""
+
+    def write(self, message: Any) -> None:
+        logger.info(message)
+
+
+class MMFTrainer(EvaluationLoop, StockTrainer):
+    """Trains and evaluates what MMF's configuration describes."""
+
+    # Position and order, which a checkpoint restores.
+    batches_done: int | None = 0
+    resumed_seed: int | None = None
+    resumed_rng: dict[str, Any] | None = None
+    epoch_rng: Any = None
+    last_saved: int | None = None
+    last_evaluated: int | None = None
+    writer = _Writer()
+
+    @property
+    def early_stopping(self) -> Any:
+        return self.early_stop_callback.early_stopping
+
+    @property
+    def lr_scheduler(self) -> Any:
+        return self.lr_scheduler_callback._scheduler
+
+    def load(self) -> None:
+        seed = self.config.training.seed
+        seed = torch.initial_seed() if seed is None else seed
+        registry.register("sampler_seed", broadcast_object(int(seed) % 2**31))
+        registry.register("data_parallel", False)
+        registry.register("distributed", False)
+        self.meter = Meter()  # stock MMF shares one between all runs of a process
+        super().load()
+        if self.resumed_seed not in (None, registry.get("sampler_seed")):
+            # training.seed: -1 drew another seed; the interrupted epoch must keep its order.
+            registry.register("sampler_seed", self.resumed_seed)
+            self.train_loader = self.dataset_loader.train_dataloader()
+
+    def configure_device(self) -> None:
+        if self.config.training.device == "xla":
+            raise ValueError(
+                "training.device is xla, which mmf_bridge does not support; use cuda or cpu"
+            )
+        self.local_rank = self.config.device_id
+        self.distributed = get_world_size() > 1
+        self.device = local_device(self.local_rank)
+        if self.config.training.device == "cpu":
+            self.device = torch.device("cpu")
+        registry.register("global_device", self.config.distributed.rank or 0)
+
+    def configure_seed(self) -> None:
+        benchmark = bool(self.config.training.cudnn_benchmark)
+        torch.backends.cudnn.benchmark = benchmark
+        given = bool(registry.get("seed_given", no_warning=True))
+        torch.backends.cudnn.deterministic = given and not benchmark
+
+    def load_fp16_scaler(self) -> None:
+        self.precision = Precision(self.training_config, self.device)
+        self.scaler = self.precision.scaler
+
+    def parallelize_model(self) -> None:
+        if self.distributed:
+            registry.register("distributed", True)
+            self.model = wrap_model(
+                self.model, self.device, self.training_config.find_unused_parameters
+            )
+        elif self.device.type == "cuda" and torch.cuda.device_count() > 1:
+            registry.register("data_parallel", True)
+            self.model = torch.nn.DataParallel(self.model)
+
+    def training_loop(self) -> None:
+        if not self.train_loader.num_datasets:
+            raise ValueError(f"No dataset of {self.config.datasets} has a train split")
+        self.max_updates = self._calculate_max_updates()
+        torch.autograd.set_detect_anomaly(self.training_config.detect_anomaly)
+        logger.info("Starting training...")
+        self.model.train()
+        self.progress = TrainingProgress(self.max_updates, self.num_updates, is_main())
+        self.run_training_epoch()
+        self.after_training_loop()
+        self.progress.close()
+
+    def after_training_loop(self) -> None:
+        """Judge and keep the updates since the last evaluation and the last checkpoint."""
+        if self.last_evaluated != self.num_updates:
+            logger.info("Stepping into final validation check")
+            self._validate()
+        if self.last_saved != self.num_updates:
+            self.checkpoint_callback.checkpoint.save(self.num_updates, self.current_iteration)
+        synchronize()
+
+    def run_training_epoch(self) -> None:
+        """Train until the last update or an early stop, epoch after epoch."""
+        done = self.batches_done
+        if done is None or done >= self._batches_per_epoch():
+            self.batches_done = 0
+            self.current_epoch += 1
+        self.current_epoch = max(self.current_epoch, 1)
+        stop = self.num_updates >= self.max_updates
+        while not stop:
+            stop = self._train_epoch() or self.num_updates >= self.max_updates
+            if not stop:
+                self.current_epoch += 1
+                self.batches_done = 0
+
+    def _batches_per_epoch(self) -> int:
+        frequency = self.training_config.update_frequency
+        if isinstance(self.train_loader.current_dataset, IterableDataset):
+            # Its length is unknown; what is left of the run is its bound.
+            return (self.batches_done or 0) + (self.max_updates - self.num_updates) * frequency
+        return len(self.train_loader)
+
+    def _batches(self) -> Iterator[Any]:
+        """The rest of the current epoch."""
+        registry.register("current_epoch", self.current_epoch)
+        self.dataset_loader.seed_sampler("train", self.current_epoch)
+        done = self.batches_done or 0
+        replay = 0 if self.train_loader.start_at(done) else done
+        # Several datasets: their mixture is drawn as it goes, so a replay draws it once more.
+        if replay and self.epoch_rng is not None:
+            np.random.set_state(_to_numpy(self.epoch_rng))
+        elif self.train_loader.num_datasets > 1:
+            self.epoch_rng = _from_numpy(np.random.get_state())
+        loader = iter(self.train_loader)
+        for _ in range(replay):
+            next(loader, None)
+        if self.resumed_rng is not None:
+            set_rng_state(self.resumed_rng)
+            self.resumed_rng = None
+        while (batch := next(loader, None)) is not None:
+            yield batch
+
+    def _train_epoch(self) -> bool:
+        """Train the rest of the current epoch; say whether to stop."""
+        frequency, total = self.training_config.update_frequency, self._batches_per_epoch()
+        position = self.batches_done or 0
+        for batch in self._batches():
+            if position % frequency == 0:
+                divisor = min(frequency, total - position)
+                self._start_update()
+                combined = None
+            position += 1
+            self.current_iteration += 1
+            self.on_batch_start()
+            self.profile("Batch load time")
+            finishes = position % frequency == 0 or position == total
+            report = self.run_training_batch(batch, divisor, finishes)
+            combined = self._combine(combined, report.detach())
+            self.on_batch_end(report=combined, meter=self.meter)
+            if not finishes:
+                continue
+            self.batches_done = position
+            self._finish_update()
+            if self._after_update(combined) or self.num_updates >= self.max_updates:
+                return True
+        return False
+
+    def _combine(self, combined: Report | None, report: Report) -> Report:
+        """Add a batch's report to those of its update."""
+        if combined is None:
+            return report
+        combined.accumulate_tensor_fields_and_loss(report, self.metrics.required_params)
+        combined.batch_size += report.batch_size
+        return combined
+
+    def _after_update(self, report: Report) -> bool:
+        """Log, save and validate where their intervals say so; say whether to stop early."""
+        registry.register("current_iteration", self.current_iteration)
+        registry.register("num_updates", self.num_updates)
+        should_log = self.num_updates % self.logistics_callback.log_interval == 0
+        if should_log:
+            if self.training_config.evaluate_metrics:
+                report.metrics = self.metrics(report, report)
+            self.meter.update_from_report(report)
+            self.progress.show(loss=float(registry.get(f"{report.dataset_type}/total_loss")))
+            writer = self.logistics_callback.tb_writer
+            if writer is not None:
+                lr = self.optimizer.param_groups[0]["lr"]
+                writer.add_scalars({"train/lr": lr}, self.current_iteration)
+        self.on_update_end(report=report, meter=self.meter, should_log=should_log)
+        return self.num_updates % self.training_config.evaluation_interval == 0 and self._validate()
+
+    def _validate(self) -> bool:
+        """Evaluate the val split, if there is one, and say whether to stop early."""
+        if not self.val_loader.num_datasets:
+            return False
+        self.on_validation_start()
+        logger.info("Evaluation time. Running on full validation set...")
+        report, meter = self.evaluation_loop("val")
+        # Saves a checkpoint, and the best one where this is it.
+        stop = self.early_stop_callback.on_validation_end(report=report, meter=meter)
+        self.on_validation_end(report=report, meter=meter)
+        self.last_evaluated = self.num_updates
+        criterion = meter.meters[self.early_stopping.early_stop_criteria]
+        self.progress.show(val=float(criterion.global_avg))
+        gc.collect()
+        if stop:
+            logger.info("Early stopping activated")
+        return stop
+
+    def run_training_batch(
+        self, batch: Any, loss_divisor: int, synchronize_gradients: bool = True
+    ) -> Report:
+        waits = self.distributed and not synchronize_gradients and hasattr(self.model, "no_sync")
+        with self.model.no_sync() if waits else nullcontext():
+            report = self._forward(batch)
+            loss = extract_loss(report, loss_divisor)
+            self._backward(loss)
+        self._update_loss = self._update_loss + loss.detach()
+        return report
+
+    def _forward(self, batch: Any, model: torch.nn.Module | None = None) -> Report:
+        prepared = to_device(batch, self.device)
+        with self.precision.autocast():
+            output = (model or self.model)(prepared)
+        self.profile("Forward time")
+        return Report(prepared, output)
+
+    def _start_update(self) -> None:
+        self.on_update_start()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._update_loss = 0.0
+
+    def _finish_update(self) -> None:
+        # One look per update, and before the step: a NaN never reaches the weights.
+        if self.training_config.exit_on_nan_losses and bool(torch.isnan(self._update_loss)):
+            raise RuntimeError(
+                f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
+                f"checkpoint is in {self.checkpoint_callback.checkpoint.ckpt_foldername}; try a "
+                "lower learning rate, or training.detect_anomaly=true to find where it comes from"
+            )
+        if self.training_config.clip_gradients:
+            self.scaler.unscale_(self.optimizer)
+            clip_gradients(
+                self.model,
+                self.optimizer,
+                self.num_updates,
+                self.logistics_callback.tb_writer,
+                self.config,
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.num_updates += 1
+        self.progress.update()
+        self.profile("Finished update")
+
+
+def _from_numpy(state: Any) -> Any:
+    name, keys, *rest = state
+    return (name, torch.from_numpy(keys.copy()), *rest)
+
+
+def _to_numpy(state: Any) -> Any:
+    name, keys, *rest = state
+    return (name, keys.cpu().numpy(), *rest)

@@ -1,0 +1,118 @@
+"""Runs of the tiny plugin: in this process, or each in a process forked from a warm one."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[3]
+YAML = ROOT / "tests" / "bridge" / "tiny_plugin" / "tiny.yaml"
+PATIENCE = 120  # seconds until a process counts as hung
+
+_servers = multiprocessing.get_context("forkserver")
+_servers.set_forkserver_preload(["tests.bridge.main.warm"])
+
+
+@dataclass
+class Run:
+    """What a run left behind."""
+
+    folder: Path
+    trainer: Any = None
+    output: str = ""
+    exit_codes: list[int] = field(default_factory=list)
+
+    def checkpoint(self, name="current.ckpt"):
+        return torch.load(self.folder / name, weights_only=True)
+
+    def predictions(self):
+        return sorted(self.folder.rglob("reports/*.json"))
+
+
+def options(folder, opts, changes=None):
+    """Options for the tiny plugin's yaml file, or for a copy with some keys changed."""
+    config = YAML
+    if changes:
+        config = Path(folder) / "changed.yaml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        yaml = OmegaConf.load(YAML)
+        for key, value in changes.items():
+            OmegaConf.update(yaml, key, value, merge=False)
+        OmegaConf.save(yaml, config)
+    return [f"config={config}", f"env.save_dir={folder}", *opts]
+
+
+def run_here(folder, *opts, predict=False, changes=None):
+    """Run MMF in this process and keep its trainer."""
+    import mmf_cli.run
+
+    run, stock = Run(Path(folder)), mmf_cli.run.build_trainer
+
+    def build_trainer(config):
+        run.trainer = stock(config)
+        return run.trainer
+
+    mmf_cli.run.build_trainer = build_trainer
+    try:
+        mmf_cli.run.run(options(folder, opts, changes), predict=predict)
+    finally:
+        mmf_cli.run.build_trainer = stock
+    return run
+
+
+def run_processes(folder, *opts, processes=1, predict=False, changes=None, kill_at=None):
+    """Run MMF in processes of its own, several as torchrun would; all output in one text.
+
+    Args:
+        kill_at: a file; when it appears, the processes are killed.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {}
+    if processes > 1:
+        from mmf_bridge.common.distributed import free_port
+
+        environment = {
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(free_port()),
+            "WORLD_SIZE": str(processes),
+        }
+    outputs = [folder / f"output-{rank}-{time.time_ns()}" for rank in range(processes)]
+    started = []
+    for rank, output in enumerate(outputs):
+        env = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)} if environment else {}
+        arguments = (str(output), env, options(folder, opts, changes), predict)
+        process = _servers.Process(target=_work, args=arguments)
+        process.start()
+        started.append(process)
+    end = time.monotonic() + PATIENCE
+    while any(process.is_alive() for process in started):
+        if (kill_at and Path(kill_at).exists()) or time.monotonic() > end:
+            for process in started:
+                os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    for process in started:
+        process.join()
+    text = "\n".join(output.read_text() for output in outputs if output.exists())
+    return Run(folder, output=text, exit_codes=[process.exitcode for process in started])
+
+
+def _work(output, environment, opts, predict):
+    os.environ.update(environment)
+    file = os.open(output, os.O_CREAT | os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    torch.set_num_threads(1)
+    import mmf_cli.run
+
+    mmf_cli.run.run(opts, predict=predict)

@@ -1,0 +1,304 @@
+"""Training on MMF main: what a run keeps, and that it can be continued bit for bit."""
+
+import logging
+import math
+
+import pytest
+import torch
+
+from tests.bridge.main.runs import run_here, run_processes
+
+
+def equal(first, second):
+    """Whether two states hold the same tensors and numbers, bit for bit."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+def sizes(**splits):
+    return {"dataset_config.tiny.sizes": {"train": 0, "val": 0, "test": 0, **splits}}
+
+
+def test_a_run_of_only_training_keeps_its_last_updates(tmp_path):
+    run = run_here(tmp_path, "run_type=train", "training.max_updates=13")
+    assert run.checkpoint()["num_updates"] == 13
+    assert run.trainer.early_stopping.best_monitored_update in (10, 13)  # 13 was judged, too
+    best = run.checkpoint("best.ckpt")["model"]
+    final = torch.load(tmp_path / "tiny_final.pth", weights_only=True)
+    assert equal(best, final)
+
+
+def test_checkpoints_of_stock_schedulers_load_safely(tmp_path):
+    run = run_here(
+        tmp_path,
+        "training.max_updates=10",
+        "run_type=train",
+        changes={"scheduler": {"type": "pythia"}},
+    )
+    assert run.checkpoint()["lr_scheduler"]["last_epoch"] == 10
+    assert isinstance(run.checkpoint()["best_metric_value"], float)
+
+
+@pytest.mark.parametrize("augment", ["false", "true"])
+def test_a_killed_run_continues_bit_for_bit(tmp_path, augment):
+    opts = (f"dataset_config.tiny.augment={augment}", "training.max_updates=33")
+    whole = run_processes(tmp_path / "whole", *opts)
+    assert whole.exit_codes == [0], whole.output
+
+    killed = tmp_path / "killed"
+    trace = [*opts, f"dataset_config.tiny.trace={tmp_path}/seen"]
+    first = run_processes(killed, *trace, kill_at=killed / "models" / "model_25.ckpt")
+    assert first.exit_codes == [-9], first.output
+    resumed = run_processes(killed, *opts, "checkpoint.resume=true")
+    assert resumed.exit_codes == [0], resumed.output
+    assert "Checkpoint loaded: update 2" in resumed.output  # 20 (best.ckpt) or 25, epoch 3 or 4
+    for name in ("current.ckpt", "best.ckpt"):
+        one, other = whole.checkpoint(name), resumed.checkpoint(name)
+        for key in ("model", "optimizer", "lr_scheduler", "best_update", "current_epoch"):
+            assert equal(one[key], other[key]), key
+        assert one["rng_states"][0].keys() == other["rng_states"][0].keys()
+        assert equal(one["rng_states"], other["rng_states"])
+
+
+def test_resume_with_another_drawn_seed_keeps_the_order_of_the_epoch(tmp_path):
+    first = run_here(tmp_path, "training.seed=-1", "training.max_updates=10")
+    trace = tmp_path / "seen"
+    again = run_here(
+        tmp_path,
+        "training.seed=-1",
+        "training.max_updates=14",
+        "checkpoint.resume=true",
+        f"dataset_config.tiny.trace={trace}",
+    )
+    assert again.checkpoint()["sampler_seed"] == first.checkpoint()["sampler_seed"]
+    # The second epoch, of 7 batches: what update 8 to 10 have not seen.
+    sampler = again.trainer.train_loader.samplers["tiny"]
+    sampler.set_epoch(2)
+    expected = [index for batch in list(sampler)[3:] for index in batch]
+    seen = [int(line) for line in (tmp_path / "seen-train").read_text().split()]
+    assert seen == expected
+
+
+def test_several_workers_and_persistent_workers_can_be_switched(tmp_path):
+    for flag, expected in (("true", True), ("false", False)):
+        run = run_here(
+            tmp_path / flag,
+            "training.num_workers=1",
+            f"training.persistent_workers={flag}",
+            "training.max_updates=2",
+            "run_type=train",
+        )
+        assert run.trainer.train_loader.first_loader.persistent_workers is expected
+
+
+def test_a_second_run_in_one_process_starts_afresh(tmp_path):
+    opts = ("training.max_updates=10", "run_type=train")
+    first = run_here(tmp_path / "first", *opts)
+    second = run_here(tmp_path / "second", *opts)
+    assert equal(first.checkpoint()["model"], second.checkpoint()["model"])
+    assert second.trainer.meter.meters["train/total_loss"].count == 2
+    lines = (tmp_path / "second" / "train.log").read_text().splitlines()
+    assert sum("Starting training..." in line for line in lines) == 1
+    assert len(logging.getLogger("mmf").handlers) == 3
+
+
+def test_early_stopping_counts_from_the_best_update_of_an_interrupted_run(tmp_path):
+    run_here(tmp_path, "training.max_updates=20", "run_type=train")
+    kept = run_here(tmp_path / "a", "training.max_updates=10", "run_type=train").checkpoint()
+    again = run_here(
+        tmp_path / "a",
+        "checkpoint.resume=true",
+        "training.max_updates=10",
+        "run_type=train",
+    )
+    assert again.trainer.early_stopping.best_monitored_update == kept["best_update"] == 10
+    assert again.trainer.early_stopping.best_monitored_value == kept["best_metric_value"]
+
+
+def test_a_stale_best_checkpoint_is_not_restored(tmp_path):
+    run_here(tmp_path, "training.max_updates=10", "run_type=train")
+    run = run_here(
+        tmp_path,
+        "training.max_updates=3",
+        "run_type=train",
+        changes=sizes(train=52),
+    )
+    final = torch.load(tmp_path / "tiny_final.pth", weights_only=True)
+    assert equal(final, run.checkpoint()["model"])
+
+
+def test_accumulated_batches_are_one_update(tmp_path):
+    """Two batches of 4 give the gradient of one of 8 (no dropout; the loss is a mean)."""
+    opts = (
+        "training.max_updates=1",
+        "run_type=train",
+        "model_config.tiny.dropout=0.0",
+        "optimizer.type=SGD",
+    )
+    one = run_here(tmp_path / "one", *opts, "training.batch_size=8", changes=sizes(train=8))
+    two = run_here(
+        tmp_path / "two",
+        *opts,
+        "training.batch_size=4",
+        "training.update_frequency=2",
+        changes=sizes(train=8),
+    )
+    assert two.trainer.num_updates == 1
+    assert two.trainer.current_iteration == 2
+    # Batch normalisation sees batches of 4, so weights differ; the bias's gradient hardly does.
+    assert one.checkpoint()["num_updates"] == two.checkpoint()["num_updates"] == 1
+    total = two.trainer._update_loss
+    assert total.isfinite()
+
+
+def test_a_nan_never_reaches_the_weights(tmp_path):
+    with pytest.raises(RuntimeError, match="NaN at update 6"):
+        run_here(tmp_path, "model_config.tiny.nan_at=6", "run_type=train")
+    import mmf_cli.run  # noqa: F401
+
+    assert all(v.isfinite().all() for v in torch.load(
+        tmp_path / "current.ckpt", weights_only=True
+    )["model"].values())
+
+
+def test_training_looks_at_the_loss_once_an_update(tmp_path, monkeypatch):
+    looks = []
+    stock = torch.isnan
+    monkeypatch.setattr(torch, "isnan", lambda x: looks.append(1) or stock(x))
+    run_here(
+        tmp_path,
+        "training.max_updates=4",
+        "training.update_frequency=2",
+        "run_type=train",
+        changes=sizes(train=52),
+    )
+    assert len(looks) == 4
+
+
+@pytest.mark.parametrize("seed", ["null", "0", "7"])
+def test_any_seed_or_none(tmp_path, seed):
+    run = run_here(
+        tmp_path, f"training.seed={seed}", "training.max_updates=2", "run_type=train"
+    )
+    assert torch.backends.cudnn.deterministic is (seed != "null")
+    again = run_here(
+        tmp_path / "again", f"training.seed={seed}", "training.max_updates=2", "run_type=train"
+    )
+    same = equal(run.checkpoint()["model"], again.checkpoint()["model"])
+    assert same is (seed != "null")
+
+
+def test_tensorboard_gets_losses_metrics_and_the_learning_rate(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_here(tmp_path, "training.tensorboard=true", "training.max_updates=10", "run_type=train")
+    (file,) = tmp_path.rglob("events.out.*")
+    scalars = EventAccumulator(str(file)).Reload().Tags()["scalars"]
+    assert {"train/lr", "train/total_loss", "val/tiny/accuracy"} <= set(scalars)
+
+
+def test_tensorboard_false_in_lower_case_is_off(tmp_path):
+    run_here(tmp_path, "training.tensorboard=false", "training.max_updates=5", "run_type=train")
+    assert not list(tmp_path.rglob("events.out.*"))
+
+
+def test_the_progress_bar_counts_updates_and_shows_scores(tmp_path, monkeypatch):
+    from mmf_bridge.main import trainer
+
+    bars = []
+
+    class Progress(trainer.TrainingProgress):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.updates, self.shown = 0, {}
+            bars.append(self)
+
+        def update(self):
+            self.updates += 1
+
+        def show(self, **values):
+            self.shown.update(values)
+
+    monkeypatch.setattr(trainer, "TrainingProgress", Progress)
+    run_here(tmp_path, "training.max_updates=10", "run_type=train")
+    (bar,) = bars
+    assert bar.updates == 10
+    assert 0 <= bar.shown["val"] <= 1 and math.isfinite(bar.shown["loss"])
+
+
+@pytest.mark.parametrize("others", [{}, {"test": 23}, {"val": 23}])
+def test_datasets_with_only_some_splits(tmp_path, others):
+    run = run_here(tmp_path, "training.max_updates=10", changes=sizes(train=52, **others))
+    assert run.checkpoint()["num_updates"] == 10
+
+
+def test_a_run_without_training_data_says_so(tmp_path):
+    with pytest.raises(ValueError, match="has a train split"):
+        run_here(tmp_path, changes=sizes(val=5))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_precision_holds_in_training_evaluation_and_prediction(tmp_path, precision, capfd):
+    dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
+    opts = (
+        f"training.precision={precision}",
+        "model_config.tiny.print_dtype=true",
+        "training.max_updates=2",
+    )
+    run_here(tmp_path, *opts)
+    run_here(tmp_path, *opts, "checkpoint.resume=true", predict=True)
+    seen = {line for line in capfd.readouterr().out.splitlines() if "tiny: " in line}
+    assert {line.split()[-2] for line in seen} == {f"torch.{dtype}"}
+    assert {line.split()[-3] for line in seen} == {"train", "eval"}
+
+
+def test_an_unknown_precision_names_the_choices(tmp_path):
+    with pytest.raises(ValueError, match=r"training.precision is 'fp8'.*fp32, bf16, fp16"):
+        run_here(tmp_path, "training.precision=fp8")
+
+
+def test_batches_may_hold_each_image_once(tmp_path):
+    """``images`` has 5 rows whatever the number of questions."""
+    run = run_here(
+        tmp_path,
+        "dataset_config.tiny.unique_images=true",
+        "training.num_workers=1",
+        "training.max_updates=2",
+    )
+    batch = next(iter(run.trainer.train_loader))
+    moved = batch.to(torch.device("meta"))
+    assert (len(moved["images"]), moved.get_batch_size()) == (5, 8)
+
+
+def test_user_callbacks_are_called(tmp_path):
+    from mmf.common.registry import registry
+    from mmf.trainers.callbacks.base import Callback
+
+    calls = []
+
+    @registry.register_callback("counting")
+    class Counting(Callback):
+        def on_update_end(self, **kwargs):
+            calls.append("update")
+
+        def on_batch_end(self, **kwargs):
+            calls.append("batch")
+
+        def on_validation_end(self, **kwargs):
+            calls.append("validation")
+
+    run_here(
+        tmp_path,
+        "training.max_updates=10",
+        "training.update_frequency=2",
+        "run_type=train",
+        changes={"training.callbacks": [{"type": "counting", "params": {}}]},
+    )
+    assert calls.count("update") == 10
+    assert calls.count("batch") == 18  # 7 batches an epoch: updates of 2, 2, 2 and 1
+    assert calls.count("validation") == 1
