@@ -112,16 +112,17 @@ class ClipVil(BaseModel):
         for kind, words in self.vocabularies.items():
             trained = list(state.get(kind, []))
             if trained != words:
-                differs = next(
-                    (i for i, pair in enumerate(zip(trained, words, strict=False)) if len(set(pair)) > 1),
-                    min(len(trained), len(words)),
-                )
                 raise ValueError(
                     f"The checkpoint was trained with another {kind} vocabulary: it has "
-                    f"{len(trained)} entries, this run {len(words)}, and entry {differs} is the "
-                    "first to differ. Use the dataset, and the vocabulary files, that it was "
-                    "trained with (vocabularies/ beside it)"
+                    f"{len(trained)} entries, this run has {len(words)}, and they differ first in "
+                    f"entry {_first_difference(trained, words)}. Use the dataset, and the "
+                    "vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _first_difference(a: list[str], b: list[str]) -> int:
+    differing = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differing, min(len(a), len(b)))
 
 
 def _plain(config: Any) -> dict[str, Any]:

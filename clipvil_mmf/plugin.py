@@ -1,7 +1,7 @@
 """What the plugin registers with MMF: importing a module here is what registers it."""
 
-import clipvil_mmf.data.answers  # noqa: F401
-import clipvil_mmf.data.easy_vqa  # noqa: F401
-import clipvil_mmf.metrics  # noqa: F401
-import clipvil_mmf.model  # noqa: F401
+import clipvil_mmf.data.answers
+import clipvil_mmf.data.easy_vqa
+import clipvil_mmf.metrics
+import clipvil_mmf.model
 import clipvil_mmf.text.wordpiece  # noqa: F401

@@ -86,8 +86,8 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
         walked.append(field)
     if isinstance(section, Mapping):
         raise ValueError(
-            f"Option {key} is a section: set its keys one by one, such as {key}.KEY=VALUE, or write "
-            "it into a yaml file"
+            f"Option {key} is a section: set its keys one by one, such as {key}.KEY=VALUE, or "
+            "write it into a yaml file"
         )
 
 

@@ -53,7 +53,7 @@ def read_torchrun(config: MutableMapping[str, Any]) -> bool:
 
 
 def local_rank_from_environment(default: int = 0) -> int:
-    """torchrun's LOCAL_RANK: which GPU of its host this process takes."""
+    """Torchrun's LOCAL_RANK: which GPU of its host this process takes."""
     return int(os.environ.get("LOCAL_RANK", default))
 
 

@@ -31,10 +31,11 @@ def mend(module: ModuleType) -> None:
         if init_distributed:
             module.distributed_init(config)
         seed = config.training.seed
-        registry.register("seed_given", seed not in (None, -1))
+        given = seed not in (None, -1)
         # Processes draw their own dropout masks.
-        config.training.seed = module.set_seed(seed + get_rank() if seed not in (None, -1) else seed)
+        config.training.seed = module.set_seed(seed + get_rank() if given else seed)
         registry.register("seed", config.training.seed)
+        registry.register("seed_given", given)
         config = module.build_config(configuration)
         module.setup_logger(
             color=config.training.colored_logs, disable=config.training.should_not_log

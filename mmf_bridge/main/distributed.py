@@ -23,9 +23,10 @@ def mend(module: ModuleType) -> None:
     stock_infer = module.infer_init_method
 
     def infer_init_method(config: Any) -> None:
-        if config.distributed.init_method is None and not common.read_torchrun(config):
-            if int(config.distributed.port) > 0:
-                stock_infer(config)
+        if config.distributed.init_method is not None or common.read_torchrun(config):
+            return
+        if int(config.distributed.port) > 0:
+            stock_infer(config)
 
     def distributed_init(config: Any) -> int:
         rank = common.init_process_group(config.distributed)

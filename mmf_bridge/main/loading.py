@@ -1,5 +1,4 @@
-"""Mends of ``mmf.utils.build`` and ``mmf.datasets``: datasets, their loaders, where an epoch
-stands."""
+"""Mends of ``mmf.utils.build`` and ``mmf.datasets``: splits, their loaders, their order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Mends of ``mmf.utils.configuration``, ``mmf.utils.env`` and ``mmf.utils.general``: reading yaml,
-options and ``env.user_dir``."""
+options and ``env.user_dir``.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
-from mmf_bridge.common.resolvers import register_resolver
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
+from mmf_bridge.common.resolvers import register_resolver
 
 # Keys that MMF main has, or that the bridge adds, with main's defaults.
 NEWER_DEFAULTS: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """Mends of ``mmf.utils.build``, ``mmf.datasets.multi_dataset_loader`` and
-``mmf.common.dataset_loader``: datasets, their loaders, and where an epoch stands."""
+``mmf.common.dataset_loader``: datasets, their loaders, and where an epoch stands.
+"""
 
 from __future__ import annotations
 

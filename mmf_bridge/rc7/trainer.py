@@ -346,8 +346,7 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         self.inference()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.writer.write(
-            f"Finished run in {self.total_timer.get_time_since_start()}; "
-            f"peak memory {peak:.2f} GiB"
+            f"Finished run in {self.total_timer.get_time_since_start()}; peak memory {peak:.2f} GiB"
         )
 
     def _update_meter(self, report: Report, meter: Meter, eval_mode: bool = False) -> None:

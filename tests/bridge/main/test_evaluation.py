@@ -1,7 +1,6 @@
 """Evaluation and prediction on MMF main: every sample once, whatever its id and the processes."""
 
 import json
-import time
 
 import pytest
 import torch
@@ -17,9 +16,7 @@ def rows_of(run):
     return json.loads(run.predictions()[-1].read_text())
 
 
-@pytest.mark.parametrize(
-    ("ids", "first"), [("int", 0), ("str", "q0"), ("long", 100_000_000_000)]
-)
+@pytest.mark.parametrize(("ids", "first"), [("int", 0), ("str", "q0"), ("long", 100_000_000_000)])
 def test_prediction_has_each_question_once_with_its_own_id(tmp_path, ids, first):
     run = run_here(tmp_path, f"dataset_config.tiny.ids={ids}", predict=True)
     rows = rows_of(run)
@@ -124,10 +121,3 @@ def test_loaders_of_evaluation_are_kept(tmp_path):
     datamodule = run.trainer.dataset_loader.datamodules["tiny"]
     assert datamodule.val_dataloader() is datamodule.val_dataloader()
     assert datamodule.train_dataloader() is not datamodule.train_dataloader()
-
-
-def test_reports_of_one_second_do_not_share_a_name(tmp_path):
-    run = run_here(tmp_path, predict=True)
-    time.sleep(1.1)
-    run = run_here(tmp_path, predict=True)
-    assert len(run.predictions()) == 2

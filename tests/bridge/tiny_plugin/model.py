@@ -18,7 +18,7 @@ class Tiny(BaseModel):
 
     def build(self):
         self.dropout = nn.Dropout(self.config.dropout)
-        self.norm = nn.BatchNorm1d(8)
+        self.norm = nn.BatchNorm1d(8) if self.config.norm else nn.Identity()
         self.linear = nn.Linear(8, 3)
         if self.config.get("extra", 0):
             self.extra = nn.Linear(8, 3)

@@ -1,0 +1,124 @@
+"""The registered model: sizes from the dataset, vocabularies in the checkpoint, clear errors."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from mmf.common.registry import registry
+from omegaconf import OmegaConf
+
+import clipvil_mmf
+from clipvil_mmf.config import ConfigError
+
+TEXT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "what", "colour"]
+ANSWERS = ["red", "green", "blue"]
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Gives a function that builds a tiny `clipvil` over the vocabularies of a dataset `toy`."""
+    clipvil_mmf.register()
+    state: dict[str, Any] = {}
+    monkeypatch.setitem(registry.mapping, "state", state)
+
+    def make(text: list[str] | None = TEXT, answers: list[str] = ANSWERS, **changes: Any) -> Any:
+        registry.register(
+            "config", OmegaConf.create({"datasets": "toy", "evaluation": {"predict": False}})
+        )
+        registry.register("writer", Mock())
+        registry.register("toy_text_vocab", text)
+        registry.register("toy_answer_vocab", answers)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = {
+            "model": "clipvil",
+            "image_encoder": {
+                "type": "clip_grid",
+                "params": {"tower": {"layers": [1, 1, 1, 1], "width": 4}},
+            },
+            "fusion": {
+                "type": "joint",
+                "params": {**sizes, "intermediate_size": 32, "vocab_size": None},
+            },
+            "classifier": {"type": "mlp", "params": {}},
+            "losses": [{"type": "logit_bce"}],
+        }
+        config = OmegaConf.merge(config, changes)
+        model = registry.get_model_class("clipvil")(config)
+        model.build()
+        model.init_losses()
+        return model
+
+    return make
+
+
+def batch() -> dict[str, torch.Tensor]:
+    ids = torch.tensor([[2, 4, 3], [2, 5, 3], [2, 5, 3]])
+    return {
+        "images": torch.randn(2, 3, 64, 64),
+        "image_index": torch.tensor([0, 1, 1]),
+        "input_ids": ids,
+        "input_mask": torch.ones_like(ids),
+        "segment_ids": torch.zeros_like(ids),
+    }
+
+
+def test_sizes_come_from_the_dataset(build: Any) -> None:
+    model = build()
+    assert model.network.fusion.embeddings.word.num_embeddings == len(TEXT)
+    scores = model.forward(batch())["scores"]
+    assert scores.shape == (3, len(ANSWERS))
+    assert scores.dtype == torch.float32
+
+
+def test_scores_are_float32_under_autocast(build: Any) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert build().forward(batch())["scores"].dtype == torch.float32
+
+
+def test_a_larger_embedding_table_may_be_asked_for(build: Any) -> None:
+    model = build(fusion={"params": {"vocab_size": 100}})
+    assert model.network.fusion.embeddings.word.num_embeddings == 100
+
+
+def test_a_table_smaller_than_the_vocabulary_is_refused(build: Any) -> None:
+    with pytest.raises(ConfigError, match=r"fusion\.params\.vocab_size: got 3.*6 tokens"):
+        build(fusion={"params": {"vocab_size": 3}})
+
+
+def test_unknown_key_is_named_with_its_neighbour(build: Any) -> None:
+    with pytest.raises(ConfigError, match=r"model_config\.clipvil\.classifer.*'classifier'"):
+        build(classifer={"type": "mlp"})
+
+
+def test_a_dataset_without_vocabulary_is_refused(build: Any) -> None:
+    with pytest.raises(ConfigError, match="none of toy gives the text vocabulary"):
+        build(text=None)
+
+
+def test_vocabularies_travel_in_the_checkpoint(build: Any, tmp_path: Any) -> None:
+    path = tmp_path / "model.ckpt"
+    model = build()
+    torch.save(model.state_dict(), path)
+    other = build()
+    other.load_state_dict(torch.load(path))
+    torch.testing.assert_close(
+        other.network.classifier.output.weight, model.network.classifier.output.weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "entry"),
+    [
+        ({"answers": ["red", "blue", "green"]}, "answer", 1),
+        ({"text": [*TEXT[:-1], "x"]}, "text", 5),
+    ],
+)
+def test_a_checkpoint_of_another_vocabulary_is_refused(
+    build: Any, changed: dict[str, Any], kind: str, entry: int
+) -> None:
+    state = build().state_dict()
+    with pytest.raises(ValueError, match=f"another {kind} vocabulary.*entry {entry}"):
+        build(**changed).load_state_dict(state)
