@@ -1,1 +1,1 @@
-"""Behaviour that both MMF lines share: one file a theme, none of them imports MMF when it is imported."""
+"""Behaviour that both MMF lines share, one file a theme; importing one does not import MMF."""

@@ -67,6 +67,8 @@ def safe_load(
     """``torch.load`` that runs no code from the file, unless the user names the file as trusted.
 
     Args:
+        path: the checkpoint.
+        map_location: where its tensors go, as ``torch.load`` takes it.
         trusted: ``checkpoint.trust_pickle``: a path or paths whose pickled code may run.
 
     Raises:

@@ -15,14 +15,17 @@ _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
 def initialized() -> bool:
+    """Whether this process is one of a group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def get_rank() -> int:
+    """The number of this process, 0 if it is alone."""
     return dist.get_rank() if initialized() else 0
 
 
 def get_world_size() -> int:
+    """The number of processes, 1 without a group."""
     return dist.get_world_size() if initialized() else 1
 
 

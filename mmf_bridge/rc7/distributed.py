@@ -18,9 +18,10 @@ def mend(module: ModuleType) -> None:
     stock_infer = module.infer_init_method
 
     def infer_init_method(config: Any) -> None:
-        if config.distributed.init_method is None and not common.read_torchrun(config):
-            if int(config.distributed.port) > 0:
-                stock_infer(config)
+        settings = config.distributed
+        alone = settings.init_method is None and not common.read_torchrun(config)
+        if alone and int(settings.port) > 0:  # Slurm
+            stock_infer(config)
 
     def distributed_init(config: Any) -> int:
         rank = common.init_process_group(config.distributed)
