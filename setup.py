@@ -104,7 +104,7 @@ setup(
         "tokenizers>=0.20",
         "safetensors>=0.4",
         "numpy>=1.26",
-        "pillow>=10",
+        "pillow>=10.1",
         "rich>=13",
         "tensorboard>=2.15",
         "tqdm>=4.60",

@@ -37,6 +37,7 @@ MENDS: dict[str, dict[str, tuple[str, ...]]] = {
         "mmf.utils.env": ("mmf_bridge.rc7.configuration:mend_env",),
         "mmf.utils.general": ("mmf_bridge.rc7.configuration:mend_general",),
         "mmf.utils.logger": ("mmf_bridge.moved:mend_mapping", "mmf_bridge.rc7.logger:mend"),
+        "mmf_cli.predict": ("mmf_bridge.common.launch:mend_predict",),
         "mmf_cli.run": ("mmf_bridge.rc7.command:mend",),
     },
     "main": {
@@ -57,6 +58,7 @@ MENDS: dict[str, dict[str, tuple[str, ...]]] = {
         "mmf.utils.general": ("mmf_bridge.rc7.configuration:mend_general",),
         "mmf.utils.logger": ("mmf_bridge.main.logger:mend",),
         "mmf.utils.patch": ("mmf_bridge.main.startup:mend",),
+        "mmf_cli.predict": ("mmf_bridge.common.launch:mend_predict",),
         "mmf_cli.run": ("mmf_bridge.main.command:mend",),
     },
 }

@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "clipvil_mmf.cli.doctor",
         "Say what is installed, what is wrong, and the command that mends it.",
     ),
+    "show": (
+        "clipvil_mmf.cli.show",
+        "Draw predictions: images with their questions, the answers given, right or wrong.",
+    ),
 }
 
 app = typer.Typer(

@@ -29,6 +29,7 @@ from clipvil_mmf.config import (
 )
 from clipvil_mmf.vision.positions import resample_positions
 
+PUBLISHED_TOWER = "RN50x4"
 BATCH_NORM_MODES = ("train", "eval")
 
 # open_clip builds a text tower beside the vision tower; this one costs nothing and is dropped.
@@ -83,7 +84,7 @@ class ViTTowerConfig:
 class ClipGridConfig:
     """`params` of the image encoder `clip_grid`."""
 
-    # A model of open_clip, such as RN50x4 or ViT-B-32; null where `tower` describes one.
+    # A model of open_clip, such as ViT-B-32; null is RN50x4, or what `tower` describes.
     name: str | None = None
     # Weights: null (random, nothing is downloaded), a tag of open_clip such as openai (downloaded
     # once), or a file. For a ViT trained by OpenAI from a file, name the -quickgelu model.
@@ -101,11 +102,13 @@ class ClipGridConfig:
     channels_last: bool = False
 
     def __post_init__(self) -> None:
-        if (self.name is None) == (self.tower is None):
+        if self.name is not None and self.tower is not None:
             raise ConfigError(
                 "name: set either name (a model of open_clip) or tower (a description), "
                 f"got name {self.name!r} and tower {self.tower!r}."
             )
+        if self.tower is None:
+            self.name = self.name or PUBLISHED_TOWER
         check_choice("batch_norm", self.batch_norm, BATCH_NORM_MODES)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 _DROP = object()
+# What torch.load says of a class or function that its safe default does not allow.
+_REFUSED = re.compile(r"GLOBAL (\S+)")
 
 
 def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
@@ -54,7 +57,8 @@ def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:
     """Delete all but the ``max_to_keep`` newest ``model_N.ckpt`` of a folder (-1 keeps all)."""
     if max_to_keep < 0:
         return
-    files = sorted(Path(folder).glob("model_*.ckpt"), key=lambda f: int(f.stem.split("_")[-1]))
+    # By age: an earlier run in the same folder may have come to higher numbers.
+    files = sorted(Path(folder).glob("model_*.ckpt"), key=lambda f: f.stat().st_mtime_ns)
     for file in files[: len(files) - max_to_keep]:
         file.unlink()
 
@@ -78,21 +82,25 @@ def safe_load(
     trusts = any(Path(name).resolve() == Path(path).resolve() for name in names)
     try:
         return torch.load(path, map_location=map_location, weights_only=not trusts)
-    except pickle.UnpicklingError as e:
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        refused = _REFUSED.search(str(e))
+        if refused is not None and not trusts:
+            raise ValueError(
+                f"{path} is not a plain checkpoint: reading it would run code that it carries "
+                f"({refused.group(1)}). If you trust where it comes from, say so by name: "
+                f"checkpoint.trust_pickle={path}"
+            ) from e
         raise ValueError(
-            f"{path} is not a plain checkpoint: reading it would run code that it carries "
-            f"({_first_line(e)}). If you trust where it comes from, say so by name: "
-            f"checkpoint.trust_pickle={path}"
-        ) from e
-    except (RuntimeError, EOFError) as e:
-        raise ValueError(
-            f"{path} could not be read as a checkpoint ({_first_line(e)}): the file is damaged or "
-            "cut short, fetch or save it again"
+            f"{path} could not be read as a checkpoint ({_first_line(e)}): it is none, is damaged "
+            "or cut short; fetch or save it again"
         ) from e
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).strip()
+    if not text or text.startswith("Weights only load failed"):  # pages of advice
+        return type(error).__name__
+    return text.splitlines()[0]
 
 
 def plain(value: Any) -> Any:
@@ -123,6 +131,21 @@ def _plain(value: Any) -> Any:
             return _DROP
         return items if isinstance(value, list) else tuple(items)
     return _DROP
+
+
+def numbers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's or scaler's state without functions and settings, which the yaml gives."""
+
+    def is_setting(key: str, value: Any) -> bool:
+        is_config = isinstance(value, (DictConfig, ListConfig))
+        return key == "lr_lambdas" or is_config or _plain(value) is _DROP
+
+    return {key: value for key, value in state.items() if not is_setting(key, value)}
+
+
+def continued(live: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The state ``live`` of a scheduler or scaler, with the numbers that a checkpoint has of it."""
+    return {**live, **{key: saved[key] for key in numbers(live) if key in saved}}
 
 
 def rng_state() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from ast import literal_eval
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 # Keys of MMF's own yaml files and of its main line that rc7's defaults don't list.
@@ -60,8 +60,11 @@ def option_pairs(opts: Sequence[str] | None) -> list[tuple[str, str]]:
     return list(zip(opts[0::2], opts[1::2], strict=True))
 
 
-def check_option(config: Mapping[str, Any], key: str) -> None:
+def check_option(config: MutableMapping[str, Any], key: str) -> None:
     """Make sure that a dotted option such as ``training.batch_size`` or ``a.b[0]`` exists.
+
+    A section ``params`` holds the arguments of an optimizer, an encoder and so on, which checks
+    them itself: there a key that the yaml does not set is added.
 
     Raises:
         ValueError: it does not (names the nearest keys of that section), or it is a section, which
@@ -69,8 +72,13 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
     """
     section: Any = config
     walked: list[str] = []
-    for field in key.split("."):
+    fields = key.split(".")
+    for field in fields:
         name, _, index = field.partition("[")
+        if "params" in walked and isinstance(section, MutableMapping) and not index:
+            last = len(walked) == len(fields) - 1
+            if section.get(name) is None:
+                section[name] = None if last else {}
         if not isinstance(section, Mapping) or name not in section:
             choices = list(section) if isinstance(section, Mapping) else []
             near = difflib.get_close_matches(name, [str(c) for c in choices], n=1)

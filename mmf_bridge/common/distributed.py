@@ -131,6 +131,14 @@ def gather_objects(value: Any) -> list[Any]:
     return values
 
 
+def any_process(flag: torch.Tensor) -> bool:
+    """Whether the boolean scalar ``flag`` holds in any process; every rank gets the same answer."""
+    if get_world_size() > 1:
+        flag = flag.to(torch.int32)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag)
+
+
 def broadcast_buffers(model: nn.Module) -> None:
     """Give every rank rank 0's buffers (BatchNorm statistics), so that all evaluate one model."""
     if get_world_size() > 1:

@@ -10,6 +10,22 @@ import torch
 from mmf_bridge.common.distributed import gather_objects, get_world_size
 
 
+class NoTargetsError(ValueError):
+    """A split lacks what the metrics compare with.
+
+    Args:
+        dataset_type: val or test.
+        dataset_name: the dataset's name.
+        lacks: what it lacks, such as ``targets``.
+    """
+
+    def __init__(self, dataset_type: str, dataset_name: str, lacks: str) -> None:
+        super().__init__(
+            f"the {dataset_type} split of {dataset_name} has no {lacks}, which the metrics need. "
+            "For an unlabelled split, run mmf_predict, or evaluation.predict=true"
+        )
+
+
 class FieldAccumulator:
     """Keep some fields of each batch's report and join them once at the end.
 
@@ -56,10 +72,8 @@ class FieldAccumulator:
         fields.update(self._lists)
         if get_world_size() < 2:
             return fields
-        devices = {k: v.device for k, v in fields.items() if isinstance(v, torch.Tensor)}
-        cpu = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in fields.items()}
         # Queues of tensors would share memory files; plain arrays travel by value.
-        shards = gather_objects({k: v.numpy() if k in devices else v for k, v in cpu.items()})
+        shards = gather_objects({k: _to_plain(v) for k, v in fields.items()})
         shards = [shard for shard in shards if shard]
         joined: dict[str, Any] = {}
         for name in shards[0] if shards else ():
@@ -68,8 +82,15 @@ class FieldAccumulator:
                 joined[name] = [item for part in parts for item in part]
             else:
                 whole = torch.cat([torch.from_numpy(part) for part in parts])
-                joined[name] = whole.to(devices.get(name, "cpu"))
+                joined[name] = whole.to(fields[name]) if name in fields else whole
         return joined
+
+
+def _to_plain(value: Any) -> Any:
+    """A tensor as an array (numpy has no bfloat16: float32 holds its values); a list as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
 
 
 class LossAverage:

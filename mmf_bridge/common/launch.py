@@ -1,6 +1,6 @@
 """``run(opts=...)``: one process, processes that MMF spawns, or one of torchrun's.
 
-Works on the module ``mmf_cli.run`` of either line, which brings the parts: ``Configuration``,
+``run`` works on ``mmf_cli.run`` of either line, which brings the parts: ``Configuration``,
 ``flags``, ``infer_init_method``, ``setup_imports``, ``registry``, ``main``, ``distributed_main``.
 """
 
@@ -14,6 +14,7 @@ import torch
 
 from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
+from mmf_bridge.common.replace import replace
 
 
 def run(module: ModuleType, opts: list[str] | None, predict: bool) -> None:
@@ -25,10 +26,11 @@ def run(module: ModuleType, opts: list[str] | None, predict: bool) -> None:
     if opts is None:
         args = module.flags.get_parser().parse_args()
     else:
-        pairs = option_pairs(opts)
-        if predict and "evaluation.predict" not in dict(pairs):
-            pairs.append(("evaluation.predict", "true"))
-        args = argparse.Namespace(config_override=None, opts=[f"{k}={v}" for k, v in pairs])
+        args = argparse.Namespace(config_override=None, opts=opts)
+    pairs = option_pairs(args.opts)
+    if predict and "evaluation.predict" not in dict(pairs):
+        pairs.append(("evaluation.predict", "true"))
+    args.opts = [f"{key}={value}" for key, value in pairs]
     configuration = module.Configuration(args)
     configuration.args = args
     config = configuration.get_config()
@@ -64,3 +66,13 @@ def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int
     torch.multiprocessing.spawn(
         fn=module.distributed_main, args=(configuration, predict), nprocs=processes
     )
+
+
+def mend_predict(module: ModuleType) -> None:
+    """Let ``predict`` take options, and leave ``sys.argv`` alone."""
+
+    def predict(opts: list[str] | None = None) -> None:
+        """Write predictions, by the command line's options or by ``opts``."""
+        module.run(opts, predict=True)
+
+    replace(module, predict)

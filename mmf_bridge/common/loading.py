@@ -100,6 +100,19 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
     return EpochBatches(BatchSampler(sampler, batch_size // world_size, drop_last=False), seed)
 
 
+def stop_workers(loader: Any, iterator: Any = None) -> None:
+    """End the worker processes of a loader, and of an iterator over it that is not used up.
+
+    Left to garbage collection, which may take the queues to a worker first, each is waited for
+    five seconds.
+    """
+    for running in (iterator, getattr(loader, "_iterator", None)):
+        if hasattr(running, "_shutdown_workers"):
+            running._shutdown_workers()
+    if hasattr(loader, "_iterator"):
+        loader._iterator = None  # a new iteration starts new workers
+
+
 def build_dataloader(
     dataset: Any,
     training: Any,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from mmf_bridge.common import checkpoint_files as files
 from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
 from mmf_bridge.rc7 import checkpoint as shared
@@ -20,7 +21,7 @@ def mend(module: ModuleType) -> None:
             """What rc7 calls so; here it restores the scheduler as well."""
             scheduler, state = self.trainer.lr_scheduler, ckpt.get("lr_scheduler")
             if scheduler is not None and state:
-                ckpt = {**ckpt, "lr_scheduler": {**scheduler.state_dict(), **state}}
+                ckpt = {**ckpt, "lr_scheduler": files.continued(scheduler.state_dict(), state)}
             self._load_counts_and_lr_scheduler(ckpt)
 
     module.Checkpoint = Stock

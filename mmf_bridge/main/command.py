@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from mmf_bridge.common import launch
-from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
+from mmf_bridge.common.seeding import seed_processes
 
 # What MMF's modules put into the registry as they are imported, and expect there for ever.
 _KEPT = ("original_patch_functions",)
@@ -30,12 +30,8 @@ def mend(module: ModuleType) -> None:
             torch.cuda.init()
         if init_distributed:
             module.distributed_init(config)
-        seed = config.training.seed
-        given = seed not in (None, -1)
-        # Processes draw their own dropout masks.
-        config.training.seed = module.set_seed(seed + get_rank() if given else seed)
+        registry.register("seed_given", seed_processes(config.training, module.set_seed))
         registry.register("seed", config.training.seed)
-        registry.register("seed_given", given)
         config = module.build_config(configuration)
         module.setup_logger(
             color=config.training.colored_logs, disable=config.training.should_not_log

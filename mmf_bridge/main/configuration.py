@@ -7,6 +7,8 @@ import warnings
 from types import ModuleType
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
@@ -26,7 +28,8 @@ def mend(module: ModuleType) -> None:
             default = super()._build_default_config()
             # rc7 reads it always; main would overwrite the optimizer's with this null.
             default.pop("learning_rate", None)
-            return default
+            # Main reads it with clip_gradients, but does not declare it.
+            return OmegaConf.merge({"training": {"max_grad_l2_norm": None}}, default)
 
     stock = module._merge_with_dotlist
 

@@ -12,22 +12,11 @@ from mmf.utils.distributed import is_main
 from tqdm import tqdm
 
 from mmf_bridge.common.distributed import broadcast_buffers, unwrap
-from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage
+from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, NoTargetsError
 
 logger = logging.getLogger("mmf.trainers.core.evaluation_loop")
 
 _PREDICTIONS = "__prediction_report__"
-
-
-class NoTargetsError(ValueError):
-    """A split lacks what the metrics compare with."""
-
-
-def _no_targets(dataset_type: str, dataset_name: str, lacks: str) -> str:
-    return (
-        f"the {dataset_type} split of {dataset_name} has no {lacks}, which the metrics need. For "
-        "an unlabelled split, run mmf_predict, or evaluation.predict=true"
-    )
 
 
 class EvaluationLoop:
@@ -57,7 +46,7 @@ class EvaluationLoop:
         """
         datasets = getattr(self, f"{dataset_type}_loader").get_datasets()
         if datasets and not any(getattr(dataset, "is_labelled", True) for dataset in datasets):
-            raise NoTargetsError(_no_targets(dataset_type, datasets[0].dataset_name, "answers"))
+            raise NoTargetsError(dataset_type, datasets[0].dataset_name, "answers")
         meter, combined = Meter(), None
         reporter = self.dataset_loader.get_test_reporter(dataset_type)
         model = self._evaluation_model()
@@ -97,9 +86,8 @@ class EvaluationLoop:
         combined.losses = means
         missing = sorted(name for name in wanted if name not in combined)
         if missing:
-            raise NoTargetsError(
-                _no_targets(combined.dataset_type, combined.dataset_name, ", ".join(missing))
-            )
+            lacks = ", ".join(missing)
+            raise NoTargetsError(combined.dataset_type, combined.dataset_name, lacks)
         reporter.postprocess_dataset_report()
         combined.prediction_report = reporter.report
         combined.metrics = self.metrics(combined, combined)

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmf_bridge.common.distributed import get_world_size
-from mmf_bridge.common.loading import EpochBatches, build_dataloader
+from mmf_bridge.common.loading import EpochBatches, build_dataloader, stop_workers
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 from mmf_bridge.rc7.loading import unknown
@@ -142,11 +142,16 @@ def mend_multi_loader(module: ModuleType) -> None:
 
         def start_at(self, batch: int) -> bool:
             """Begin the next epoch at this batch, if the order of batches needs no replay."""
-            samplers = list(self.samplers.values())
-            if self.num_datasets != 1 or not isinstance(samplers[0], EpochBatches):
+            order = next(iter(self.samplers.values()), None)
+            if self.num_datasets != 1 or not isinstance(order, EpochBatches):
                 return False
-            samplers[0].start_at(batch)
+            order.start_at(batch)
             return True
+
+        def stop_workers(self) -> None:
+            """End the worker processes of all datasets."""
+            for name, loader in self.loaders.items():
+                stop_workers(loader, self.iterators.pop(name, None))
 
     replace(module, MultiDataLoader)
 

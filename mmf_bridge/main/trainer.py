@@ -28,6 +28,7 @@ from torch.utils.data import IterableDataset
 
 from mmf_bridge.common.checkpoint_files import set_rng_state
 from mmf_bridge.common.distributed import (
+    any_process,
     broadcast_object,
     get_world_size,
     local_device,
@@ -250,6 +251,11 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
             logger.info("Early stopping activated")
         return stop
 
+    def finalize(self) -> None:
+        for loader in (self.train_loader, self.val_loader, self.test_loader):
+            loader.stop_workers()
+        super().finalize()
+
     def run_training_batch(
         self, batch: Any, loss_divisor: int, synchronize_gradients: bool = True
     ) -> Report:
@@ -275,7 +281,7 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
 
     def _finish_update(self) -> None:
         # One look per update, and before the step: a NaN never reaches the weights.
-        if self.training_config.exit_on_nan_losses and bool(torch.isnan(self._update_loss)):
+        if self.training_config.exit_on_nan_losses and any_process(torch.isnan(self._update_loss)):
             raise RuntimeError(
                 f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
                 f"checkpoint is in {self.checkpoint_callback.checkpoint.ckpt_foldername}; try a "

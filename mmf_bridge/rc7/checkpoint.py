@@ -25,7 +25,8 @@ def mend(module: ModuleType) -> None:
         __doc__ = module.Checkpoint.__doc__
 
         def save_config(self) -> None:
-            if get_rank() == 0:
+            # Predicting leaves the configuration of the training beside its checkpoints.
+            if get_rank() == 0 and not OmegaConf.select(self.config, "evaluation.predict"):
                 path = os.path.join(self.ckpt_foldername, "config.yaml")
                 with module.PathManager.open(path, "w") as f:
                     f.write(OmegaConf.to_yaml(self.config, resolve=True))
@@ -95,18 +96,24 @@ def mend(module: ModuleType) -> None:
             }
             if not reset["optimizer"]:
                 self._load_optimizer(ckpt)
-            self.trainer.early_stopping.init_from_checkpoint(ckpt)
             if not reset["counts"]:
+                if self._is_own(file):
+                    self.trainer.early_stopping.init_from_checkpoint(ckpt)
                 self._load_counts(ckpt)
                 self._load_position(ckpt)
             for name in _STATEFUL:
                 part = getattr(self.trainer, name, None)
                 if part and ckpt.get(name) and not reset[_RESET_BY.get(name, "counts")]:
-                    part.load_state_dict({**part.state_dict(), **ckpt[name]})
+                    part.load_state_dict(files.continued(part.state_dict(), ckpt[name]))
             self.trainer.writer.write(
                 f"Checkpoint loaded: update {self.trainer.num_updates}, "
                 f"epoch {self.trainer.current_epoch}"
             )
+
+        def _is_own(self, file: str) -> bool:
+            """Whether the ``best.ckpt`` that ``file`` speaks of is the one of this folder."""
+            own = Path(self.ckpt_foldername).resolve()
+            return own in (Path(file).resolve().parent, Path(file).resolve().parent.parent)
 
         def _load_position(self, ckpt: Mapping[str, Any]) -> None:
             self.trainer.batches_done = ckpt.get("batches_done")
@@ -188,7 +195,7 @@ def mend(module: ModuleType) -> None:
             for name in _STATEFUL:
                 part = getattr(trainer, name, None)
                 if part is not None:
-                    ckpt[name] = part.state_dict()
+                    ckpt[name] = files.numbers(part.state_dict())
             if self.git_repo:
                 ckpt.update(self._get_vcs_fields())
             ckpt = files.plain(ckpt)

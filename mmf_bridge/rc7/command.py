@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from mmf_bridge.common import launch
-from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
+from mmf_bridge.common.seeding import seed_processes
 
 
 def mend(module: ModuleType) -> None:
@@ -25,11 +25,7 @@ def mend(module: ModuleType) -> None:
             torch.cuda.init()
         if init_distributed:
             module.distributed_init(config)
-        seed = config.training.seed
-        given = seed not in (None, -1)
-        registry.register("seed_given", given)
-        # As on main: processes draw their own dropout masks.
-        config.training.seed = module.set_seed(seed + get_rank() if given else seed)
+        registry.register("seed_given", seed_processes(config.training, module.set_seed))
         registry.register("seed", config.training.seed)
         print(f"Using seed {config.training.seed}")
         registry.register("writer", module.Logger(config, name="mmf.train"))

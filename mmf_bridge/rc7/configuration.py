@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +17,9 @@ from omegaconf import OmegaConf
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
+from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import register_resolver
+from mmf_bridge.rc7.loading import unknown
 
 # Keys that MMF main has, or that the bridge adds, with main's defaults.
 NEWER_DEFAULTS: dict[str, Any] = {
@@ -40,6 +44,10 @@ _OPTIONAL_KEYS = ("config", "model", "dataset", "datasets")
 
 def mend(module: ModuleType) -> None:
     """Let ``Configuration`` work on omegaconf 2.3+, and mean the same as on MMF main."""
+    # MMF's own defaults are written so: ${env:MMF_LOG_DIR,}
+    warnings.filterwarnings("ignore", message="In the sequence `MMF_", category=UserWarning)
+
+    registry = module.registry
 
     class Configuration(module.Configuration):
         __doc__ = module.Configuration.__doc__
@@ -61,11 +69,15 @@ def mend(module: ModuleType) -> None:
             return OmegaConf.merge(config, OmegaConf.from_dotlist([f"{k}={v}" for k, v in pairs]))
 
         def _build_model_config(self, config: Any) -> Any:
-            return super()._build_model_config(self._named(config, "model"))
+            config = self._named(config, "model")
+            _check_registered("model", config.model, registry.mapping["model_name_mapping"])
+            return super()._build_model_config(config)
 
         def _build_dataset_config(self, config: Any) -> Any:
             if config.dataset is None and config.datasets is None:
                 config = self._named(config, "dataset", "datasets")
+            for name in (config.datasets or config.dataset or "").split(","):
+                _check_registered("dataset", name, registry.mapping["builder_name_mapping"])
             return super()._build_dataset_config(config)
 
         def _named(self, config: Any, *keys: str) -> Any:
@@ -101,8 +113,15 @@ def mend(module: ModuleType) -> None:
             for name, resolver in resolvers.items():
                 register_resolver(name, resolver)
 
-    module.Configuration = Configuration
+    replace(module, Configuration)
     _mend_load_yaml(module)
+
+
+def _check_registered(what: str, name: str | None, known: Mapping[str, Any]) -> None:
+    if not name:
+        raise ValueError(f"No {what} is named: give {what}=NAME, or name it in the yaml of config=")
+    if name not in known:
+        raise ValueError(unknown(what, name, known))
 
 
 def _environment(name: str, default: str | None = None) -> str | None:

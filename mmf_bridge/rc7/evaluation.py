@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,62 +12,69 @@ from mmf.utils.distributed import is_master
 from tqdm import tqdm
 
 from mmf_bridge.common.distributed import broadcast_buffers, unwrap
-from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage
+from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, NoTargetsError
 
 
 class EvaluationLoop:
     """Mixed into the trainer: ``evaluate``, ``predict`` and ``inference``.
 
-    Processes may have different numbers of batches here, so nothing is communicated until the
-    split is through, and the model runs without its DistributedDataParallel wrapper.
+    Processes may have different numbers of batches here (even none), so nothing is communicated
+    until a dataset is through, and the model runs without its DistributedDataParallel wrapper.
     """
 
     @torch.no_grad()
     def evaluate(
         self, loader: Any, use_tqdm: bool = False, single_batch: bool = False
     ) -> tuple[Report, Meter]:
-        """Losses and metrics over a split.
+        """Losses and metrics over a split of every dataset that has it.
+
+        Args:
+            loader: the split's ``MultiDatasetLoader``.
+            use_tqdm: show a progress bar.
+            single_batch: stop after one batch of each dataset.
 
         Returns:
-            the last batch's report with the whole split's metric fields, and the meter.
+            the last dataset's report, with the metric fields of all its samples, and the meter.
 
         Raises:
-            ValueError: the split has no targets to compare with.
+            NoTargetsError: the split has no targets to compare with.
         """
-        model = self._evaluation_model()
-        wanted = self.metrics.required_params - {"dataset_name", "dataset_type"}
-        accumulator, losses = FieldAccumulator(wanted), LossAverage()
-        report = None
-        for batch in tqdm(loader, disable=not use_tqdm or not is_master(), desc="evaluating"):
-            report = self._forward_pass(batch, model)
-            if self.config.evaluation.use_cpu:
-                report.update({k: v.cpu() for k, v in report.items() if hasattr(v, "cpu")})
-            losses.add(report.losses, report.batch_size)
-            accumulator.add(report, report.batch_size)
-            if single_batch:
-                break
-        if report is None:
-            raise ValueError(
-                "A process has nothing to evaluate: the split is smaller than the number of "
-                "processes. Use fewer processes"
-            )
-
-        meter = Meter()
-        means, count = losses.mean()
-        report.update(accumulator.joined())
-        report.batch_size = count
-        missing = [name for name in wanted if name not in report]
-        if missing:
-            raise ValueError(
-                f"The {report.dataset_type} split of {report.dataset_name} has no "
-                f"{', '.join(missing)}, which the metrics {list(self.metrics.metrics)} need. For "
-                "an unlabelled split, run mmf_predict, or evaluation.predict=true"
-            )
-        report.metrics = self.metrics(report, report)
-        meter.update({**means, f"{report.dataset_type}/total_loss": sum(means.values())}, count)
-        meter.update(report.metrics, count)
+        datasets = loader.datasets
+        if not any(getattr(dataset, "is_labelled", True) for dataset in datasets):
+            raise NoTargetsError(loader.dataset_type, datasets[0].dataset_name, "answers")
+        meter, model = Meter(), self._evaluation_model()
+        for dataset, batches in loader.one_by_one():
+            shown = tqdm(batches, disable=not use_tqdm or not is_master(), desc="evaluating")
+            report = self._evaluate_dataset(dataset, shown, model, single_batch)
+            total = {f"{loader.dataset_type}/total_loss": sum(report.losses.values())}
+            meter.update({**report.losses, **total, **report.metrics}, report.batch_size)
         self.model.train()
         return report, meter
+
+    def _evaluate_dataset(
+        self, dataset: Any, batches: Iterable[Any], model: torch.nn.Module, single_batch: bool
+    ) -> Report:
+        wanted = self.metrics.required_params - {"dataset_name", "dataset_type"}
+        fields, losses = FieldAccumulator(wanted), LossAverage()
+        for batch in batches:
+            report = self._forward_pass(batch, model)
+            if self.config.evaluation.use_cpu:
+                kept = {name: report[name] for name in wanted if name in report}
+                report.update({k: v.cpu() for k, v in kept.items() if hasattr(v, "cpu")})
+            losses.add(report.losses, report.batch_size)
+            fields.add(report, report.batch_size)
+            if single_batch:
+                break
+
+        names = (("dataset_name", dataset.dataset_name), ("dataset_type", dataset.dataset_type))
+        whole = Report(names)
+        whole.update(fields.joined())
+        whole.losses, whole.batch_size = losses.mean()
+        missing = sorted(name for name in wanted if name not in whole)
+        if missing:
+            raise NoTargetsError(dataset.dataset_type, dataset.dataset_name, ", ".join(missing))
+        whole.metrics = self.metrics(whole, whole)
+        return whole
 
     def _evaluation_model(self) -> torch.nn.Module:
         broadcast_buffers(self.model)
@@ -88,14 +96,13 @@ class EvaluationLoop:
         if self.config.evaluation.predict:
             self.predict(dataset_type)
             return
-        if all(getattr(dataset, "is_labelled", True) is False for dataset in loader.datasets):
-            self.writer.write(
-                f"The {dataset_type} split of {self.config.datasets} has no answers: nothing to "
-                "score. mmf_predict writes its predictions"
-            )
-            return
         self.writer.write(f"Starting inference on {dataset_type} set")
-        report, meter = self.evaluate(loader, use_tqdm=True)
+        try:
+            report, meter = self.evaluate(loader, use_tqdm=True)
+        except NoTargetsError as error:
+            self.writer.write(f"Nothing to score: {error}")
+            self.model.train()
+            return
         self._summarize_report(meter, extra={"split": f"{report.dataset_name} {dataset_type}"})
 
     @torch.no_grad()

@@ -95,11 +95,45 @@ def mend_multi_dataset_loader(module: ModuleType) -> None:
 
         def __iter__(self) -> Iterator[Any]:
             # Stock MMF appends a second set of iterators in the second epoch, and remembers the
-            # datasets that the first one finished.
+            # datasets that the first one finished, and the one that it ended with.
             self._iterators.clear()
             self._finished_iterators.clear()
             self._used_once.clear()
-            return super().__iter__()
+            self._choose(0)
+            if self.num_datasets == 1:
+                return iter(self.loaders[0])
+            self._iterators.extend(iter(loader) for loader in self.loaders)
+            self._chosen_iterator = self._iterators[0]
+            return self._mixed()
+
+        def _mixed(self) -> Iterator[Any]:
+            try:
+                while True:
+                    try:
+                        batch = next(self)
+                    except StopIteration:
+                        return
+                    yield batch
+            finally:
+                # Now, not at Python's leisure: it waits for workers that still have batches.
+                self._chosen_iterator = None
+                self._iterators.clear()
+
+        def one_by_one(self) -> Iterator[tuple[Any, Any]]:
+            """Every dataset with its loader: evaluation mixes no datasets, and draws no numbers."""
+            for index in range(self.num_datasets):
+                self._choose(index)
+                yield self.current_dataset, self.current_loader
+
+        def _choose(self, index: int) -> None:
+            self.current_index = index
+            self.current_dataset = self.datasets[index]
+            self.current_loader = self.loaders[index]
+
+        def prepare_batch(self, batch: Any) -> Any:
+            if self.dataset_type != "train":
+                return self.current_dataset.prepare_batch(batch)
+            return super().prepare_batch(batch)
 
         def seed_sampler(self, epoch: int) -> None:
             for sampler in self.samplers:

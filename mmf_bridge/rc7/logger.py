@@ -5,10 +5,12 @@ from __future__ import annotations
 import collections.abc
 import logging
 import os
+import sys
 from types import ModuleType
 from typing import Any
 
 from omegaconf import OmegaConf
+from tqdm import tqdm
 
 
 def mend(module: ModuleType) -> None:
@@ -30,6 +32,13 @@ def mend(module: ModuleType) -> None:
                 logger = logging.getLogger(os.path.basename(plugin).split(".")[0])
                 logger.handlers = list(self.logger.handlers)
                 logger.setLevel(self.logger.level)
+                # Libraries that put a handler on the root logger would repeat every line.
+                logger.propagate = self.logger.propagate = False
+
+        def write(self, *args: Any, **kwargs: Any) -> None:
+            # A progress bar steps aside for a line.
+            with tqdm.external_write_mode(sys.stdout):
+                super().write(*args, **kwargs)
 
         @property
         def log_dir(self) -> str:

@@ -7,7 +7,6 @@ run bit for bit (weights, optimizer, scheduler, counters, random numbers, positi
 
 from __future__ import annotations
 
-import gc
 import math
 import resource
 import time
@@ -32,6 +31,7 @@ from mmf.utils.timer import Timer
 
 from mmf_bridge.common.checkpoint_files import set_rng_state
 from mmf_bridge.common.distributed import (
+    any_process,
     broadcast_object,
     get_world_size,
     local_device,
@@ -153,6 +153,13 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
             return
         if len(self.train_loader) == 0:
             raise ValueError(f"No dataset of {self.config.datasets} has a train split")
+        by_size = self.training_config.dataset_size_proportional_sampling
+        if self.update_frequency > 1 and self.train_loader.num_datasets > 1 and not by_size:
+            raise ValueError(
+                "training.update_frequency above 1 needs training."
+                "dataset_size_proportional_sampling=true: without it, nobody knows beforehand how "
+                "many batches an epoch of several datasets has"
+            )
 
         self.model.train()
         self.train_timer, self.snapshot_timer = Timer(), Timer()
@@ -186,17 +193,18 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         elif self.train_loader.num_datasets > 1:
             self.epoch_rng = _from_numpy(np.random.get_state())
 
-        total = len(self.train_loader)
-        position = done - replay
-        for batch in self.train_loader:
-            if position < done:
-                # Several datasets: their mixture is drawn as it goes, so draw it once more.
-                self.train_loader.change_dataloader()
-                position += 1
-                continue
-            if self.resumed_rng is not None:
-                set_rng_state(self.resumed_rng)
-                self.resumed_rng = None
+        batches = iter(self.train_loader)
+        for _ in range(replay):
+            # Several datasets: their mixture is drawn as it goes, so draw it once more.
+            next(batches)
+            self.train_loader.change_dataloader()
+        if self.resumed_rng is not None:
+            # Before the next batch is loaded: datasets draw random numbers, too.
+            set_rng_state(self.resumed_rng)
+            self.resumed_rng = None
+
+        total, position = len(self.train_loader), done
+        for batch in batches:
             self.profile("Batch load time")
             if position % self.update_frequency == 0:
                 divisor = min(self.update_frequency, total - position)
@@ -240,7 +248,7 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
 
     def _finish_update(self) -> None:
         # One look per update, and before the step: a NaN never reaches the weights.
-        if self.training_config.exit_on_nan_losses and bool(torch.isnan(self._update_loss)):
+        if self.training_config.exit_on_nan_losses and any_process(self._update_loss.isnan()):
             raise RuntimeError(
                 f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
                 f"checkpoint is in {self.checkpoint.ckpt_foldername}; try a lower learning rate, "
@@ -263,10 +271,14 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         registry.register("num_updates", self.num_updates)
         if self.num_updates % self.log_interval == 0:
             self._log_training(report)
-        if self.num_updates % self.checkpoint_interval == 0:
+        stop = self._try_full_validation()
+        # An evaluation saves by itself. Not before it: a run that is killed while it evaluates
+        # would resume after an evaluation that never took place.
+        due = self.num_updates % self.checkpoint_interval == 0
+        if due and self._last_saved != self.num_updates:
             self.writer.write("Checkpoint time. Saving a checkpoint.")
             self._save()
-        return self._try_full_validation()
+        return stop
 
     def _log_training(self, report: Report) -> None:
         if self.training_config.evaluate_metrics:
@@ -327,7 +339,6 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
             shown = meter.meters.get(self.early_stopping.early_stop_criteria)
             self.progress.show(val=float(shown.global_avg))
         self._summarize_report(meter, extra=extra)
-        gc.collect()
         if stop:
             self.writer.write("Early stopping activated")
         self.train_timer.reset()

@@ -45,6 +45,11 @@ def test_named_towers(name: str, channels: int, stride: int) -> None:
         assert tower(torch.zeros(1, 3, 64, 96)).shape == (1, channels, 2, 3)
 
 
+def test_the_published_tower_is_the_default() -> None:
+    assert ClipGridConfig().name == "RN50x4"
+    assert ClipGridConfig(tower=RESNET).name is None
+
+
 def test_named_tower_is_the_one_of_open_clip() -> None:
     """Same parameters as open_clip's own vision tower, less its pooling."""
     ours = {name: tuple(p.shape) for name, p in encoder(name="RN50").tower.named_parameters()}
@@ -245,7 +250,6 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         ({"tower": {"layers": 2, "width": 65}}, r"tower\.head_width: 64 does not divide"),
         ({"tower": {}}, r"params\.tower\.layers: missing"),
         ({"name": "RN50", "tower": RESNET}, r"params\.name: set either"),
-        ({}, r"params\.name: set either"),
         ({"name": "RN50", "batch_norm": "frozen"}, r"params\.batch_norm: .*train, eval"),
         ({"tower": RESNET, "layer": 5}, r"params\.layer: got 5, .* expected -5 to 4"),
         (

@@ -115,4 +115,8 @@ def _work(output, environment, opts, predict):
     torch.set_num_threads(1)
     import mmf_cli.run
 
-    mmf_cli.run.run(opts, predict=predict)
+    try:
+        mmf_cli.run.run(opts, predict=predict)
+    except Exception as error:
+        sys.stderr.write(f"ended by {type(error).__name__}: {error}\n")  # MMF silences print
+        raise

@@ -87,6 +87,13 @@ def test_accumulation_reduces_gradients_once_an_update(tmp_path):
     assert run.output.count("tiny: gradients reduced") == 2 * 2
 
 
+def test_a_nan_in_one_process_stops_all(tmp_path):
+    opts = ("model_config.tiny.nan_at=3", "model_config.tiny.nan_rank=1")
+    run = run_processes(tmp_path, *opts, processes=2)
+    assert run.exit_codes == [1, 1], run.output
+    assert run.output.count("ended by RuntimeError: The loss is NaN at update 3") == 2
+
+
 def launch(*command, cwd):
     """Runs a command with the bridge on, as an installation has it."""
     hook = cwd / "hook"

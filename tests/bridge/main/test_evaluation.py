@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.bridge.main.runs import run_here, run_processes
+from tests.bridge.main.runs import options, run_here, run_processes
 
 
 def sizes(**splits):
@@ -31,9 +31,9 @@ def test_two_processes_predict_each_question_once(tmp_path, test):
     assert sorted(row["question_id"] for row in rows_of(run)) == list(range(test))
 
 
-@pytest.mark.parametrize("test", [1, 23])
-def test_two_processes_score_like_one(tmp_path, test):
-    opts = ("run_type=test",)
+@pytest.mark.parametrize(("test", "precision"), [(1, "fp32"), (23, "fp32"), (23, "bf16")])
+def test_two_processes_score_like_one(tmp_path, test, precision):
+    opts = ("run_type=test", f"training.precision={precision}")
     changes = sizes(test=test)
     one = run_processes(tmp_path / "one", *opts, changes=changes)
     two = run_processes(tmp_path / "two", *opts, processes=2, changes=changes)
@@ -44,6 +44,15 @@ def test_two_processes_score_like_one(tmp_path, test):
         return line.split("test/", 1)[1]
 
     assert scores(one) == scores(two)
+
+
+def test_predict_as_a_function(tmp_path):
+    from mmf_cli.predict import predict
+
+    opts = options(tmp_path, ())
+    predict(opts)
+    assert len(list(tmp_path.rglob("reports/*.json"))) == 1
+    assert opts == options(tmp_path, ())  # stock MMF adds to the caller's list
 
 
 def test_prediction_as_csv(tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from mmf_bridge.common.resolvers import register_resolver
@@ -164,6 +165,19 @@ def test_the_other_lines_trainer_name(tmp_path):
 def test_xla_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"training\.device is xla"):
         run_here(tmp_path, *FAST, "training.device=xla")
+
+
+def test_names_lent_to_mmf_are_taken_back():
+    import torchvision.io
+    import transformers.optimization
+    from mmf.datasets.builders.charades._utils import read_video
+    from mmf.modules.optimizers import AdamW
+
+    assert not hasattr(torchvision.io, "read_video")
+    assert not hasattr(transformers.optimization, "AdamW")
+    with pytest.raises(RuntimeError, match="removed from torchvision"):
+        read_video("film.mp4")
+    assert AdamW([torch.nn.Parameter(torch.ones(1))]).defaults["weight_decay"] == 0
 
 
 def start(code):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 
 import pytest
 import torch
@@ -44,9 +45,13 @@ def test_checkpoints_of_stock_schedulers_load_safely(tmp_path):
     assert isinstance(run.checkpoint()["best_metric_value"], float)
 
 
-@pytest.mark.parametrize("augment", ["false", "true"])
-def test_a_killed_run_continues_bit_for_bit(tmp_path, augment):
-    opts = (f"dataset_config.tiny.augment={augment}", "training.max_updates=33")
+@pytest.mark.parametrize(
+    "opts",
+    [(), ("dataset_config.tiny.augment=true",), ("dataset=tiny,tiny_two",)],
+    ids=["plain", "augmented", "mixture"],
+)
+def test_a_killed_run_continues_bit_for_bit(tmp_path, opts):
+    opts = (*opts, "training.max_updates=33")
     whole = run_processes(tmp_path / "whole", *opts)
     assert whole.exit_codes == [0], whole.output
 
@@ -84,7 +89,7 @@ def test_resume_with_another_drawn_seed_keeps_the_order_of_the_epoch(tmp_path):
     assert seen == expected
 
 
-def test_several_workers_and_persistent_workers_can_be_switched(tmp_path):
+def test_workers_can_persist_or_not_and_end_with_the_run(tmp_path):
     for flag, expected in (("true", True), ("false", False)):
         run = run_here(
             tmp_path / flag,
@@ -94,6 +99,7 @@ def test_several_workers_and_persistent_workers_can_be_switched(tmp_path):
             "run_type=train",
         )
         assert run.trainer.train_loader.first_loader.persistent_workers is expected
+        assert not multiprocessing.active_children()
 
 
 def test_a_second_run_in_one_process_starts_afresh(tmp_path):
@@ -266,6 +272,63 @@ def test_batches_may_hold_each_image_once(tmp_path):
     batch = next(iter(run.trainer.train_loader))
     moved = batch.to(torch.device("meta"))
     assert (len(moved["images"]), moved.get_batch_size()) == (5, 8)
+
+
+def test_a_mixture_of_datasets_gives_each_batch_once_an_epoch(tmp_path):
+    run = run_here(tmp_path, "dataset=tiny,tiny_two", "training.max_epochs=2", "run_type=train")
+    assert run.trainer.num_updates == 2 * (7 + 3)
+
+
+def test_a_dataset_without_a_length(tmp_path, monkeypatch):
+    from torch.utils.data import IterableDataset
+
+    from tests.bridge.tiny_plugin import dataset
+
+    class Stream(IterableDataset):
+        dataset_name, dataset_type = "tiny", "train"
+
+        def __init__(self, samples):
+            self.samples = samples
+
+        def __iter__(self):
+            for start in range(0, 40, 8):
+                yield [self.samples[index] for index in range(start, start + 8)]
+
+    stock = dataset.TinyBuilder.load
+
+    def load(self, config, dataset_type="train", *args, **kwargs):
+        samples = stock(self, config, dataset_type)
+        return Stream(samples) if dataset_type == "train" else samples
+
+    monkeypatch.setattr(dataset.TinyBuilder, "load", load)
+    monkeypatch.setattr(dataset.TinyBuilder, "train_dataloader", _batches_of_a_stream)
+    run = run_here(tmp_path, "training.max_updates=7", "run_type=train")
+    assert run.trainer.num_updates == 7
+
+
+def _batches_of_a_stream(builder):
+    from mmf.utils.build import build_dataloader_and_sampler
+    from omegaconf import OmegaConf
+
+    loader, _ = build_dataloader_and_sampler(
+        builder.train_dataset,
+        OmegaConf.create({"num_workers": 1, "persistent_workers": False, "batch_size": None}),
+    )
+    assert loader.persistent_workers is False
+    return loader
+
+
+def test_keys_of_a_dataset_go_before_those_of_training(tmp_path):
+    changes = {"dataset_config.tiny": {"batch_size": 5, "num_workers": 1, "shuffle": False}}
+    run = run_here(tmp_path, "training.max_updates=1", "run_type=train", changes=changes)
+    loader = run.trainer.train_loader.first_loader
+    assert loader.num_workers == 1
+    assert next(iter(loader.batch_sampler)) == [0, 1, 2, 3, 4]
+
+
+def test_batch_size_per_device(tmp_path):
+    run = run_here(tmp_path, "training.batch_size_per_device=4", "training.max_updates=1")
+    assert len(next(iter(run.trainer.train_loader))["x"]) == 4
 
 
 def test_user_callbacks_are_called(tmp_path):

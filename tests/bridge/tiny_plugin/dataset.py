@@ -12,8 +12,8 @@ SEEDS = {"train": 1, "val": 2, "test": 3}
 
 
 class TinyDataset(BaseDataset):
-    def __init__(self, config, dataset_type):
-        super().__init__("tiny", config, dataset_type)
+    def __init__(self, config, dataset_type, name="tiny"):
+        super().__init__(name, config, dataset_type)
         generator = torch.Generator().manual_seed(SEEDS[dataset_type])
         self.x = torch.randn(config.sizes[dataset_type], 8, generator=generator)
         self.images = torch.randn(5, 8, generator=generator)
@@ -63,8 +63,10 @@ class TinyDataset(BaseDataset):
 
 @registry.register_builder("tiny")
 class TinyBuilder(MMFDatasetBuilder):
+    key = "tiny"
+
     def __init__(self):
-        super().__init__("tiny", TinyDataset)
+        super().__init__(self.key, TinyDataset)
 
     @classmethod
     def config_path(cls):
@@ -78,4 +80,13 @@ class TinyBuilder(MMFDatasetBuilder):
 
     def load(self, config, dataset_type="train", *args, **kwargs):
         self.config = config
-        return TinyDataset(config, dataset_type) if config.sizes.get(dataset_type) else None
+        if not config.sizes.get(dataset_type):
+            return None
+        return TinyDataset(config, dataset_type, self.key)
+
+
+@registry.register_builder("tiny_two")
+class TinyTwoBuilder(TinyBuilder):
+    """A second dataset, to train on a mixture."""
+
+    key = "tiny_two"

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
+from mmf.utils.distributed import get_rank
 from torch import nn
 
 
@@ -35,6 +36,6 @@ class Tiny(BaseModel):
             print(f"tiny: {mode} {scores.dtype} {sample_list['dataset_type']}", flush=True)
         if self.config.get("nan_at", None) and self.training:
             self.calls = getattr(self, "calls", 0) + 1
-            if self.calls == self.config.nan_at:
+            if self.calls == self.config.nan_at and get_rank() == self.config.nan_rank:
                 scores = scores * torch.nan
         return {"scores": scores}

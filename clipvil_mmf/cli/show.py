@@ -1,0 +1,137 @@
+"""``clipvil show``: a picture of predictions, with images, questions and answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from clipvil_mmf.cli.check_submission import load_questions
+from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.prediction.picture import Answered, Cell, draw
+from clipvil_mmf.prediction.submission import check_submission, layout_for, read_rows
+
+
+class Only(str, Enum):
+    """Which predictions to draw."""
+
+    all = "all"
+    right = "right"
+    wrong = "wrong"
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
+    questions: Annotated[
+        str, typer.Option(help="What it answers: easy_vqa, or a question file with image paths.")
+    ],
+    output: Annotated[Path, typer.Option(help="The picture to write (.png, .jpg ...).")],
+    images: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
+    questions_per_image: Annotated[
+        int, typer.Option(help="How many questions of an image, at most.", min=1)
+    ] = 2,
+    columns: Annotated[int, typer.Option(help="Images of a row.", min=1)] = 4,
+    only: Annotated[Only, typer.Option(help="Draw all predictions, or these alone.")] = Only.all,
+    seed: Annotated[int, typer.Option(help="Decides which images and questions are drawn.")] = 0,
+    split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "test",
+) -> None:
+    """Draw predictions: images with their questions, the answers given, right or wrong."""
+    try:
+        _check_output(output)
+        asked = load_questions(questions, split)
+        predictions = read_predictions(file, asked, questions)
+        cells = choose(asked, predictions, only, images, questions_per_image, seed)
+        draw(cells, columns).save(output, optimize=True)
+    except (OSError, ValueError, ModuleNotFoundError) as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(1) from e
+    drawn = [answered for cell in cells for answered in cell.answered]
+    typer.echo(f"{output}: {len(cells)} images, {len(drawn)} questions")
+    if any(answered.right is not None for answered in drawn):
+        typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
+
+
+def read_predictions(
+    file: Path, questions: Sequence[Question], source: str
+) -> dict[int | str, str]:
+    """Read a prediction file; it may answer some of the questions only.
+
+    Args:
+        file: the prediction file.
+        questions: that it may answer.
+        source: where they come from, for the message.
+
+    Returns:
+        question id -> answer.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no prediction file, is empty, or a row is about another question.
+    """
+    submission = check_submission(read_rows(file), questions, layout_for(questions))
+    if not submission.rows:
+        raise ValueError(f"{file} holds no predictions; expected at least one")
+    if len(submission.predictions) < submission.rows:
+        problem = submission.problems[0]  # those of rows come first
+        raise ValueError(
+            f"{file} does not fit the questions of {source}: {problem.what}: {problem.count}, "
+            f"such as {problem.examples[0]}. Name the questions that it answers (--questions, "
+            "--split)"
+        )
+    return submission.predictions
+
+
+def choose(
+    questions: Sequence[Question],
+    predictions: Mapping[int | str, str],
+    only: Only,
+    images: int,
+    per_image: int,
+    seed: int,
+) -> list[Cell]:
+    """Draw lots for images, and for questions of each.
+
+    Raises:
+        ValueError: nothing is left to draw, or right and wrong cannot be told.
+    """
+    by_image: dict[str, list[Answered]] = {}
+    for question in questions:
+        if question.question_id in predictions:
+            answered = judge(question, predictions[question.question_id])
+            if only is not Only.all and answered.right is None:
+                raise ValueError(
+                    f"--only {only.value}: the answer of question {question.question_id!r} is not "
+                    "known; expected questions with answers, or --only all"
+                )
+            if only is Only.all or answered.right is (only is Only.right):
+                by_image.setdefault(question.image, []).append(answered)
+    if not by_image:
+        raise ValueError(f"--only {only.value}: no prediction is {only.value}; nothing to draw")
+    lots = random.Random(seed)
+    chosen = lots.sample(sorted(by_image), min(images, len(by_image)))
+    return [
+        Cell(image, tuple(lots.sample(by_image[image], min(per_image, len(by_image[image])))))
+        for image in chosen
+    ]
+
+
+def judge(question: Question, answer: str) -> Answered:
+    """Compare an answer with the label; any of the label's answers is right."""
+    if question.answers is None:
+        return Answered(question.text, answer)
+    scores = question.answers
+    expected = max(scores, key=lambda known: scores[known], default=None)
+    return Answered(question.text, answer, expected, scores.get(answer, 0.0) > 0)
+
+
+def _check_output(output: Path) -> None:
+    Image.init()
+    if Image.EXTENSION.get(output.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"--output {output}: expected a name ending in .png or .jpg")
+    if not output.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {output.parent}; make it first")

@@ -1,0 +1,159 @@
+"""A picture of predictions: a grid of images, under each its questions and the answers given.
+
+Imports Pillow and the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+_PICTURE = (192, 192)  # (width, height) of the box that an image is fitted into
+_GAP = 12
+_CELL_WIDTH = _PICTURE[0] + 2 * _GAP
+_MARK = 18  # width of the column of marks
+_LINE = 19  # height of a line of text
+
+_PAPER, _CARD, _BORDER = "#f6f8fa", "#ffffff", "#d1d9e0"
+_TEXT, _QUESTION = "#1f2328", "#59636e"
+# Blue and orange: told apart by everybody, and the marks differ in shape as well.
+_RIGHT, _WRONG = "#0b6bcb", "#c4460a"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question and what was answered.
+
+    Args:
+        question: its text.
+        answer: the predicted one.
+        expected: the known one, or ``None``.
+        right: whether the prediction counts as right; ``None`` where that is not known.
+    """
+
+    question: str
+    answer: str
+    expected: str | None = None
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An image and some of its questions.
+
+    Args:
+        image: path of the file.
+        answered: what to write under it.
+    """
+
+    image: str
+    answered: tuple[Answered, ...]
+
+
+class PictureError(ValueError):
+    """An image that cannot be drawn; the message names it."""
+
+
+def draw(cells: Sequence[Cell], columns: int = 4) -> Image.Image:
+    """Draw cells row by row.
+
+    Args:
+        cells: at least one.
+        columns: cells of a full row.
+
+    Raises:
+        PictureError: an image file is missing or damaged.
+    """
+    font = ImageFont.load_default(size=14)
+    columns = min(columns, len(cells))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    heights = [max(_cell_height(cell, font) for cell in row) for row in rows]
+    width = columns * (_CELL_WIDTH + _GAP) + _GAP
+    canvas = Image.new("RGB", (width, sum(heights) + _GAP * (len(rows) + 1)), _PAPER)
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, cell in enumerate(row):
+            left = _GAP + column * (_CELL_WIDTH + _GAP)
+            _draw_cell(canvas, cell, (left, top, left + _CELL_WIDTH, top + height), font)
+        top += height + _GAP
+    return canvas
+
+
+def _draw_cell(
+    canvas: Image.Image, cell: Cell, box: tuple[int, int, int, int], font: ImageFont.FreeTypeFont
+) -> None:
+    pen = ImageDraw.Draw(canvas)
+    pen.rounded_rectangle(box, radius=6, fill=_CARD, outline=_BORDER)
+    picture = _fitted(cell.image)
+    x, y = box[0] + _GAP, box[1] + _GAP
+    free = _PICTURE[0] - picture.width, _PICTURE[1] - picture.height
+    canvas.paste(picture, (x + free[0] // 2, y + free[1] // 2))
+    y += _PICTURE[1] + _GAP
+    for answered in cell.answered:
+        for line in _wrapped(answered.question, font):
+            pen.text((x, y), line, fill=_QUESTION, font=font)
+            y += _LINE
+        colour = {None: _TEXT, True: _RIGHT, False: _WRONG}[answered.right]
+        if answered.right is not None:
+            _draw_mark(pen, (x, y), answered.right, colour)
+        for line in _wrapped(_verdict(answered), font, indent=_MARK):
+            pen.text((x + _MARK, y), line, fill=colour, font=font)
+            y += _LINE
+        y += _GAP // 2
+
+
+def _draw_mark(pen: ImageDraw.ImageDraw, at: tuple[int, int], right: bool, colour: str) -> None:
+    """A tick or a cross; the font has neither."""
+    x, y = at
+    if right:
+        pen.line([(x, y + 9), (x + 4, y + 13), (x + 11, y + 4)], fill=colour, width=2)
+    else:
+        pen.line([(x + 1, y + 4), (x + 10, y + 13)], fill=colour, width=2)
+        pen.line([(x + 10, y + 4), (x + 1, y + 13)], fill=colour, width=2)
+
+
+def _verdict(answered: Answered) -> str:
+    if answered.right is False and answered.expected is not None:
+        return f"{answered.answer} (expected: {answered.expected})"
+    return answered.answer
+
+
+def _cell_height(cell: Cell, font: ImageFont.FreeTypeFont) -> int:
+    height = _GAP + _PICTURE[1] + _GAP
+    for answered in cell.answered:
+        lines = len(_wrapped(answered.question, font))
+        lines += len(_wrapped(_verdict(answered), font, indent=_MARK))
+        height += lines * _LINE + _GAP // 2
+    return height + _GAP // 2
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, indent: int = 0) -> list[str]:
+    """Lines that fit the cell, broken between words; one line at least."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > _PICTURE[0] - indent:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _fitted(path: str) -> Image.Image:
+    """The image at the largest size that fits; a small one grows by a whole factor, unblurred."""
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except FileNotFoundError as e:
+        raise PictureError(f"Image {path} does not exist; expected an image file") from e
+    # What Pillow raises for damaged files, and its own error for absurdly large ones.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        raise PictureError(f"Image {path} cannot be decoded: {e}") from e
+    factor = min(_PICTURE[0] / image.width, _PICTURE[1] / image.height)
+    if factor >= 1:
+        size = image.width * int(factor), image.height * int(factor)
+        return image.resize(size, Image.Resampling.NEAREST)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image.resize(size, Image.Resampling.LANCZOS)

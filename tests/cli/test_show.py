@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from clipvil_mmf.cli.main import app
+from clipvil_mmf.cli.show import Only, choose
+from clipvil_mmf.data import easy_vqa_files
+from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.prediction.picture import Answered, Cell, draw
+
+
+@pytest.fixture(scope="module")
+def perfect():
+    """The right answer to each test question of easy-VQA."""
+    questions = easy_vqa_files.read_questions("test")
+    return [{"question_id": q.question_id, "answer": next(iter(q.answers))} for q in questions]
+
+
+def run(tmp_path: Path, rows, *arguments: str):
+    file = tmp_path / "predictions.json"
+    file.write_text(json.dumps(rows))
+    given = list(arguments) or ["--questions", "easy_vqa"]
+    return CliRunner().invoke(app, ["show", str(file), "--output", str(tmp_path / "p.png"), *given])
+
+
+def questions_of(images: int, each: int) -> list[Question]:
+    return [
+        Question(image * each + number, f"question {number}?", f"{image}.png", {"yes": 1.0})
+        for image in range(images)
+        for number in range(each)
+    ]
+
+
+def test_draws_predictions(tmp_path, perfect):
+    result = run(tmp_path, perfect, "--questions", "easy_vqa", "--images", "5")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1:] == ["right: 10 of 10"]
+    picture = Image.open(tmp_path / "p.png")
+    assert picture.width > 4 * 192 and picture.height > 2 * 192  # four cells, one below
+    first = (tmp_path / "p.png").read_bytes()
+    run(tmp_path, perfect, "--questions", "easy_vqa", "--images", "5")
+    assert (tmp_path / "p.png").read_bytes() == first
+    run(tmp_path, perfect, "--questions", "easy_vqa", "--images", "5", "--seed", "1")
+    assert (tmp_path / "p.png").read_bytes() != first
+
+
+def test_only_wrong(tmp_path, perfect):
+    rows = [dict(row) for row in perfect]
+    for row in (rows[17], rows[4000]):
+        row["answer"] = "nothing"
+    result = run(tmp_path, rows, "--questions", "easy_vqa", "--only", "wrong")
+    assert result.exit_code == 0, result.output
+    assert "2 images, 2 questions\nright: 0 of 2" in result.stdout
+    result = run(tmp_path, perfect, "--questions", "easy_vqa", "--only", "wrong")
+    assert result.exit_code == 1 and "no prediction is wrong" in result.output
+
+
+def test_lots_are_of_images_then_of_their_questions():
+    questions = questions_of(images=6, each=5)
+    predictions = {question.question_id: "yes" for question in questions}
+    cells = choose(questions, predictions, Only.all, images=4, per_image=2, seed=0)
+    assert len({cell.image for cell in cells}) == 4
+    assert all(len({a.question for a in cell.answered}) == 2 for cell in cells)
+    assert cells == choose(questions, predictions, Only.all, images=4, per_image=2, seed=0)
+    assert cells != choose(questions, predictions, Only.all, images=4, per_image=2, seed=1)
+    # Questions without a prediction are left out.
+    (cell,) = choose(questions, {7: "no"}, Only.all, images=4, per_image=2, seed=0)
+    assert cell == Cell("1.png", (Answered("question 2?", "no", "yes", False),))
+
+
+def test_any_answer_of_a_soft_label_is_right():
+    question = Question(1, "Which?", "1.png", {"red": 0.3, "blue": 1.0})
+    (cell,) = choose([question], {1: "red"}, Only.right, images=1, per_image=1, seed=0)
+    assert cell.answered == (Answered("Which?", "red", "blue", True),)
+
+
+def test_unlabelled_questions_are_drawn_without_marks(tmp_path):
+    Image.new("RGB", (300, 90), "red").save(tmp_path / "wide.jpg")
+    file = tmp_path / "questions.json"
+    rows = [{"question_id": "q1", "sent": "Is it?", "img_id": str(tmp_path / "wide.jpg")}]
+    file.write_text(json.dumps(rows))
+    predictions = [{"questionId": "q1", "prediction": "yes"}]
+    result = run(tmp_path, predictions, "--questions", str(file))
+    assert result.exit_code == 0, result.output
+    assert "1 images, 1 questions" in result.stdout and "right" not in result.stdout
+    result = run(tmp_path, predictions, "--questions", str(file), "--only", "right")
+    assert result.exit_code == 1 and "'q1' is not known" in result.output
+
+
+def test_images_are_drawn_unchanged_and_marks_differ(tmp_path):
+    path = tmp_path / "1.png"
+    Image.new("RGB", (64, 64), (10, 200, 30)).save(path)
+
+    def picture(right):
+        return draw([Cell(str(path), (Answered("Is it?", "yes", "no", right),))])
+
+    counts = {count: colour for count, colour in picture(True).getcolors(maxcolors=100000)}
+    assert counts[192 * 192] == (10, 200, 30)
+    assert len({picture(right).tobytes() for right in (True, False, None)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist; expected an image file"),
+        (b"no image", "cannot be decoded"),
+    ],
+)
+def test_bad_images_are_named(tmp_path, content, message):
+    image, file = tmp_path / "1.png", tmp_path / "questions.json"
+    if content is not None:
+        image.write_bytes(content)
+    file.write_text(json.dumps([{"question_id": 1, "sent": "Is it?", "img_id": str(image)}]))
+    result = run(tmp_path, [{"question_id": 1, "answer": "yes"}], "--questions", str(file))
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert re.match(f"error: Image {re.escape(str(image))} {message}", line)
+    assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "message"),
+    [
+        ([{"question_id": 10**6, "answer": "no"}], (), "ids of no question: 1, such as .*1000000"),
+        ([{"question_id": "3", "answer": "no"}], (), r"ids of the wrong type \(expected int\): 1"),
+        ([{"question_id": 3, "answer": 1}], (), "answers that are no strings"),
+        ([{"answer": "no"}], (), "rows without 'question_id'"),
+        ([], (), "holds no predictions"),
+        ({}, (), "expected a list of predictions"),
+        ([], ("--questions", "none.json"), "no such file; expected a question file"),
+        ([], ("--questions", "easy_vqa", "--split", "dev"), "no split 'dev'"),
+        ([], ("--questions", "easy_vqa", "--output", "p.txt"), "expected a name ending in .png"),
+        ([], ("--questions", "easy_vqa", "--output", "none/p.png"), "there is no folder none"),
+    ],
+)
+def test_bad_arguments_are_one_line(tmp_path, rows, arguments, message):
+    result = run(tmp_path, rows, *arguments)
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert re.match(f"error: .*{message}", line)
+
+
+def test_missing_prediction_file(tmp_path):
+    output = str(tmp_path / "p.png")
+    arguments = ["show", "none.json", "--questions", "easy_vqa", "--output", output]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert (
+        result.output == "error: Prediction file none.json does not exist; expected a JSON file\n"
+    )
+
+
+def test_starts_without_torch_and_mmf():
+    program = (
+        "import sys, clipvil_mmf.cli.show;"
+        "print([m for m in ('torch', 'mmf', 'numpy', 'omegaconf') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert done.stdout.strip() == "[]"
