@@ -31,6 +31,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
         "exit_on_nan_losses": True,
         "persistent_workers": False,
         "cudnn_benchmark": False,
+        "max_grad_l2_norm": None,
     },
     "evaluation": {"use_cpu": False},
     "checkpoint": {

@@ -49,6 +49,16 @@ def mend_build(module: ModuleType) -> None:
             raise ValueError(unknown("dataset", dataset_key, known))
         return stock_build_dataset(dataset_key, config, dataset_type)
 
+    stock_build_scheduler = module.build_scheduler
+
+    def build_scheduler(optimizer: Any, config: Any) -> Any:
+        name = config.get("scheduler", {}).get("type", None)
+        known = registry.mapping["scheduler_name_mapping"]
+        if name is not None and name not in known:
+            raise ValueError(unknown("scheduler.type", name, known))
+        return stock_build_scheduler(optimizer, config)
+
+    module.build_scheduler = build_scheduler
     module.build_dataloader_and_sampler = build_dataloader_and_sampler
     module.build_model = build_model
     module.build_trainer = build_trainer

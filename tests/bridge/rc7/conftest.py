@@ -19,6 +19,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def quick_disk(monkeypatch):
-    """Files need not outlive a power cut here."""
+def impatience(monkeypatch):
+    """Files need not outlive a power cut here, and nobody waits for workers that are left over."""
     monkeypatch.setattr("os.fsync", lambda file: None)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)

@@ -145,7 +145,9 @@ def test_a_missing_yaml_says_where_it_was_looked_for():
         configuration("config=nowhere.yaml")
 
 
-@pytest.mark.parametrize("user_dir", ["plugin_{}", "plugin_{}/", "./plugin_{}", "../here/plugin_{}"])
+@pytest.mark.parametrize(
+    "user_dir", ["plugin_{}", "plugin_{}/", "./plugin_{}", "../here/plugin_{}"]
+)
 def test_user_dir_as_a_path(tmp_path, monkeypatch, user_dir, request):
     name = f"plugin_{abs(hash(user_dir))}"
     folder = tmp_path / "here" / name

@@ -58,7 +58,9 @@ def equal(first, second):
 def assert_same_end(run, other):
     for name in ("current.ckpt", "best.ckpt"):
         one, two = run.checkpoint(name), other.checkpoint(name)
-        differing = [k for k in one if k not in ("config", "epoch_rng") and not equal(one[k], two[k])]
+        differing = [
+            k for k in one if k not in ("config", "epoch_rng") and not equal(one[k], two[k])
+        ]
         assert one.keys() == two.keys() and not differing, f"{name}: {differing}"
     assert equal(run.checkpoint("tiny_final.pth"), other.checkpoint("tiny_final.pth"))
 

@@ -1,0 +1,124 @@
+"""Evaluation and prediction on rc7: every sample once, whatever its id and the processes."""
+
+import json
+
+import pytest
+import torch
+
+from tests.bridge.main.runs import run_here
+
+
+def sizes(**splits):
+    return {"dataset_config.tiny.sizes": {"train": 0, "val": 0, "test": 0, **splits}}
+
+
+def rows_of(run):
+    return json.loads(run.predictions()[-1].read_text())
+
+
+@pytest.mark.parametrize("test", [1, 2, 3, 7, 203])
+def test_each_question_is_predicted_once(tmp_path, test):
+    run = run_here(tmp_path, predict=True, changes=sizes(test=test))
+    assert [row["question_id"] for row in rows_of(run)] == list(range(test))
+
+
+@pytest.mark.parametrize(("ids", "first"), [("int", 0), ("str", "q0"), ("long", 100_000_000_000)])
+def test_a_question_keeps_its_own_id(tmp_path, ids, first):
+    run = run_here(tmp_path, f"dataset_config.tiny.ids={ids}", predict=True)
+    rows = rows_of(run)
+    assert rows[0]["question_id"] == first
+    assert len(rows) == len({row["question_id"] for row in rows}) == 23
+
+
+def test_prediction_as_csv(tmp_path):
+    run_here(tmp_path, "evaluation.predict_file_format=csv", predict=True)
+    (file,) = tmp_path.rglob("reports/*.csv")
+    assert file.read_text().split()[0] == "question_id,answer"
+    assert len(file.read_text().split()) == 1 + 23
+
+
+def test_several_datasets_get_a_file_each(tmp_path):
+    run = run_here(tmp_path, "dataset=tiny,tiny_two", predict=True)
+    rows = {f.name.split("_run_")[0]: json.loads(f.read_text()) for f in run.predictions()}
+    assert {name: len(rows[name]) for name in rows} == {"tiny": 23, "tiny_two": 8}
+
+
+@pytest.mark.parametrize("run_type", ["train_inference", "test"])
+def test_an_unlabelled_test_split_ends_a_run_well(tmp_path, run_type):
+    run_here(
+        tmp_path,
+        f"run_type={run_type}",
+        "training.max_updates=2",
+        "dataset_config.tiny.labelled_test=false",
+    )
+    log = next((tmp_path / "logs").iterdir()).read_text()
+    assert "Nothing to score: the test split of tiny has no answers" in log
+
+
+def test_a_dataset_that_does_not_say_it_is_unlabelled(tmp_path, monkeypatch):
+    from tests.bridge.tiny_plugin import dataset
+
+    stock = dataset.TinyDataset.__init__
+
+    def init(self, *args):
+        stock(self, *args)
+        del self.is_labelled
+
+    monkeypatch.setattr(dataset.TinyDataset, "__init__", init)
+    opts = ("training.max_updates=2", "dataset_config.tiny.labelled_test=false")
+    run_here(tmp_path, *opts)
+    log = next((tmp_path / "logs").iterdir()).read_text()
+    assert "Nothing to score: the test split of tiny has no targets" in log
+
+
+def test_an_unlabelled_split_can_be_predicted(tmp_path):
+    run = run_here(tmp_path, "dataset_config.tiny.labelled_test=false", predict=True)
+    assert len(rows_of(run)) == 23
+
+
+def test_metrics_see_every_sample_and_losses_are_means_over_samples(tmp_path):
+    run = run_here(tmp_path, "run_type=val", "training.batch_size=4")
+    report, meter = run.trainer.evaluate(run.trainer.val_loader)
+    assert report.scores.shape == (23, 3)
+    loss = torch.nn.functional.cross_entropy(report.scores, report.targets)
+    assert meter.meters["val/total_loss"].global_avg == pytest.approx(float(loss))
+    accuracy = (report.scores.argmax(1) == report.targets).float().mean()
+    assert float(meter.meters["val/tiny/accuracy"].global_avg) == pytest.approx(float(accuracy))
+
+
+def test_evaluation_copies_each_score_once(tmp_path, monkeypatch):
+    """Stock MMF joins all it has so far with each batch: O(N^2) bytes."""
+    run = run_here(tmp_path, "run_type=val", changes=sizes(val=200))
+    copied, stock = [], torch.cat
+
+    def cat(tensors, *args, **kwargs):
+        copied.append(sum(len(tensor) for tensor in tensors))
+        return stock(tensors, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "cat", cat)
+    run.trainer.evaluate(run.trainer.val_loader)
+    assert sum(copied) == 0
+
+
+def test_evaluation_leaves_random_numbers_alone(tmp_path):
+    from mmf_bridge.common.checkpoint_files import rng_state
+
+    run = run_here(tmp_path, "run_type=val", "dataset=tiny,tiny_two")
+    before = rng_state()
+    run.trainer.evaluate(run.trainer.val_loader)
+    after = rng_state()
+    assert torch.equal(before["torch"], after["torch"])
+    assert torch.equal(before["numpy"][1], after["numpy"][1])
+    assert before["numpy"][2] == after["numpy"][2]
+
+
+def test_evaluation_can_collect_on_the_cpu(tmp_path):
+    run = run_here(tmp_path, "run_type=val", "evaluation.use_cpu=true")
+    report, _ = run.trainer.evaluate(run.trainer.val_loader)
+    assert report.scores.device.type == "cpu"
+
+
+def test_the_model_trains_on_after_an_evaluation(tmp_path):
+    run = run_here(tmp_path, "run_type=val")
+    run.trainer.evaluate(run.trainer.val_loader)
+    assert run.trainer.model.training

@@ -1,0 +1,56 @@
+"""Runs of rc7 in processes of their own that write down what each of them has seen."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from tests.bridge.main import runs
+
+_stock_work = runs._work
+
+
+def work(output, environment, opts, predict):
+    """Runs once, or for each list of options in turn, and keeps every process's weights."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    from mmf_bridge.common.distributed import get_rank, unwrap
+    from mmf_bridge.rc7.trainer import MMFTrainer
+
+    reductions = []
+    stock_train, stock_finalize = MMFTrainer.train, MMFTrainer.finalize
+
+    def train(self):
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+        def hook(group, bucket):
+            reductions.append(self.num_updates)
+            return allreduce_hook(group, bucket)
+
+        if hasattr(self.model, "register_comm_hook"):
+            self.model.register_comm_hook(None, hook)
+        stock_train(self)
+
+    def finalize(self):
+        seen = {
+            "weights": unwrap(self.model).state_dict(),
+            "num_updates": self.num_updates,
+            "local_rank": self.local_rank,
+            "reductions": len(reductions),
+            "wrapper": type(self.model).__name__,
+        }
+        torch.save(seen, os.path.join(self.checkpoint.ckpt_foldername, f"rank{get_rank()}.pt"))
+        stock_finalize(self)
+
+    MMFTrainer.train, MMFTrainer.finalize = train, finalize
+    _stock_work(output, environment, opts, predict)
+
+
+def work_through(output, environment, opts, predict):
+    """Runs for every `env.save_dir` and the options that the folder's file `each` lists."""
+    folder = next(opt.split("=", 1)[1] for opt in opts if opt.startswith("env.save_dir="))
+    each = Path(folder, "each").read_text().splitlines()
+    for number, changes in enumerate(line.split() for line in each):
+        rest = [opt for opt in opts if not opt.startswith("env.save_dir=")]
+        save_dir = f"env.save_dir={os.path.join(folder, str(number))}"
+        _stock_work(f"{output}-{number}", environment, [*rest, save_dir, *changes], predict)
