@@ -33,7 +33,8 @@ def import_if_package(name: str) -> bool:
 
     A package that was imported before MMF can register itself late, in a function ``register``.
     """
-    if Path(name).exists() or package_directory(name) is None:
+    folder = package_directory(name)
+    if folder is None or (Path(name).exists() and Path(name).resolve() != folder.resolve()):
         return False
     module = importlib.import_module(name)
     if callable(getattr(module, "register", None)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -18,3 +19,8 @@ def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     renamed = tuple(int(part) for part in version("omegaconf").split(".")[:2]) >= (2, 4)
     register = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
     register(name, resolver, replace=True)
+
+
+def silence_empty_defaults() -> None:
+    """MMF's own defaults are written ``${env:MMF_LOG_DIR,}``, and omegaconf warns of it."""
+    warnings.filterwarnings("ignore", message="In the sequence `MMF_", category=UserWarning)

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from mmf_bridge.common import checkpoint_files as files
 from mmf_bridge.common.distributed import gather_objects, get_rank, synchronize, unwrap
+from mmf_bridge.common.replace import replace
 
 # Parts of a trainer that a resumed run continues, beside model, optimizer and counters.
 _STATEFUL = ("lr_scheduler", "scaler")
@@ -251,5 +252,4 @@ def mend(module: ModuleType) -> None:
             "full_config": full,
         }
 
-    module.Checkpoint = Checkpoint
-    module.load_pretrained_model = load_pretrained_model
+    replace(module, Checkpoint, load_pretrained_model)

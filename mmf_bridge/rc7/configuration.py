@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import random
-import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -18,7 +17,7 @@ from omegaconf import OmegaConf
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
 from mmf_bridge.common.replace import replace
-from mmf_bridge.common.resolvers import register_resolver
+from mmf_bridge.common.resolvers import register_resolver, silence_empty_defaults
 from mmf_bridge.rc7.loading import unknown
 
 # Keys that MMF main has, or that the bridge adds, with main's defaults.
@@ -45,9 +44,7 @@ _OPTIONAL_KEYS = ("config", "model", "dataset", "datasets")
 
 def mend(module: ModuleType) -> None:
     """Let ``Configuration`` work on omegaconf 2.3+, and mean the same as on MMF main."""
-    # MMF's own defaults are written so: ${env:MMF_LOG_DIR,}
-    warnings.filterwarnings("ignore", message="In the sequence `MMF_", category=UserWarning)
-
+    silence_empty_defaults()
     registry = module.registry
 
     class Configuration(module.Configuration):

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from mmf_bridge.common import distributed as common
+from mmf_bridge.common.replace import replace
+from mmf_bridge.common.resolvers import silence_empty_defaults
 
 
 def mend(module: ModuleType) -> None:
@@ -26,6 +28,7 @@ def mend(module: ModuleType) -> None:
     def distributed_init(config: Any) -> int:
         rank = common.init_process_group(config.distributed)
         module.suppress_output(rank == 0)
+        silence_empty_defaults()  # again: MMF has just put a filter of its own before it
         return rank
 
     def reduce_dict(dictionary: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -38,6 +41,4 @@ def mend(module: ModuleType) -> None:
         torch.distributed.all_reduce(values)
         return dict(zip(keys, values / world_size, strict=True))
 
-    module.infer_init_method = infer_init_method
-    module.distributed_init = distributed_init
-    module.reduce_dict = reduce_dict
+    replace(module, infer_init_method, distributed_init, reduce_dict)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from mmf_bridge.common.distributed import broadcast_object, get_rank
+from mmf_bridge.common.replace import replace
 
 
 def mend(module: ModuleType) -> None:
@@ -49,4 +50,4 @@ def mend(module: ModuleType) -> None:
             if "best_update" in load:
                 self.best_monitored_update = load["best_update"]
 
-    module.EarlyStopping = EarlyStopping
+    replace(module, EarlyStopping)

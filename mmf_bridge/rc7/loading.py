@@ -11,6 +11,7 @@ from typing import Any
 
 from mmf_bridge.common.distributed import synchronize
 from mmf_bridge.common.loading import build_dataloader
+from mmf_bridge.common.replace import replace
 
 
 def mend_build(module: ModuleType) -> None:
@@ -58,11 +59,14 @@ def mend_build(module: ModuleType) -> None:
             raise ValueError(unknown("scheduler.type", name, known))
         return stock_build_scheduler(optimizer, config)
 
-    module.build_scheduler = build_scheduler
-    module.build_dataloader_and_sampler = build_dataloader_and_sampler
-    module.build_model = build_model
-    module.build_trainer = build_trainer
-    module.build_dataset = build_dataset
+    replace(
+        module,
+        build_scheduler,
+        build_dataloader_and_sampler,
+        build_model,
+        build_trainer,
+        build_dataset,
+    )
 
 
 def unknown(what: str, name: str, known: Any) -> str:
@@ -155,7 +159,7 @@ def mend_multi_dataset_loader(module: ModuleType) -> None:
                 self.samplers[0].start_at(batch)
             return self.num_datasets == 1
 
-    module.MultiDatasetLoader = MultiDatasetLoader
+    replace(module, MultiDatasetLoader)
 
 
 def mend_dataset_loader(module: ModuleType) -> None:
@@ -181,4 +185,4 @@ def mend_dataset_loader(module: ModuleType) -> None:
             # Not SampleList(batch): that copies a batch, and rejects fields of another length.
             return self.mapping[batch.dataset_type].prepare_batch(batch)
 
-    module.DatasetLoader = DatasetLoader
+    replace(module, DatasetLoader)

@@ -12,6 +12,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
+from mmf_bridge.common.replace import replace
+
 
 def mend(module: ModuleType) -> None:
     """Let TensorBoard find its folder, and a second run in one process log each line once."""
@@ -50,4 +52,4 @@ def mend(module: ModuleType) -> None:
             else:
                 self.write(info)
 
-    module.Logger = Logger
+    replace(module, Logger)

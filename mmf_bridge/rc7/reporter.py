@@ -9,6 +9,7 @@ from typing import Any
 from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.loading import build_dataloader
 from mmf_bridge.common.prediction import gather_rows, write_rows
+from mmf_bridge.common.replace import replace
 
 
 def mend(module: ModuleType) -> None:
@@ -43,4 +44,4 @@ def mend(module: ModuleType) -> None:
             write_rows(rows, path)
             self.writer.write(f"Wrote {len(rows)} predictions for {name} to {path}")
 
-    module.TestReporter = TestReporter
+    replace(module, TestReporter)

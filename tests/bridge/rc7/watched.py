@@ -49,8 +49,15 @@ def work(output, environment, opts, predict):
 def work_through(output, environment, opts, predict):
     """Runs for every `env.save_dir` and the options that the folder's file `each` lists."""
     folder = next(opt.split("=", 1)[1] for opt in opts if opt.startswith("env.save_dir="))
-    each = Path(folder, "each").read_text().splitlines()
-    for number, changes in enumerate(line.split() for line in each):
-        rest = [opt for opt in opts if not opt.startswith("env.save_dir=")]
-        save_dir = f"env.save_dir={os.path.join(folder, str(number))}"
-        _stock_work(f"{output}-{number}", environment, [*rest, save_dir, *changes], predict)
+    rest = [opt for opt in opts if not opt.startswith("env.save_dir=")]
+    start = _stock_work
+    for number, line in enumerate(Path(folder, "each").read_text().splitlines()):
+        each = [*rest, f"env.save_dir={os.path.join(folder, str(number))}", *line.split()]
+        start(output, environment, each, predict)
+        start = _run
+
+
+def _run(output, environment, opts, predict):
+    import mmf_cli.run
+
+    mmf_cli.run.run(opts, predict=predict)

@@ -1,0 +1,101 @@
+"""Collecting scores and predictions over a split."""
+
+import json
+
+import pytest
+import torch
+
+from mmf_bridge.common import evaluation, prediction
+from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage
+
+
+def batches(sizes):
+    start = 0
+    for size in sizes:
+        scores = torch.arange(start, start + size).float()[:, None].expand(-1, 3).contiguous()
+        yield {"scores": scores, "ids": [f"q{i}" for i in range(start, start + size)], "x": 1}, size
+        start += size
+
+
+@pytest.mark.parametrize("total", [None, 5, 9])
+def test_fields_are_joined_in_order(total):
+    fields = FieldAccumulator(["scores", "ids", "absent"], total)
+    for report, size in batches([4, 4, 1]):
+        fields.add(report, size)
+    joined = fields.joined()
+    assert joined["scores"][:, 0].tolist() == list(range(9))
+    assert joined["ids"] == [f"q{i}" for i in range(9)]
+    assert set(joined) == {"scores", "ids"}
+
+
+def copied_rows(batch_count, total):
+    """How many rows are written into storage while `batch_count` batches of 2 are added."""
+    fields, rows, storages = FieldAccumulator(["scores"], total), 0, set()
+    for report, size in batches([2] * batch_count):
+        fields.add(report, size)
+        rows += size
+        held = fields._storage["scores"]
+        if held.data_ptr() not in storages:
+            rows += fields.count - size if storages else 0  # what moved to the new storage
+            storages.add(held.data_ptr())
+    return rows
+
+
+def test_each_row_is_copied_once_or_twice():
+    """Stock MMF copies all it has with each batch: 200 batches of 2 make 40,200 copies."""
+    assert copied_rows(200, total=400) == 400
+    assert copied_rows(200, total=None) < 3 * 400
+
+
+def test_fields_that_are_no_column_of_the_batch_are_left_out():
+    fields = FieldAccumulator(["images", "scalar"])
+    fields.add({"images": torch.ones(5, 2), "scalar": torch.tensor(1.0)}, 3)
+    assert fields.joined() == {}
+
+
+def test_several_processes(monkeypatch):
+    """Also where one of them has had nothing."""
+    fields = FieldAccumulator(["scores", "ids"])
+    for report, size in batches([2]):
+        fields.add(report, size)
+    other = {"scores": torch.full((1, 3), 9.0).numpy(), "ids": ["q9"]}
+    monkeypatch.setattr(evaluation, "get_world_size", lambda: 3)
+    monkeypatch.setattr(evaluation, "gather_objects", lambda mine: [mine, {}, other])
+    joined = fields.joined()
+    assert joined["scores"][:, 0].tolist() == [0, 1, 9]
+    assert joined["ids"] == ["q0", "q1", "q9"]
+
+
+def test_losses_are_weighted_by_samples():
+    losses = LossAverage()
+    losses.add({"a": torch.tensor(1.0), "b": torch.tensor([2.0, 4.0])}, 3)
+    losses.add({"a": torch.tensor(5.0), "b": torch.tensor(3.0)}, 1)
+    assert losses.mean() == ({"a": 2.0, "b": 3.0}, 4)
+
+
+def test_rows_of_padded_batches_are_dropped_by_id_and_type(monkeypatch):
+    shards = [
+        [{"question_id": 1, "answer": "a"}, {"question_id": "1", "answer": "b"}],
+        [{"question_id": 1, "answer": "a"}, {"questionId": "x"}, {"answer": "no id"}],
+        [{"answer": "no id"}],
+    ]
+    monkeypatch.setattr(prediction, "gather_objects", lambda rows: shards)
+    rows = prediction.gather_rows([])
+    assert [prediction.row_id(row) for row in rows] == [1, "1", "x", None, None]
+
+
+def test_a_prediction_file_appears_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "rows.json"
+    prediction.write_rows([{"question_id": 10**12, "answer": "blüe"}], file)
+    assert json.loads(file.read_text())[0]["question_id"] == 10**12
+    with pytest.raises(TypeError):
+        prediction.write_rows([{"question_id": torch.tensor(1)}], file)
+    assert json.loads(file.read_text())[0]["answer"] == "blüe"
+    with pytest.raises(OSError, match=r"Could not write the predictions .*nowhere.*report_dir"):
+        prediction.write_rows([], tmp_path / "nowhere" / "rows.json")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_rows_as_a_table(tmp_path):
+    prediction.write_rows([{"question_id": 1, "answer": "a"}], tmp_path / "rows.csv")
+    assert (tmp_path / "rows.csv").read_text().split() == ["question_id,answer", "1,a"]

@@ -1,0 +1,83 @@
+"""What an option's text means, and what is said of a wrong one."""
+
+import pytest
+
+from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
+
+CONFIG = {"training": {"batch_size": 1, "early_stop": {"patience": 2}}, "losses": [{"type": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        (" False ", False),
+        ("TRUE", True),
+        ("null", None),
+        ("none", None),
+        ("3", 3),
+        ("1e-4", 1e-4),
+        ("'true'", "true"),
+        ("(1, 2)", (1, 2)),
+        ("trueish", "trueish"),
+        ("./save/current.ckpt", "./save/current.ckpt"),
+        ("", ""),
+        (5, 5),
+    ],
+)
+def test_values(text, value):
+    assert decode_value(text) == value
+    assert type(decode_value(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("opts", "pairs"),
+    [
+        (None, []),
+        (["a=1", "b=x=y"], [("a", "1"), ("b", "x=y")]),
+        (["a=", "b=1"], [("a", ""), ("b", "1")]),
+        (["a", "1", "b", "x=y"], [("a", "1"), ("b", "x=y")]),
+    ],
+)
+def test_pairs(opts, pairs):
+    assert option_pairs(opts) == pairs
+
+
+@pytest.mark.parametrize("opts", [["a=1", "b"], ["a", "1", "b"]])
+def test_an_option_without_a_value(opts):
+    with pytest.raises(ValueError, match="Option 'b' has no value"):
+        option_pairs(opts)
+
+
+@pytest.mark.parametrize(
+    "key", ["training.batch_size", "training.early_stop.patience", "losses[0].type"]
+)
+def test_options_that_exist(key):
+    check_option(CONFIG, key)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("training.batchsize", r"Unknown option training\.batchsize.*mean training\.batch_size\?"),
+        ("training.early_stop.patients", r"did you mean training\.early_stop\.patience\?"),
+        ("training.xyz", r"training has no key 'xyz'\. Its keys: batch_size, early_stop"),
+        ("trainign", r"the configuration has no key 'trainign'; did you mean training\?"),
+        ("training.batch_size.more", r"training\.batch_size has no key 'more'"),
+        ("training.early_stop", r"is a section: set its keys one by one"),
+    ],
+)
+def test_options_that_do_not(key, message):
+    with pytest.raises(ValueError, match=message):
+        check_option(CONFIG, key)
+
+
+def test_a_slip_in_a_yaml_is_an_error_and_a_foreign_key_a_warning():
+    with pytest.raises(ValueError, match=r"training\.batch_sise: did you mean training\.batch_si"):
+        check_keys({"training": {"batch_sise": 3}}, CONFIG)
+    with pytest.warns(UserWarning, match=r"training\.of_a_plugin"):
+        check_keys({"training": {"of_a_plugin": 3}}, CONFIG)
+
+
+def test_keys_outside_mmfs_sections_are_the_plugins_affair():
+    check_keys({"model_config": {"x": 1}, "anything": 2}, CONFIG)

@@ -1,0 +1,92 @@
+"""The order of samples: exact, drawn from the seed and the epoch, and resumable."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from mmf_bridge.common import loading
+from mmf_bridge.common.loading import EpochBatches, Shard, build_batch_sampler, build_dataloader
+
+
+def flat(lists):
+    return [item for part in lists for item in part]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 7, 203])
+def test_shards_hold_each_sample_once(length, world_size):
+    shards = [list(Shard(length, rank, world_size)) for rank in range(world_size)]
+    assert sorted(flat(shards)) == list(range(length))
+    assert [len(Shard(length, rank, world_size)) for rank in range(world_size)] == [
+        len(shard) for shard in shards
+    ]
+
+
+def dataset(length=10, **more):
+    made = TensorDataset(torch.arange(length))
+    for name, value in {"dataset_type": "train", "dataset_name": "some", **more}.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_every_epoch_has_its_own_order_and_starts_where_it_is_told():
+    batches = build_batch_sampler(dataset(), 3, shuffle=True, seed=5)
+    batches.set_epoch(1)
+    first = list(batches)
+    assert sorted(flat(first)) == list(range(10)) and len(batches) == len(first) == 4
+    batches.start_at(2)
+    assert list(batches) == first[2:]
+    assert list(batches) == first  # only the next iteration was shortened
+    batches.set_epoch(2)
+    assert list(batches) != first
+    again = build_batch_sampler(dataset(), 3, shuffle=True, seed=5)
+    again.set_epoch(1)
+    assert list(again) == first
+    other = build_batch_sampler(dataset(), 3, shuffle=True, seed=6)
+    other.set_epoch(1)
+    assert list(other) != first
+
+
+def test_training_processes_take_as_many_steps_and_evaluation_pads_nothing(monkeypatch):
+    monkeypatch.setattr(loading, "get_world_size", lambda: 2)
+    shares = {True: [], False: []}
+    for shuffle, share in shares.items():
+        for rank in (0, 1):
+            monkeypatch.setattr(loading, "get_rank", lambda rank=rank: rank)
+            share.append(list(build_batch_sampler(dataset(9), 4, shuffle, seed=0)))
+    assert [len(batches) for batches in shares[True]] == [3, 3]
+    assert set(flat(flat(shares[True]))) == set(range(9))
+    assert sorted(flat(flat(shares[False]))) == list(range(9))
+
+
+def test_a_batch_size_that_cannot_be_shared(monkeypatch):
+    monkeypatch.setattr(loading, "get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match=r"training\.batch_size is 7.*divisible.*processes, 2"):
+        build_batch_sampler(dataset(), 7, shuffle=False, seed=0)
+
+
+def test_a_datasets_own_batches_and_collation_are_used():
+    asked = []
+
+    def own(*arguments):
+        asked.append(arguments)
+        return [[1, 0], [2]]
+
+    brings = dataset(build_batch_sampler=own, collate=lambda samples: [int(s[0]) for s in samples])
+    training = SimpleNamespace(batch_size=4, num_workers=0, pin_memory=False, get=lambda *_: None)
+    loader, batches = build_dataloader(brings, training, 7, fallback_collate=None)
+    assert asked == [(4, True, 7, 0, 1)]
+    assert list(loader) == [[1, 0], [2]]
+    assert isinstance(batches, EpochBatches) and batches.samples() is None
+    assert loader.dataset_type == "train"
+
+
+def test_loading_draws_nothing_from_the_models_generator():
+    training = SimpleNamespace(batch_size=4, num_workers=0, pin_memory=False, get=lambda *_: None)
+    loader, batches = build_dataloader(dataset(), training, 7, fallback_collate=list)
+    before = torch.get_rng_state()
+    batches.set_epoch(1)
+    list(loader)
+    assert torch.equal(torch.get_rng_state(), before)

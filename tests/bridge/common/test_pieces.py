@@ -1,0 +1,106 @@
+"""Precision, plugins, torchrun's environment, and taking models out of their wrappers."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from mmf_bridge.common import distributed, plugins
+from mmf_bridge.common.precision import Precision
+
+
+@pytest.mark.parametrize(
+    ("training", "dtype"),
+    [
+        ({}, torch.float32),
+        ({"precision": None, "fp16": False}, torch.float32),
+        ({"precision": "fp32"}, torch.float32),
+        ({"precision": "bf16"}, torch.bfloat16),
+        ({"precision": "fp16"}, torch.float16),
+        ({"fp16": True}, torch.float16),
+        ({"fp16": True, "precision": "fp16"}, torch.float16),
+    ],
+)
+def test_precision(training, dtype):
+    precision = Precision(training, torch.device("cpu"))
+    with precision.autocast():
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
+    assert precision.scaler.is_enabled() is (dtype == torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"precision": "fp8"}, r"training\.precision is 'fp8': choose one of fp32, bf16, fp16"),
+        ({"precision": "bf16", "fp16": True}, r"training\.fp16 is true but.*'bf16'"),
+    ],
+)
+def test_bad_precision(training, message):
+    with pytest.raises(ValueError, match=message):
+        Precision(training, torch.device("cpu"))
+
+
+TORCHRUN = {"MASTER_ADDR": "here", "MASTER_PORT": "1", "WORLD_SIZE": "4", "RANK": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "joins"),
+    [(TORCHRUN, True), ({**TORCHRUN, "WORLD_SIZE": "1"}, False), ({"RANK": "2"}, False)],
+)
+def test_torchruns_environment(monkeypatch, environment, joins):
+    for name in (*TORCHRUN, "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = OmegaConf.create({"distributed": {"rank": 0, "world_size": 1, "no_spawn": False}})
+    assert distributed.read_torchrun(config) is joins
+    found = (config.distributed.rank, config.distributed.world_size, config.distributed.no_spawn)
+    assert found == ((2, 4, True) if joins else (0, 1, False))
+
+
+def test_local_rank(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert distributed.local_rank_from_environment(3) == 3
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.local_rank_from_environment(3) == 1
+
+
+def test_unwrap():
+    model = torch.nn.Linear(1, 1)
+    assert distributed.unwrap(model) is model
+    assert distributed.unwrap(torch.nn.DataParallel(model)) is model
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_one_process_asks_itself(flag):
+    assert distributed.any_process(torch.tensor(flag)) is flag
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("mmf_bridge.common", True),
+        ("no_such_package_anywhere", False),
+        ("no_such.package", False),
+        ("not a name", False),
+        ("json.decoder", False),  # a module, not a package
+    ],
+)
+def test_folder_of_a_package(name, found):
+    assert (plugins.package_directory(name) is not None) is found
+
+
+def test_a_plugin_imported_before_mmf_registers_itself_late(tmp_path, monkeypatch):
+    package = tmp_path / "late_plugin"
+    package.mkdir()
+    (package / "__init__.py").write_text("calls = []\ndef register():\n    calls.append(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert plugins.import_if_package("late_plugin")
+    import late_plugin
+
+    assert late_plugin.calls == [1]
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch):
+    (tmp_path / "json").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not plugins.import_if_package("json")
