@@ -153,7 +153,8 @@ def rng_state() -> dict[str, Any]:
     version, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this process's own GPU: asking all of them would open a context on each.
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         # int64: torch cannot send uint32 tensors to other processes.
         "numpy": (version, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
         "python": random.getstate(),
@@ -164,7 +165,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     """Put back what :func:`rng_state` gave."""
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
     version, keys, position, has_gauss, gauss = state["numpy"]
     keys = keys.cpu().numpy().astype(np.uint32)
     np.random.set_state((version, keys, position, has_gauss, gauss))

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from mmf_bridge.common import checkpoint as shared
 from mmf_bridge.common import checkpoint_files as files
 from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
-from mmf_bridge.rc7 import checkpoint as shared
 
 
 def mend(module: ModuleType) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mmf_bridge.common import configuration as shared
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
-from mmf_bridge.rc7 import configuration as shared
 
 
 def mend(module: ModuleType) -> None:

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mmf_bridge.common.distributed import get_world_size
 from mmf_bridge.common.loading import EpochBatches, build_dataloader, stop_workers
+from mmf_bridge.common.registered import unknown
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
-from mmf_bridge.rc7.loading import unknown
 
 # Keys of a dataset's section that go before those of the training section.
 _OF_DATASET = ("num_workers", "pin_memory", "persistent_workers")

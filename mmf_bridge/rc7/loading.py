@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from mmf_bridge.common.distributed import synchronize
 from mmf_bridge.common.loading import build_dataloader
+from mmf_bridge.common.registered import unknown
 from mmf_bridge.common.replace import replace
 
 
@@ -66,16 +66,6 @@ def mend_build(module: ModuleType) -> None:
         build_model,
         build_trainer,
         build_dataset,
-    )
-
-
-def unknown(what: str, name: str, known: Any) -> str:
-    """The message for a name that is in no registry: nearest match, choices, what to do."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return (
-        f"No {what} named {name!r} is registered; {hint}registered: {', '.join(sorted(known))}. "
-        "A plugin's names need env.user_dir (or MMF_USER_DIR) to name the plugin"
     )
 
 

@@ -52,7 +52,7 @@ def mend(module: ModuleType) -> None:
 class MMFTrainer(EvaluationLoop, BaseTrainer):
     """Trains and evaluates what MMF's configuration describes."""
 
-    # Position and order, which a checkpoint restores (see rc7/checkpoint.py).
+    # Position and order, which a checkpoint restores (see common/checkpoint.py).
     batches_done: int | None = 0
     resumed_seed: int | None = None
     resumed_rng: dict[str, Any] | None = None

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
+from mmf_bridge.common.registered import unknown
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import register_resolver, silence_empty_defaults
-from mmf_bridge.rc7.loading import unknown
 
 # Keys that MMF main has, or that the bridge adds, with main's defaults.
 NEWER_DEFAULTS: dict[str, Any] = {
