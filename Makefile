@@ -1,17 +1,21 @@
 # make train   sets everything up, trains CLIP-ViL on easy-VQA and tests it
 # make test    sets everything up, lints, runs the tests
+# make rc7-tests   runs MMF rc7's own unit tests on the bridge (MMF_MAIN=... : docs/bridge.md)
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv train test lint clean
+.PHONY: venv train test rc7-tests lint clean
 
 train: venv
 	BIN=$(BIN) scripts/train_easy_vqa.sh
 
 test: lint
 	$(BIN)/python -m pytest
+
+rc7-tests: venv
+	PYTHON=$(BIN)/python scripts/rc7_unit_tests.sh
 
 lint: venv
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import logging
 import math
 import multiprocessing
+import re
 
 import pytest
 import torch
@@ -61,7 +62,8 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path, opts):
     assert first.exit_codes == [-9], first.output
     resumed = run_processes(killed, *opts, "checkpoint.resume=true")
     assert resumed.exit_codes == [0], resumed.output
-    assert "Checkpoint loaded: update 2" in resumed.output  # 20 (best.ckpt) or 25, epoch 3 or 4
+    # 20 is that of best.ckpt; 30 if the signal came late.
+    assert re.search("Checkpoint loaded: update (20|25|30)", resumed.output)
     for name in ("current.ckpt", "best.ckpt"):
         one, other = whole.checkpoint(name), resumed.checkpoint(name)
         for key in ("model", "optimizer", "lr_scheduler", "best_update", "current_epoch"):

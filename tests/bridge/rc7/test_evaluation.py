@@ -1,6 +1,7 @@
 """Evaluation and prediction on rc7: every sample once, whatever its id and the processes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -122,3 +123,32 @@ def test_the_model_trains_on_after_an_evaluation(tmp_path):
     run = run_here(tmp_path, "run_type=val")
     run.trainer.evaluate(run.trainer.val_loader)
     assert run.trainer.model.training
+
+
+@pytest.mark.parametrize("question_id", [458752000, 10**11 + 7, "0123", "q7"])
+def test_mmfs_own_vqa_dataset_keeps_any_question_id(question_id):
+    from mmf.common.report import Report
+    from mmf.common.sample import SampleList
+    from mmf.datasets.builders.vqa2.dataset import VQA2Dataset
+
+    dataset = VQA2Dataset.__new__(VQA2Dataset)
+    words = ["<unk>", "yes"]
+    dataset.annotation_db = [
+        {
+            "question_id": question_id,
+            "image_id": 10**12,
+            "question_tokens": ["is"],
+            "question_str": "",
+        }
+    ]
+    dataset.text_processor = lambda item: {"text": torch.tensor([1])}
+    dataset._use_features = dataset.use_ocr = dataset.use_ocr_info = False
+    dataset.answer_processor = SimpleNamespace(
+        get_true_vocab_size=lambda: 2, idx2word=words.__getitem__
+    )
+    batch = SampleList([dataset.load_item(0)])
+    report = Report(batch, {"scores": torch.tensor([[0.0, 1.0]])})
+    (row,) = dataset.format_for_prediction(report)
+    assert (row["question_id"], row["answer"]) == (question_id, "yes")
+    assert batch.image_id.tolist() == [10**12]
+    assert json.dumps(row)
