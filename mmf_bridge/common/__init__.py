@@ -1,1 +1,1 @@
-"""Behaviour that both MMF lines share, one file a theme; importing one does not import MMF."""
+"""Behaviour that both MMF lines share, one file a theme; only training.py imports MMF."""

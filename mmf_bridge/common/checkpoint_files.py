@@ -148,15 +148,26 @@ def continued(live: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, An
     return {**live, **{key: saved[key] for key in numbers(live) if key in saved}}
 
 
+def pack_numpy_state(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Numpy's generator state for a checkpoint: its array as a tensor."""
+    name, keys, *rest = state
+    # int64: torch cannot send uint32 tensors to other processes.
+    return (name, torch.from_numpy(keys.astype(np.int64)), *rest)
+
+
+def unpack_numpy_state(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What numpy takes back of :func:`pack_numpy_state`."""
+    name, keys, *rest = state
+    return (name, keys.cpu().numpy().astype(np.uint32), *rest)
+
+
 def rng_state() -> dict[str, Any]:
     """The state of every random number generator of this process."""
-    version, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
         # Of this process's own GPU: asking all of them would open a context on each.
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
-        # int64: torch cannot send uint32 tensors to other processes.
-        "numpy": (version, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "numpy": pack_numpy_state(np.random.get_state()),
         "python": random.getstate(),
     }
 
@@ -166,9 +177,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"][0].cpu())
-    version, keys, position, has_gauss, gauss = state["numpy"]
-    keys = keys.cpu().numpy().astype(np.uint32)
-    np.random.set_state((version, keys, position, has_gauss, gauss))
+    np.random.set_state(unpack_numpy_state(state["numpy"]))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
 

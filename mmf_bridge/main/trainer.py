@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from mmf.common.meter import Meter
 from mmf.common.registry import registry
@@ -26,17 +24,12 @@ from mmf.utils.distributed import is_main
 from mmf.utils.general import clip_gradients, extract_loss
 from torch.utils.data import IterableDataset
 
-from mmf_bridge.common.checkpoint_files import set_rng_state
 from mmf_bridge.common.distributed import (
-    any_process,
-    broadcast_object,
-    get_world_size,
-    local_device,
     synchronize,
-    wrap_model,
 )
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.progress import TrainingProgress
+from mmf_bridge.common.training import TrainingCore
 from mmf_bridge.main.evaluation import EvaluationLoop
 
 logger = logging.getLogger("mmf.trainers.mmf_trainer")
@@ -56,14 +49,9 @@ class _Writer:
         logger.info(message)
 
 
-class MMFTrainer(EvaluationLoop, StockTrainer):
+class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
     """Trains and evaluates what MMF's configuration describes."""
 
-    # Position and order, which a checkpoint restores.
-    batches_done: int | None = 0
-    resumed_seed: int | None = None
-    resumed_rng: dict[str, Any] | None = None
-    epoch_rng: Any = None
     last_saved: int | None = None
     last_evaluated: int | None = None
     writer = _Writer()
@@ -77,16 +65,12 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
         return self.lr_scheduler_callback._scheduler
 
     def load(self) -> None:
-        seed = self.config.training.seed
-        seed = torch.initial_seed() if seed is None else seed
-        registry.register("sampler_seed", broadcast_object(int(seed) % 2**31))
+        self.choose_sampler_seed()
         registry.register("data_parallel", False)
         registry.register("distributed", False)
         self.meter = Meter()  # stock MMF shares one between all runs of a process
         super().load()
-        if self.resumed_seed not in (None, registry.get("sampler_seed")):
-            # training.seed: -1 drew another seed; the interrupted epoch must keep its order.
-            registry.register("sampler_seed", self.resumed_seed)
+        if self.resumes_another_order():
             self.train_loader = self.dataset_loader.train_dataloader()
 
     def configure_device(self) -> None:
@@ -94,32 +78,14 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
             raise ValueError(
                 "training.device is xla, which mmf_bridge does not support; use cuda or cpu"
             )
-        self.local_rank = self.config.device_id
-        self.distributed = get_world_size() > 1
-        self.device = local_device(self.local_rank)
-        if self.config.training.device == "cpu":
-            self.device = torch.device("cpu")
-        registry.register("global_device", self.config.distributed.rank or 0)
+        self.choose_device()
 
     def configure_seed(self) -> None:
-        benchmark = bool(self.config.training.cudnn_benchmark)
-        torch.backends.cudnn.benchmark = benchmark
-        given = bool(registry.get("seed_given", no_warning=True))
-        torch.backends.cudnn.deterministic = given and not benchmark
+        self.configure_cudnn()
 
     def load_fp16_scaler(self) -> None:
         self.precision = Precision(self.training_config, self.device)
         self.scaler = self.precision.scaler
-
-    def parallelize_model(self) -> None:
-        if self.distributed:
-            registry.register("distributed", True)
-            self.model = wrap_model(
-                self.model, self.device, self.training_config.find_unused_parameters
-            )
-        elif self.device.type == "cuda" and torch.cuda.device_count() > 1:
-            registry.register("data_parallel", True)
-            self.model = torch.nn.DataParallel(self.model)
 
     def training_loop(self) -> None:
         if not self.train_loader.num_datasets:
@@ -144,17 +110,7 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
 
     def run_training_epoch(self) -> None:
         """Train until the last update or an early stop, epoch after epoch."""
-        done = self.batches_done
-        if done is None or done >= self._batches_per_epoch():
-            self.batches_done = 0
-            self.current_epoch += 1
-        self.current_epoch = max(self.current_epoch, 1)
-        stop = self.num_updates >= self.max_updates
-        while not stop:
-            stop = self._train_epoch() or self.num_updates >= self.max_updates
-            if not stop:
-                self.current_epoch += 1
-                self.batches_done = 0
+        self.run_epochs(self._batches_per_epoch())
 
     def _batches_per_epoch(self) -> int:
         frequency = self.training_config.update_frequency
@@ -163,31 +119,11 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
             return (self.batches_done or 0) + (self.max_updates - self.num_updates) * frequency
         return len(self.train_loader)
 
-    def _batches(self) -> Iterator[Any]:
-        """The rest of the current epoch."""
-        registry.register("current_epoch", self.current_epoch)
-        self.dataset_loader.seed_sampler("train", self.current_epoch)
-        done = self.batches_done or 0
-        replay = 0 if self.train_loader.start_at(done) else done
-        # Several datasets: their mixture is drawn as it goes, so a replay draws it once more.
-        if replay and self.epoch_rng is not None:
-            np.random.set_state(_to_numpy(self.epoch_rng))
-        elif self.train_loader.num_datasets > 1:
-            self.epoch_rng = _from_numpy(np.random.get_state())
-        loader = iter(self.train_loader)
-        for _ in range(replay):
-            next(loader, None)
-        if self.resumed_rng is not None:
-            set_rng_state(self.resumed_rng)
-            self.resumed_rng = None
-        while (batch := next(loader, None)) is not None:
-            yield batch
-
     def _train_epoch(self) -> bool:
         """Train the rest of the current epoch; say whether to stop."""
         frequency, total = self.training_config.update_frequency, self._batches_per_epoch()
         position = self.batches_done or 0
-        for batch in self._batches():
+        for batch in self.rest_of_epoch():
             if position % frequency == 0:
                 divisor = min(frequency, total - position)
                 self._start_update()
@@ -280,13 +216,7 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
         self._update_loss = 0.0
 
     def _finish_update(self) -> None:
-        # One look per update, and before the step: a NaN never reaches the weights.
-        if self.training_config.exit_on_nan_losses and any_process(torch.isnan(self._update_loss)):
-            raise RuntimeError(
-                f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
-                f"checkpoint is in {self.checkpoint_callback.checkpoint.ckpt_foldername}; try a "
-                "lower learning rate, or training.detect_anomaly=true to find where it comes from"
-            )
+        self.refuse_nan(self._update_loss, self.checkpoint_callback.checkpoint.ckpt_foldername)
         if self.training_config.clip_gradients:
             self.scaler.unscale_(self.optimizer)
             clip_gradients(
@@ -301,13 +231,3 @@ class MMFTrainer(EvaluationLoop, StockTrainer):
         self.num_updates += 1
         self.progress.update()
         self.profile("Finished update")
-
-
-def _from_numpy(state: Any) -> Any:
-    name, keys, *rest = state
-    return (name, torch.from_numpy(keys.copy()), *rest)
-
-
-def _to_numpy(state: Any) -> Any:
-    name, keys, *rest = state
-    return (name, keys.cpu().numpy(), *rest)

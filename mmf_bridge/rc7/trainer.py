@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from mmf.common.meter import Meter
 from mmf.common.registry import registry
@@ -29,17 +28,12 @@ from mmf.utils.general import clip_gradients, print_model_parameters
 from mmf.utils.logger import TensorboardLogger
 from mmf.utils.timer import Timer
 
-from mmf_bridge.common.checkpoint_files import set_rng_state
 from mmf_bridge.common.distributed import (
-    any_process,
-    broadcast_object,
-    get_world_size,
-    local_device,
     synchronize,
-    wrap_model,
 )
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.progress import TrainingProgress
+from mmf_bridge.common.training import TrainingCore
 from mmf_bridge.rc7.evaluation import EvaluationLoop
 
 
@@ -49,39 +43,21 @@ def mend(module: ModuleType) -> None:
     registry.register_trainer("base_trainer")(MMFTrainer)
 
 
-class MMFTrainer(EvaluationLoop, BaseTrainer):
+class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
     """Trains and evaluates what MMF's configuration describes."""
 
-    # Position and order, which a checkpoint restores (see common/checkpoint.py).
-    batches_done: int | None = 0
-    resumed_seed: int | None = None
-    resumed_rng: dict[str, Any] | None = None
-    epoch_rng: Any = None
-
     def load(self) -> None:
-        seed = self.config.training.seed
-        seed = torch.initial_seed() if seed is None else seed
-        registry.register("sampler_seed", broadcast_object(int(seed) % 2**31))
+        self.choose_sampler_seed()
         super().load()
-        if self.resumed_seed not in (None, registry.get("sampler_seed")):
-            # training.seed: -1 drew another seed; the interrupted epoch must keep its order.
-            registry.register("sampler_seed", self.resumed_seed)
+        if self.resumes_another_order():
             self.load_datasets()
 
     def _set_device(self) -> None:
-        self.local_rank = self.config.device_id
-        self.distributed = get_world_size() > 1
-        self.device = local_device(self.local_rank)
-        if self.config.training.device == "cpu":
-            self.device = torch.device("cpu")
-        registry.register("global_device", self.config.distributed.rank or 0)
+        self.choose_device()
         registry.register("current_device", self.device)
 
     def config_based_setup(self) -> None:
-        benchmark = bool(self.config.training.cudnn_benchmark)
-        torch.backends.cudnn.benchmark = benchmark
-        given = bool(registry.get("seed_given", no_warning=True))
-        torch.backends.cudnn.deterministic = given and not benchmark
+        self.configure_cudnn()
 
     def load_datasets(self) -> None:
         self.writer.write("Loading datasets")
@@ -89,16 +65,6 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         for split in ("train", "val", "test"):
             for kind in ("dataset", "loader"):
                 setattr(self, f"{split}_{kind}", getattr(self.dataset_loader, f"{split}_{kind}"))
-
-    def parallelize_model(self) -> None:
-        if self.distributed:
-            registry.register("distributed", True)
-            self.model = wrap_model(
-                self.model, self.device, self.config.training.find_unused_parameters
-            )
-        elif self.device.type == "cuda" and torch.cuda.device_count() > 1:
-            registry.register("data_parallel", True)
-            self.model = torch.nn.DataParallel(self.model)
 
     def load_extras(self) -> None:
         training = self.training_config = self.config.training
@@ -169,42 +135,14 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         self.progress = TrainingProgress(self.max_updates, self.num_updates, is_master())
         self._log_clock = (time.perf_counter(), self.num_updates)
 
-        if self.batches_done is None or self.batches_done >= len(self.train_loader):
-            self.batches_done = 0
-            self.current_epoch += 1
-        self.current_epoch = max(self.current_epoch, 1)
-        stop = self.num_updates >= self.max_updates
-        while not stop:
-            stop = self._train_epoch() or self.num_updates >= self.max_updates
-            if not stop:
-                self.current_epoch += 1
-                self.batches_done = 0
+        self.run_epochs(len(self.train_loader))
         self.progress.close()
         self.finalize()
 
     def _train_epoch(self) -> bool:
         """Train the rest of the current epoch; say whether to stop early."""
-        registry.register("current_epoch", self.current_epoch)
-        self.dataset_loader.seed_sampler("train", self.current_epoch)
-        done = self.batches_done or 0
-        replay = done if not self.train_loader.start_at(done) else 0
-        if replay and self.epoch_rng is not None:
-            np.random.set_state(_to_numpy(self.epoch_rng))
-        elif self.train_loader.num_datasets > 1:
-            self.epoch_rng = _from_numpy(np.random.get_state())
-
-        batches = iter(self.train_loader)
-        for _ in range(replay):
-            # Several datasets: their mixture is drawn as it goes, so draw it once more.
-            next(batches)
-            self.train_loader.change_dataloader()
-        if self.resumed_rng is not None:
-            # Before the next batch is loaded: datasets draw random numbers, too.
-            set_rng_state(self.resumed_rng)
-            self.resumed_rng = None
-
-        total, position = len(self.train_loader), done
-        for batch in batches:
+        total, position = len(self.train_loader), self.batches_done or 0
+        for batch in self.rest_of_epoch():
             self.profile("Batch load time")
             if position % self.update_frequency == 0:
                 divisor = min(self.update_frequency, total - position)
@@ -221,6 +159,9 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
             if self._logistics(report) or self.num_updates >= self.max_updates:
                 return True
         return False
+
+    def after_replayed_batch(self) -> None:
+        self.train_loader.change_dataloader()
 
     def _train_batch(self, batch: Any, divisor: int, synchronize_gradients: bool) -> Report:
         waits = self.distributed and not synchronize_gradients and hasattr(self.model, "no_sync")
@@ -247,13 +188,7 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         return sum(loss.mean() for loss in losses.values())
 
     def _finish_update(self) -> None:
-        # One look per update, and before the step: a NaN never reaches the weights.
-        if self.training_config.exit_on_nan_losses and any_process(self._update_loss.isnan()):
-            raise RuntimeError(
-                f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
-                f"checkpoint is in {self.checkpoint.ckpt_foldername}; try a lower learning rate, "
-                "or training.detect_anomaly=true to find where it comes from"
-            )
+        self.refuse_nan(self._update_loss, self.checkpoint.ckpt_foldername)
         if self.training_config.clip_gradients:
             self.scaler.unscale_(self.optimizer)
             clip_gradients(self.model, self.num_updates, self.tb_writer, self.config)
@@ -381,13 +316,3 @@ class MMFTrainer(EvaluationLoop, BaseTrainer):
         if should_print:
             progress = {"progress": f"{self.num_updates}/{self.max_updates}"}
             self.writer.log_progress({**progress, **meter.get_log_dict(), **(extra or {})})
-
-
-def _from_numpy(state: Any) -> Any:
-    name, keys, *rest = state
-    return (name, torch.from_numpy(keys.copy()), *rest)
-
-
-def _to_numpy(state: Any) -> Any:
-    name, keys, *rest = state
-    return (name, keys.cpu().numpy(), *rest)

@@ -18,8 +18,9 @@ VARIANTS = {
     "augmented": ("dataset_config.tiny.augment=true",),
     "images_once": ("dataset_config.tiny.unique_images=true",),
     "accumulated": ("training.update_frequency=3",),
-    "two_datasets": ("dataset=tiny,tiny_two",),
-    "two_accumulated": ("dataset=tiny,tiny_two", "training.update_frequency=3"),
+    # The larger one last, so that an epoch ends with it.
+    "two_datasets": ("dataset=tiny_two,tiny",),
+    "two_accumulated": ("dataset=tiny_two,tiny", "training.update_frequency=3"),
     "workers": ("training.num_workers=2",),
     "persistent": ("training.num_workers=2", "training.persistent_workers=true"),
     "two_with_workers": ("dataset=tiny,tiny_two", "training.num_workers=1"),
@@ -115,12 +116,15 @@ def test_killed_while_evaluating_it_evaluates_again(tmp_path, monkeypatch):
     from mmf_bridge.rc7.trainer import MMFTrainer
 
     opts = (*OPTIONS, "run_type=train", "training.checkpoint_interval=5")
+    opts += ("training.early_stop.minimize=true",)  # the accuracy is lowest in the beginning
     whole = run_here(tmp_path / "whole", *opts)
+    best = whole.checkpoint("best.ckpt")["best_update"]
+    assert best in (5, 10, 15)
     with monkeypatch.context() as patch:
         stock = MMFTrainer.evaluate
 
         def evaluate(self, *args, **kwargs):
-            if self.num_updates == 10:
+            if self.num_updates == best:
                 raise Killed
             return stock(self, *args, **kwargs)
 

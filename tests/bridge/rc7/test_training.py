@@ -162,10 +162,10 @@ def test_the_nan_check_can_be_switched_off(tmp_path):
 
 
 def test_training_looks_at_the_loss_once_an_update(tmp_path, monkeypatch):
-    from mmf_bridge.rc7 import trainer
+    from mmf_bridge.common import training
 
-    looks, stock = [], trainer.any_process
-    monkeypatch.setattr(trainer, "any_process", lambda flag: looks.append(1) or stock(flag))
+    looks, stock = [], training.any_process
+    monkeypatch.setattr(training, "any_process", lambda flag: looks.append(1) or stock(flag))
     run_here(tmp_path, *SHORT, "training.max_updates=3", "training.update_frequency=2")
     assert len(looks) == 3
 

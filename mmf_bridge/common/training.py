@@ -1,0 +1,130 @@
+"""What the trainers of both MMF lines share: device, order of the data, epochs, the last look.
+
+Imported by the trainers alone, when MMF is there: it is the one file of this folder that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmf.common.registry import registry
+
+from mmf_bridge.common.checkpoint_files import pack_numpy_state, set_rng_state, unpack_numpy_state
+from mmf_bridge.common.distributed import (
+    any_process,
+    broadcast_object,
+    get_world_size,
+    local_device,
+    wrap_model,
+)
+
+
+class TrainingCore:
+    """Mixed into a trainer that has ``config``, ``model``, ``dataset_loader``, ``train_loader``,
+    the counters of MMF's trainers, and ``_train_epoch()``.
+    """
+
+    # Position and order, which a checkpoint restores (see checkpoint.py).
+    batches_done: int | None = 0
+    resumed_seed: int | None = None
+    resumed_rng: dict[str, Any] | None = None
+    epoch_rng: Any = None
+
+    def choose_sampler_seed(self) -> None:
+        """Agree with the other processes on what the order of samples is drawn from."""
+        seed = self.config.training.seed
+        seed = torch.initial_seed() if seed is None else seed
+        registry.register("sampler_seed", broadcast_object(int(seed) % 2**31))
+
+    def resumes_another_order(self) -> bool:
+        """Whether the loaders must be built anew, with the seed of the interrupted run.
+
+        ``training.seed: -1`` draws another seed in each run, but an epoch must keep its order.
+        """
+        if self.resumed_seed in (None, registry.get("sampler_seed")):
+            return False
+        registry.register("sampler_seed", self.resumed_seed)
+        return True
+
+    def choose_device(self) -> None:
+        """Set ``device``, ``local_rank`` and ``distributed``."""
+        self.local_rank = self.config.device_id
+        self.distributed = get_world_size() > 1
+        self.device = local_device(self.local_rank)
+        if self.config.training.device == "cpu":
+            self.device = torch.device("cpu")
+        registry.register("global_device", self.config.distributed.rank or 0)
+
+    def configure_cudnn(self) -> None:
+        """Deterministic where the user gave a seed, unless ``cudnn_benchmark`` asks for speed."""
+        benchmark = bool(self.config.training.cudnn_benchmark)
+        torch.backends.cudnn.benchmark = benchmark
+        given = bool(registry.get("seed_given", no_warning=True))
+        torch.backends.cudnn.deterministic = given and not benchmark
+
+    def parallelize_model(self) -> None:
+        """Wrap the model for several processes, or for several GPUs of one process."""
+        if self.distributed:
+            registry.register("distributed", True)
+            unused = self.config.training.find_unused_parameters
+            self.model = wrap_model(self.model, self.device, unused)
+        elif self.device.type == "cuda" and torch.cuda.device_count() > 1:
+            registry.register("data_parallel", True)
+            self.model = torch.nn.DataParallel(self.model)
+
+    def run_epochs(self, batches_per_epoch: int) -> None:
+        """Train until the last update or an early stop, from where the run stands."""
+        if self.batches_done is None or self.batches_done >= batches_per_epoch:
+            self.batches_done = 0
+            self.current_epoch += 1
+        self.current_epoch = max(self.current_epoch, 1)
+        stop = self.num_updates >= self.max_updates
+        while not stop:
+            stop = self._train_epoch() or self.num_updates >= self.max_updates
+            if not stop:
+                self.current_epoch += 1
+                self.batches_done = 0
+
+    def rest_of_epoch(self) -> Iterator[Any]:
+        """The batches of the current epoch from ``batches_done`` on.
+
+        The mixture of several datasets is drawn as it goes, so there the batches before are drawn
+        once more.
+        """
+        registry.register("current_epoch", self.current_epoch)
+        self.dataset_loader.seed_sampler("train", self.current_epoch)
+        done = self.batches_done or 0
+        replay = 0 if self.train_loader.start_at(done) else done
+        if replay and self.epoch_rng is not None:
+            np.random.set_state(unpack_numpy_state(self.epoch_rng))
+        elif self.train_loader.num_datasets > 1:
+            self.epoch_rng = pack_numpy_state(np.random.get_state())
+        batches = iter(self.train_loader)
+        for _ in range(replay):
+            next(batches, None)
+            self.after_replayed_batch()
+        if self.resumed_rng is not None:
+            # Before the next batch is loaded: datasets draw random numbers, too.
+            set_rng_state(self.resumed_rng)
+            self.resumed_rng = None
+        while (batch := next(batches, None)) is not None:
+            yield batch
+
+    def after_replayed_batch(self) -> None:
+        """What follows each batch in training and draws random numbers."""
+
+    def refuse_nan(self, loss: torch.Tensor, folder: str) -> None:
+        """Stop before a NaN reaches the weights: one look per update, before its step.
+
+        Raises:
+            RuntimeError: ``loss`` is NaN on one of the processes.
+        """
+        if self.config.training.exit_on_nan_losses and any_process(torch.isnan(loss)):
+            raise RuntimeError(
+                f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
+                f"checkpoint is in {folder}; try a lower learning rate, or "
+                "training.detect_anomaly=true to find where it comes from"
+            )
