@@ -144,3 +144,14 @@ def broadcast_buffers(model: nn.Module) -> None:
     if get_world_size() > 1:
         for buffer in unwrap(model).buffers():
             dist.broadcast(buffer, src=0)
+
+
+def reduce_dict(dictionary: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Means over all processes, on every rank; the caller's tensors stay as they are."""
+    world_size = get_world_size()
+    if world_size < 2 or not dictionary:
+        return dictionary
+    keys = sorted(dictionary)
+    values = torch.stack([dictionary[key].detach().float().mean() for key in keys])
+    dist.all_reduce(values)
+    return dict(zip(keys, values / world_size, strict=True))

@@ -62,6 +62,16 @@ def run(module: ModuleType, opts: list[str] | None, predict: bool) -> None:
         module.main(configuration, predict=predict)
 
 
+def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) -> None:
+    """Be one of several processes: ``device_id`` is its number on this host."""
+    config = configuration.get_config()
+    config.device_id = device_id
+    module.registry.register("config", config)  # a spawned process starts with an empty registry
+    if config.distributed.rank is None:
+        config.distributed.rank = config.start_rank + device_id
+    module.main(configuration, init_distributed=True, predict=predict)
+
+
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:
     torch.multiprocessing.spawn(
         fn=module.distributed_main, args=(configuration, predict), nprocs=processes

@@ -49,12 +49,7 @@ def mend(module: ModuleType) -> None:
             trainer.train()
 
     def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
-        config = configuration.get_config()
-        config.device_id = device_id
-        registry.register("config", config)  # a spawned process starts with an empty registry
-        if config.distributed.rank is None:
-            config.distributed.rank = config.start_rank + device_id
-        module.main(configuration, init_distributed=True, predict=predict)
+        launch.join(module, device_id, configuration, predict)
 
     def run(opts: list[str] | None = None, predict: bool = False) -> None:
         """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from mmf_bridge.common import distributed as common
 from mmf_bridge.common.replace import replace
 
 
 def mend(module: ModuleType) -> None:
     """Ranks and barriers on any backend; torchrun's environment; groups on CPU."""
-    module.get_rank = common.get_rank
-    module.get_world_size = common.get_world_size
+    for name in ("get_rank", "get_world_size", "reduce_dict"):
+        setattr(module, name, getattr(common, name))
 
     def synchronize(message: str = "sync-workers") -> None:
         """Wait for the other processes, if there are any."""
@@ -33,14 +31,4 @@ def mend(module: ModuleType) -> None:
         module.suppress_output(rank == 0)
         return rank
 
-    def reduce_dict(dictionary: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Means over all processes, on every rank; the caller's tensors stay as they are."""
-        world_size = common.get_world_size()
-        if world_size < 2 or not dictionary:
-            return dictionary
-        keys = sorted(dictionary)
-        values = torch.stack([dictionary[key].detach().float().mean() for key in keys])
-        torch.distributed.all_reduce(values)
-        return dict(zip(keys, values / world_size, strict=True))
-
-    replace(module, synchronize, infer_init_method, distributed_init, reduce_dict)
+    replace(module, synchronize, infer_init_method, distributed_init)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from mmf_bridge.common import distributed as common
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import silence_empty_defaults
@@ -14,7 +12,7 @@ from mmf_bridge.common.resolvers import silence_empty_defaults
 
 def mend(module: ModuleType) -> None:
     """Ranks and barriers on any backend; torchrun's environment; groups on CPU."""
-    for name in ("get_rank", "get_world_size", "synchronize"):
+    for name in ("get_rank", "get_world_size", "synchronize", "reduce_dict"):
         setattr(module, name, getattr(common, name))
 
     stock_infer = module.infer_init_method
@@ -31,14 +29,4 @@ def mend(module: ModuleType) -> None:
         silence_empty_defaults()  # again: MMF has just put a filter of its own before it
         return rank
 
-    def reduce_dict(dictionary: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Means over all processes, on every rank; the caller's tensors stay as they are."""
-        world_size = common.get_world_size()
-        if world_size < 2 or not dictionary:
-            return dictionary
-        keys = sorted(dictionary)
-        values = torch.stack([dictionary[key].detach().float().mean() for key in keys])
-        torch.distributed.all_reduce(values)
-        return dict(zip(keys, values / world_size, strict=True))
-
-    replace(module, infer_init_method, distributed_init, reduce_dict)
+    replace(module, infer_init_method, distributed_init)
