@@ -8,7 +8,7 @@ import pytest
 from clipvil_mmf.data import easy_vqa_files
 from mmf_bridge.line import detect
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
-from tests.bridge.main.runs import ROOT
+from tests.bridge.runs import ROOT
 
 CONFIG = ROOT / "projects" / "clipvil" / "configs" / "easy_vqa.yaml"
 SMALL = (

@@ -33,5 +33,5 @@ def mmf():
     hooks = [hook for hook in sys.meta_path if type(hook).__module__.startswith("_pytest")]
     for hook in hooks:
         sys.meta_path.remove(hook)
-    importlib.import_module("tests.bridge.main.warm")
+    importlib.import_module("tests.bridge.warm")
     sys.meta_path[:0] = hooks

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tests.bridge.main.runs import ROOT, YAML, options, run_processes
+from tests.bridge.runs import ROOT, YAML, options, run_processes
 
 
 def parameters_of(run, rank):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.bridge.main.runs import options, run_here, run_processes
+from tests.bridge.runs import options, run_here, run_processes
 
 
 def sizes(**splits):

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mmf_bridge.common.resolvers import register_resolver
-from tests.bridge.main.runs import ROOT, YAML, run_here
+from tests.bridge.runs import ROOT, YAML, run_here
 
 FAST = ("training.max_updates=2", "run_type=train")
 

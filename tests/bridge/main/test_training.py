@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from tests.bridge.main.runs import run_here, run_processes
+from tests.bridge.runs import run_here, run_processes
 
 
 def equal(first, second):

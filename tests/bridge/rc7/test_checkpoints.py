@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.bridge.main.runs import run_here
+from tests.bridge.runs import run_here
 
 SHORT = ("training.max_updates=5", "run_type=train")
 

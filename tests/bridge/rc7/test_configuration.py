@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.bridge.main.runs import YAML, run_here
+from tests.bridge.runs import YAML, run_here
 
 FAST = ("training.max_updates=1", "run_type=train", "training.evaluation_interval=100")
 
@@ -145,18 +145,16 @@ def test_a_missing_yaml_says_where_it_was_looked_for():
         configuration("config=nowhere.yaml")
 
 
-@pytest.mark.parametrize(
-    "user_dir", ["plugin_{}", "plugin_{}/", "./plugin_{}", "../here/plugin_{}"]
-)
-def test_user_dir_as_a_path(tmp_path, monkeypatch, user_dir, request):
-    name = f"plugin_{abs(hash(user_dir))}"
+@pytest.mark.parametrize("path", ["{}", "{}/", "./{}", "../here/{}"])
+def test_user_dir_as_a_path(tmp_path, monkeypatch, path):
+    name = f"plugin_in_{tmp_path.name}"
     folder = tmp_path / "here" / name
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("loaded = True\n")
     monkeypatch.chdir(tmp_path / "here")
     from mmf.utils.env import import_user_module
 
-    import_user_module(user_dir.format(name.removeprefix("plugin_")))
+    import_user_module(path.format(name))
     assert sys.modules.pop(name).loaded
 
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from tests.bridge.main import runs
-from tests.bridge.main.runs import ROOT, YAML, options, run_here, run_processes
+from tests.bridge import runs
 from tests.bridge.rc7 import watched
+from tests.bridge.runs import ROOT, YAML, options, run_here, run_processes
 
 SIZES = (1, 2, 3, 7, 203)
 DETERMINISTIC = (

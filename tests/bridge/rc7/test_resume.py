@@ -5,7 +5,7 @@ import traceback
 import pytest
 import torch
 
-from tests.bridge.main.runs import run_here, run_processes
+from tests.bridge.runs import run_here, run_processes
 
 OPTIONS = (
     "training.max_updates=17",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.bridge.main.runs import run_here
+from tests.bridge.runs import run_here
 
 SHORT = ("run_type=train", "training.evaluation_interval=100", "training.checkpoint_interval=100")
 PLAIN = ("model_config.tiny.dropout=0.0", "model_config.tiny.norm=false", "optimizer.type=SGD")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tests.bridge.main import runs
+from tests.bridge import runs
 
 _stock_work = runs._work
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 YAML = ROOT / "tests" / "bridge" / "tiny_plugin" / "tiny.yaml"
 PATIENCE = 120  # seconds until a process counts as hung
 
 _servers = multiprocessing.get_context("forkserver")
-_servers.set_forkserver_preload(["tests.bridge.main.warm"])
+_servers.set_forkserver_preload(["tests.bridge.warm"])
 
 
 @dataclass
