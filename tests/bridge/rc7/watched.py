@@ -1,5 +1,6 @@
 """Runs of rc7 in processes of their own that write down what each of them has seen."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def work(output, environment, opts, predict):
         torch.save(seen, os.path.join(self.checkpoint.ckpt_foldername, f"rank{get_rank()}.pt"))
         stock_finalize(self)
 
+    from mmf.utils.early_stopping import EarlyStopping
+
+    stock_monitored, calls = EarlyStopping._monitored, itertools.count()
+
+    def monitored(self, meter):
+        # Rank 1 would always see an improvement: the decision must be rank 0's.
+        return stock_monitored(self, meter) + 10.0 * get_rank() * next(calls)
+
+    EarlyStopping._monitored = monitored
     MMFTrainer.train, MMFTrainer.finalize = train, finalize
     _stock_work(output, environment, opts, predict)
 
