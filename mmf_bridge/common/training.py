@@ -66,14 +66,15 @@ class TrainingCore:
         torch.backends.cudnn.deterministic = given and not benchmark
 
     def parallelize_model(self) -> None:
-        """Wrap the model for several processes, or for several GPUs of one process."""
+        """Wrap the model for several processes.
+
+        A process has one GPU: MMF starts one for each unless ``distributed.world_size`` says 1, and
+        DataParallel, its other way, would tear apart batches whose fields differ in length.
+        """
         if self.distributed:
             registry.register("distributed", True)
             unused = self.config.training.find_unused_parameters
             self.model = wrap_model(self.model, self.device, unused)
-        elif self.device.type == "cuda" and torch.cuda.device_count() > 1:
-            registry.register("data_parallel", True)
-            self.model = torch.nn.DataParallel(self.model)
 
     def run_epochs(self, batches_per_epoch: int) -> None:
         """Train until the last update or an early stop, from where the run stands."""
