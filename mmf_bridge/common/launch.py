@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +18,21 @@ from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 from mmf_bridge.common.replace import replace
 
 
-def run(module: ModuleType, opts: list[str] | None, predict: bool) -> None:
+def run(
+    module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str] = ()
+) -> None:
     """Read the options (the command line's, if ``opts`` is None) and start what they describe.
+
+    What an earlier run of this process has left in MMF's registry, its processors and counters, is
+    forgotten first, but for the entries ``kept``.
 
     Raises:
         ValueError: more processes are asked for than this host has GPUs.
     """
+    state = module.registry.mapping["state"]
+    for key in [key for key in state if key not in kept]:
+        del state[key]
+    module.setup_imports()
     if opts is None:
         args = module.flags.get_parser().parse_args()
     else:

@@ -15,16 +15,18 @@ from mmf.common.registry import registry
 from mmf_bridge.common.checkpoint_files import pack_numpy_state, set_rng_state, unpack_numpy_state
 from mmf_bridge.common.distributed import (
     any_process,
+    broadcast_buffers,
     broadcast_object,
     get_world_size,
     local_device,
+    unwrap,
     wrap_model,
 )
 
 
 class TrainingCore:
     """Mixed into a trainer that has ``config``, ``model``, ``dataset_loader``, ``train_loader``,
-    the counters of MMF's trainers, and ``_train_epoch()``.
+    the counters of MMF's trainers, ``_train_epoch()`` and ``_inference_run(dataset_type)``.
     """
 
     # Position and order, which a checkpoint restores (see checkpoint.py).
@@ -116,6 +118,19 @@ class TrainingCore:
 
     def after_replayed_batch(self) -> None:
         """What follows each batch in training and draws random numbers."""
+
+    def evaluation_model(self) -> torch.nn.Module:
+        """The bare model in evaluation mode, its BatchNorm statistics equal on all processes."""
+        broadcast_buffers(self.model)
+        self.model.eval()
+        return unwrap(self.model)
+
+    def inference(self) -> None:
+        """Evaluate or predict the splits that ``run_type`` names (``val``; ``test`` by default)."""
+        if "val" in self.run_type:
+            self._inference_run("val")
+        if any(word in self.run_type for word in ("inference", "test", "predict")):
+            self._inference_run("test")
 
     def refuse_nan(self, loss: torch.Tensor, folder: str) -> None:
         """Stop before a NaN reaches the weights: one look per update, before its step.

@@ -53,11 +53,6 @@ def mend(module: ModuleType) -> None:
 
     def run(opts: list[str] | None = None, predict: bool = False) -> None:
         """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``."""
-        # A second run in one process must not meet the first one's processors and counters.
-        state = registry.mapping["state"]
-        for key in [key for key in state if key not in _KEPT]:
-            del state[key]
-        module.setup_imports()
-        launch.run(module, opts, predict)
+        launch.run(module, opts, predict, kept=_KEPT)
 
     replace(module, main, distributed_main, run)

@@ -11,7 +11,6 @@ from mmf.common.report import Report
 from mmf.utils.distributed import is_main
 from tqdm import tqdm
 
-from mmf_bridge.common.distributed import broadcast_buffers, unwrap
 from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, NoTargetsError
 
 logger = logging.getLogger("mmf.trainers.core.evaluation_loop")
@@ -49,7 +48,7 @@ class EvaluationLoop:
             raise NoTargetsError(dataset_type, datasets[0].dataset_name, "answers")
         meter, combined = Meter(), None
         reporter = self.dataset_loader.get_test_reporter(dataset_type)
-        model = self._evaluation_model()
+        model = self.evaluation_model()
         while reporter.next_dataset(flush_report=False):
             loader = reporter.get_dataloader()
             combined = self._evaluate_dataset(reporter, loader, model, use_tqdm, single_batch)
@@ -93,19 +92,7 @@ class EvaluationLoop:
         combined.metrics = self.metrics(combined, combined)
         return combined
 
-    def _evaluation_model(self) -> torch.nn.Module:
-        broadcast_buffers(self.model)
-        self.model.eval()
-        return unwrap(self.model)
-
-    def inference(self) -> None:
-        """Evaluate or predict the splits that ``run_type`` names (``val``; ``test`` by default)."""
-        if "val" in self.run_type:
-            self._inference("val")
-        if any(word in self.run_type for word in ("inference", "test", "predict")):
-            self._inference("test")
-
-    def _inference(self, dataset_type: str) -> None:
+    def _inference_run(self, dataset_type: str) -> None:
         loader = getattr(self, f"{dataset_type}_loader")
         if not loader.num_datasets:
             logger.info(f"{self.config.datasets} has no {dataset_type} split: nothing to do")
@@ -129,7 +116,7 @@ class EvaluationLoop:
     def prediction_loop(self, dataset_type: str) -> None:
         """Write the predictions of a split: one file per dataset."""
         reporter = self.dataset_loader.get_test_reporter(dataset_type)
-        model = self._evaluation_model()
+        model = self.evaluation_model()
         logger.info(f"Starting {dataset_type} inference predictions")
         while reporter.next_dataset():
             for batch in tqdm(reporter.get_dataloader(), disable=not is_main(), desc="predicting"):

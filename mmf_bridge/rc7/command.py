@@ -41,9 +41,6 @@ def mend(module: ModuleType) -> None:
 
     def run(opts: list[str] | None = None, predict: bool = False) -> None:
         """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``."""
-        # A second run in one process must not meet the first one's processors and counters.
-        registry.mapping["state"].clear()
-        module.setup_imports()
         launch.run(module, opts, predict)
 
     replace(module, main, distributed_main, run)

@@ -11,7 +11,6 @@ from mmf.common.report import Report
 from mmf.utils.distributed import is_master
 from tqdm import tqdm
 
-from mmf_bridge.common.distributed import broadcast_buffers, unwrap
 from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, NoTargetsError
 
 
@@ -42,7 +41,7 @@ class EvaluationLoop:
         datasets = loader.datasets
         if not any(getattr(dataset, "is_labelled", True) for dataset in datasets):
             raise NoTargetsError(loader.dataset_type, datasets[0].dataset_name, "answers")
-        meter, model = Meter(), self._evaluation_model()
+        meter, model = Meter(), self.evaluation_model()
         for dataset, batches in loader.one_by_one():
             shown = tqdm(batches, disable=not use_tqdm or not is_master(), desc="evaluating")
             report = self._evaluate_dataset(dataset, shown, model, single_batch)
@@ -76,18 +75,6 @@ class EvaluationLoop:
         whole.metrics = self.metrics(whole, whole)
         return whole
 
-    def _evaluation_model(self) -> torch.nn.Module:
-        broadcast_buffers(self.model)
-        self.model.eval()
-        return unwrap(self.model)
-
-    def inference(self) -> None:
-        """Evaluate or predict the splits that ``run_type`` names (``val``; ``test`` by default)."""
-        if "val" in self.run_type:
-            self._inference_run("val")
-        if any(word in self.run_type for word in ("inference", "test", "predict")):
-            self._inference_run("test")
-
     def _inference_run(self, dataset_type: str) -> None:
         loader = getattr(self, f"{dataset_type}_loader")
         if not loader.num_datasets:
@@ -109,7 +96,7 @@ class EvaluationLoop:
     def predict(self, dataset_type: str) -> None:
         """Write the predictions of a split: one file per dataset."""
         reporter = self.dataset_loader.get_test_reporter(dataset_type)
-        model = self._evaluation_model()
+        model = self.evaluation_model()
         self.writer.write(f"Starting {dataset_type} inference predictions")
         while reporter.next_dataset():
             loader = reporter.get_dataloader()
