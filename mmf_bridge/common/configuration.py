@@ -96,6 +96,15 @@ def mend(module: ModuleType) -> None:
                 check_option(config, "datasets" if key == "dataset" else key)
             return super()._merge_with_dotlist(config, pairs)
 
+        def _update_specific(self, config: Any) -> Any:
+            # "cuda" is MMF's default; only who asked for it needs a warning that there is none.
+            asked = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
+            if not torch.cuda.is_available() and not any(
+                OmegaConf.select(OmegaConf.create(part), "training.device") for part in asked
+            ):
+                config.training.device = "cpu"
+            return super()._update_specific(config)
+
         def _decode_value(self, value: Any) -> Any:
             return decode_value(value)
 

@@ -64,6 +64,18 @@ def test_values_of_options(text, value):
     assert config.checkpoint.resume_file == value
 
 
+def test_only_who_asks_for_a_gpu_is_warned_that_there_is_none(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    yaml = OmegaConf.load(YAML)
+    del yaml.training["device"]
+    OmegaConf.save(yaml, tmp_path / "any.yaml")
+    assert configuration(f"config={tmp_path / 'any.yaml'}").training.device == "cpu"
+    assert not [w for w in recwarn if "cuda" in str(w.message)]
+    with pytest.warns(UserWarning, match="cuda is not present"):
+        config = configuration(f"config={tmp_path / 'any.yaml'}", "training.device=cuda")
+    assert config.training.device == "cpu"
+
+
 def test_options_as_pairs():
     config = configuration(
         *("config", str(YAML), "training.batch_size", "3", "checkpoint.resume", "true")
