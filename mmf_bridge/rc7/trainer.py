@@ -290,6 +290,9 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         self.checkpoint.finalize()
         synchronize()
         self.inference()
+        if self.tb_writer is not None:
+            # Left to the interpreter's end, closing may wait for a thread that is gone by then.
+            self.tb_writer.summary_writer.close()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.writer.write(
             f"Finished run in {self.total_timer.get_time_since_start()}; peak memory {peak:.2f} GiB"
