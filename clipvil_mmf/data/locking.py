@@ -62,5 +62,6 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as e:
         raise StoreError(
             f"Cannot write {path}: {e.strerror or e}. Nothing half-written is left. Make room or "
-            "give write permission there, or name another folder: dataset_config.<dataset>.store_dir"
+            "give write permission there, or name another folder in the dataset's configuration: "
+            "store_dir"
         ) from e

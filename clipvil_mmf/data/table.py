@@ -360,8 +360,8 @@ def _check_parts(parts: Sequence[Part]) -> None:
             )
         if isinstance(part.ids, Strings) != isinstance(first.ids, Strings):
             raise AnnotationError(
-                f"{sources}: one has integer ids, the other strings; expected one type. Leaderboards "
-                "tell 1 from '1': write all ids alike"
+                f"{sources}: one has integer ids, the other strings; expected one type. "
+                "Leaderboards tell 1 from '1': write all ids alike"
             )
     source = " + ".join(part.description["source"] for part in parts)
     if isinstance(first.ids, Strings):
