@@ -14,7 +14,7 @@ def test_reads_a_vocabulary_file_in_its_order(tmp_path, name):
     answers = ["net", "a b", "1"]
     path.write_text(json.dumps(answers) if name.endswith("json") else "\n".join(answers) + "\n")
     processor = AnswerProcessor({"vocab": str(path)})
-    processor.fit(["other"], "toy")
+    assert not processor.needs_fit
     assert processor.answers == answers and processor.get_vocab_size() == 3
     assert processor({"a b": 0.6, "net": 1}) == [(1, 0.6), (0, 1.0)]
     assert processor.idx2word(2) == "1"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clipvil_mmf.data.columns import Columns, Ragged
+from clipvil_mmf.data.columns import Columns, Ragged, image_file
 from clipvil_mmf.data.formats.json_stream import Progress, stream_json
 from clipvil_mmf.data.formats.rows import field
 from clipvil_mmf.data.questions import AnnotationError, check_ids
@@ -27,6 +27,11 @@ _FOLDERS = {
     "test2015": "test2015",
     "test-dev2015": "test2015",
 }
+
+
+def annotation_file(questions: str) -> str:
+    """The name of the file of annotations that belongs to a file of questions."""
+    return questions.replace("OpenEnded_", "").replace("_questions.json", "_annotations.json")
 
 
 def recognises(key: str | None, value: Any) -> bool:
@@ -67,14 +72,20 @@ def _read_questions(path: Path, progress: Progress) -> Columns:
             image = field(value, ("image_id",), where)
             image_rows.append(images.setdefault(image, len(images)))
     check_ids(ids, str(path))
-    folder = _FOLDERS.get(subset or "")
-    if folder is None:
+    paths = [_image_path(image, subset, path) for image in images]
+    return Columns(NAME, str(path), ids, texts, np.asarray(image_rows, dtype=np.int32), paths)
+
+
+def _image_path(image: int, subset: str | None, path: Path) -> str:
+    if subset is None:  # no official file, but their rows
+        return image_file(str(image))
+    if subset not in _FOLDERS:
         raise AnnotationError(
             f"{path} has the data_subtype {subset!r}; expected one of {', '.join(_FOLDERS)}, which "
             "name the folder of the images"
         )
-    paths = [f"{folder}/COCO_{folder}_{int(image):012d}.jpg" for image in images]
-    return Columns(NAME, str(path), ids, texts, np.asarray(image_rows, dtype=np.int32), paths)
+    folder = _FOLDERS[subset]
+    return f"{folder}/COCO_{folder}_{int(image):012d}.jpg"
 
 
 def _annotate(columns: Columns, path: Path, progress: Progress) -> None:
