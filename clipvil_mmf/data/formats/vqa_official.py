@@ -29,11 +29,6 @@ _FOLDERS = {
 }
 
 
-def annotation_file(questions: str) -> str:
-    """The name of the file of annotations that belongs to a file of questions."""
-    return questions.replace("OpenEnded_", "").replace("_questions.json", "_annotations.json")
-
-
 def recognises(key: str | None, value: Any) -> bool:
     """Whether this element of the file shows that it is one of this format."""
     return key in ("questions", "data_subtype", "task_type", "annotations")
