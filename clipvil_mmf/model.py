@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.paths import config_dir
+from clipvil_mmf.vision import RegionFeatures, Regions
 
 _WHERE = "model_config.clipvil"
 
@@ -22,14 +23,16 @@ _WHERE = "model_config.clipvil"
 class ClipVilConfig:
     """The section ``model_config.clipvil`` of a yaml file."""
 
-    # Images -> grid features: {type: clip_grid, params: {...}}, see vision/clip_grid.py.
+    # Images -> grid features: {type: clip_grid, params: {...}}, see vision/clip_grid.py; or
+    # {type: region_features, params: {...}}, see vision/regions.py.
     image_encoder: dict[str, Any]
-    # Text and grid -> one vector: {type: joint, params: {...}}, see fusion/joint.py.
+    # Text and grid -> one vector: {type: joint, params: {...}}, see fusion/joint.py; or
+    # {type: cross_modal, params: {...}}, see fusion/cross_modal.py.
     fusion: dict[str, Any]
     # That vector -> scores: {type: mlp, params: {...}}, see heads/mlp.py.
     classifier: dict[str, Any]
-    # Grid features -> visual tokens, see vision/embedding.py.
-    visual_embedding: dict[str, Any] = field(default_factory=dict)
+    # Grid features -> visual tokens, see vision/embedding.py; null or {} for regions.
+    visual_embedding: dict[str, Any] | None = None
     # MMF's list of losses: [{type: logit_bce}].
     losses: list[Any] = field(default_factory=list)
     # MMF's own keys.
@@ -39,7 +42,7 @@ class ClipVilConfig:
 
 @registry.register_model("clipvil")
 class ClipVil(BaseModel):
-    """CLIP-ViL (arXiv 2107.06383) on raw images.
+    """CLIP-ViL (arXiv 2107.06383) on raw images, and LXMERT (arXiv 1908.07490) on them or regions.
 
     The sizes that depend on the data come from the dataset: the number of answers, and the size of
     the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in the
@@ -84,20 +87,39 @@ class ClipVil(BaseModel):
         """Score the answers.
 
         Args:
-            sample_list: ``images`` (B_img, 3, H, W), ``image_index`` (B,) and ``input_ids``,
-                ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
+            sample_list: ``images`` (B_img, 3, H, W), or ``region_features`` (B_img, R, C),
+                ``region_boxes`` (B_img, R, 4) and ``region_mask`` (B_img, R); ``image_index`` (B,)
+                and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
 
         Returns:
             ``scores`` (B, answers) float32, before the sigmoid.
+
+        Raises:
+            ConfigError: the dataset does not give what the image encoder takes.
         """
         output = self.network(
-            sample_list["images"],
+            self._images(sample_list),
             sample_list["image_index"],
             sample_list["input_ids"],
             sample_list["input_mask"],
             sample_list["segment_ids"],
         )
         return {"scores": output.scores.float()}
+
+    def _images(self, sample_list: Mapping[str, Any]) -> torch.Tensor | Regions:
+        """The images of a batch, or their regions: what the image encoder takes."""
+        regions = isinstance(self.network.image_encoder, RegionFeatures)
+        fields = ("region_features", "region_boxes", "region_mask") if regions else ("images",)
+        lacking = [name for name in fields if name not in sample_list]
+        if lacking:
+            raise ConfigError(
+                f"{_WHERE}.image_encoder.type: {self._settings.image_encoder['type']} needs "
+                f"{', '.join(lacking)}, which the dataset does not give. Regions come from the "
+                "files that dataset_config.<dataset>.features names; images come where that is "
+                "null."
+            )
+        found = [sample_list[name] for name in fields]
+        return Regions(*found) if regions else found[0]
 
     def get_extra_state(self) -> dict[str, list[str]]:
         """What a checkpoint holds beside the weights: the vocabularies they were trained with."""

@@ -94,9 +94,18 @@ class ClipGridConfig:
     # Which stage (ResNet: the stem and four stages) or block (ViT) gives the grid, counted as a
     # Python index; later ones are dropped. -2 of a ResNet is a grid twice as fine.
     layer: int = -1
-    # train: batch statistics in every training step and moving running statistics, as published,
-    # even where the tower is frozen. eval: running statistics, never moved.
+    # What the BatchNorms of a ResNet do in training; in evaluation they always use their running
+    # statistics.
+    # train (the default, because the published models are trained so, also where their tower is
+    # frozen): each step normalises by the statistics of its own batch, and the running ones move.
+    # What an image looks like to the model then depends on the others of its batch, and the
+    # statistics of one process (rank 0) are those that are kept.
+    # eval: the pre-trained running statistics, which never move: the choice for a frozen tower
+    # whose features should be a function of the image alone, and for batches of few images.
     batch_norm: str = "train"
+    # The tower learns nothing: its parameters ask for no gradients, and it runs without a graph, so
+    # that it keeps no activations. Its running statistics still move if batch_norm is train.
+    frozen: bool = False
     # Lay convolutional towers out as NHWC: on CPU a small ResNet trains 1.2 to 1.6 times faster,
     # and CUDA's half precision likes it; float32 BatchNorm on CPU sums a little less exactly.
     channels_last: bool = False
@@ -140,6 +149,8 @@ class ClipGridEncoder(nn.Module):
         if file is not None:
             _load_file(self.tower, file, droppable=whole)
         self._fixed_size = _fixed_size(self.tower)
+        if config.frozen:
+            self.tower.requires_grad_(False)
         if config.channels_last and not isinstance(self.tower, VisionTransformer):
             self._memory_format = torch.channels_last
             self.tower.to(memory_format=torch.channels_last)
@@ -182,6 +193,10 @@ class ClipGridEncoder(nn.Module):
                 f"comes from timm and takes {self._fixed_size[0]}x{self._fixed_size[1]} alone: "
                 f"resize them, or use a ViT of open_clip itself, which takes any size."
             )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+            return self._encode(images)
+
+    def _encode(self, images: Tensor) -> Tensor:
         features = _GridFeatures(self.tower, self._layer)
         images = images.contiguous(memory_format=self._memory_format)
         if not isinstance(self.tower, VisionTransformer):
@@ -189,7 +204,7 @@ class ClipGridEncoder(nn.Module):
         positions = resample_positions(
             self.tower.positional_embedding,
             tuple(self.tower.grid_size),
-            (height // self.stride, width // self.stride),
+            (images.shape[-2] // self.stride, images.shape[-1] // self.stride),
         )
         return functional_call(features, {"tower.positional_embedding": positions}, (images,))
 

@@ -1,0 +1,15 @@
+"""Every golden file and its comparison: a new file is a module here and a line below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.golden import clipvil_full, lxmert, pretrain
+from tests.golden.compare import Deviation
+
+# Name of the file without `.npz` -> what compares everything that is recorded in it.
+FILES: dict[str, Callable[[], list[Deviation]]] = {
+    "clipvil_full": clipvil_full.compare,
+    "lxmert": lxmert.compare,
+    "pretrain": pretrain.compare,
+}
