@@ -11,9 +11,10 @@ from clipvil_mmf.checkpoints.loading import (
     to_published,
 )
 from clipvil_mmf.checkpoints.names import NameTable
-from clipvil_mmf.checkpoints.names_joint import JOINT
+from clipvil_mmf.checkpoints.tables import CROSS_MODAL, JOINT
 
 __all__ = [
+    "CROSS_MODAL",
     "JOINT",
     "CheckpointError",
     "LoadReport",

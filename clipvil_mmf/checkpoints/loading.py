@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.names import NameTable
-from clipvil_mmf.checkpoints.names_joint import JOINT
 from clipvil_mmf.checkpoints.names_tuning import is_added, methods
+from clipvil_mmf.checkpoints.tables import JOINT, table_for
 
 
 @dataclass
@@ -45,7 +45,7 @@ def published_name(name: str, table: NameTable = JOINT) -> str:
 def match(
     expected: Mapping[str, Tensor],
     published: Mapping[str, Tensor],
-    table: NameTable = JOINT,
+    table: NameTable | None = None,
     partial: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Find the tensor for each name of a network; all must fit.
@@ -53,7 +53,7 @@ def match(
     Args:
         expected: the network's state dict; only names and shapes are read.
         published: tensors under the names of `BEST.pth`.
-        table: the names of the network's architecture.
+        table: the names of the network's architecture; None to tell by `expected`.
         partial: the checkpoint holds a part of the network alone, so that some may be missing.
 
     Returns:
@@ -63,6 +63,7 @@ def match(
         CheckpointError: a tensor is missing, unknown or of another shape, or belongs to a tuning
             method that the network lacks. The message lists all of them.
     """
+    table = table or table_for(expected)
     names = {ours: table.published(ours) for ours in expected}
     taken = set(names.values())
     report = LoadReport(loaded=[theirs for theirs in names.values() if theirs in published])
@@ -71,6 +72,8 @@ def match(
         if key in taken:
             continue
         reason = table.why_unused(key)
+        if reason is None and partial and table.ours(key) is not None:
+            reason = "layers that the network does not have"
         if is_added(key):
             added.append(key)
         elif reason is None:
@@ -105,7 +108,7 @@ def match(
 
 
 def load_published(
-    network: nn.Module, published: Mapping[str, Tensor], table: NameTable = JOINT
+    network: nn.Module, published: Mapping[str, Tensor], table: NameTable | None = None
 ) -> LoadReport:
     """Load a published fine-tuned checkpoint into a `ClipVilNetwork` of the same shape.
 
@@ -114,7 +117,7 @@ def load_published(
     Args:
         network: the network to fill; every parameter and buffer of it must be in the checkpoint.
         published: state dict under the names of `BEST.pth`.
-        table: the names of the network's architecture.
+        table: the names of the network's architecture; None to tell by the network.
 
     Returns:
         The keys that were loaded, and those left over with the reason.
@@ -127,6 +130,8 @@ def load_published(
     return report
 
 
-def to_published(network: nn.Module, table: NameTable = JOINT) -> dict[str, Tensor]:
+def to_published(network: nn.Module) -> dict[str, Tensor]:
     """The network's state dict under the published names (without the parts it does not have)."""
-    return {table.published(ours): value for ours, value in network.state_dict().items()}
+    state = network.state_dict()
+    table = table_for(state)
+    return {table.published(ours): value for ours, value in state.items()}

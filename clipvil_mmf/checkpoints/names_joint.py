@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from clipvil_mmf.checkpoints.names import NameTable
-
 BERT = "lxrt_encoder.model.bert."
 CLIP = f"{BERT}encoder.visual_model."
 _LAYER = f"{BERT}encoder.layer.{{}}."
@@ -49,8 +47,4 @@ UNUSED: dict[str, str] = {
     f"{CLIP}input_resolution": "CLIP's own settings",
     f"{CLIP}context_length": "CLIP's own settings",
     f"{CLIP}vocab_size": "CLIP's own settings",
-    "cls.": "heads of the pre-training tasks",
-    "obj_predict_head.": "heads of the pre-training tasks",
 }
-
-JOINT = NameTable(NAMES, UNUSED)
