@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -36,9 +37,7 @@ class WeightFileError(ValueError):
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict of a safetensors file, a torch checkpoint or a TorchScript archive.
 
-    Torch checkpoints are read by ``torch.load(weights_only=True)``, in today's format (mapped, not
-    copied into memory) and in that of torch before 1.6. A checkpoint of open_clip's training,
-    which has the weights under ``state_dict``, gives these.
+    A checkpoint of open_clip's training, which has the weights under ``state_dict``, gives these.
 
     Returns:
         Names -> CPU tensors of the dtypes in the file.
@@ -46,6 +45,28 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
             code; it holds something other than named tensors.
+    """
+    path = Path(path)
+    loaded = read_file(path)
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping):
+        raise WeightFileError(_no_state_dict(path, f"a {type(loaded).__name__}"))
+    foreign = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
+    if foreign:
+        raise WeightFileError(_no_state_dict(path, f"{foreign[0]!r} that is no tensor"))
+    return dict(loaded)
+
+
+def read_file(path: str | Path) -> Any:
+    """What a safetensors file, a torch checkpoint or a TorchScript archive holds, on the CPU.
+
+    Torch checkpoints are read by ``torch.load(weights_only=True)``, in today's format (mapped, not
+    copied into memory) and in that of torch before 1.6.
+
+    Raises:
+        WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
+            code.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,20 +77,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         if _is_torchscript(path):
             return dict(torch.jit.load(path, map_location="cpu").state_dict())
-        loaded = torch.load(
+        return torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     # Old files that are cut short raise whatever their pickle's half-read bytes lead to.
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
         raise WeightFileError(_why_unreadable(path, error)) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping):
-        raise WeightFileError(_no_state_dict(path, f"a {type(loaded).__name__}"))
-    foreign = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
-    if foreign:
-        raise WeightFileError(_no_state_dict(path, f"{foreign[0]!r} that is no tensor"))
-    return dict(loaded)
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
