@@ -143,21 +143,26 @@ def read_saved(path: str | Path) -> SavedModel:
         tensors = read_weights(folder / WEIGHTS)
         unused = read_weights(folder / UNUSED) if (folder / UNUSED).is_file() else {}
         return from_tensors(folder, tensors, unused)
+    if path.name == WEIGHTS or (path / WEIGHTS).is_file():
+        raise CheckpointError(missing_config(path))
     return _read_run(path)
+
+
+def missing_config(path: str | Path) -> str:
+    """What to say of an imported checkpoint without its configuration."""
+    return (
+        f"{path}: {CONFIG} is missing beside {WEIGHTS}; it says which network the weights belong "
+        "to. Put it there, or import the checkpoint again (clipvil import)."
+    )
 
 
 def imported_folder(path: str | Path) -> Path | None:
     """The folder of an imported checkpoint that a path names (it or its weights), or None."""
     path = Path(path)
-    folder = path if path.is_dir() else path.parent
     if not (path.is_dir() or path.name == WEIGHTS):
         return None
-    if (folder / WEIGHTS).is_file() and not (folder / CONFIG).is_file():
-        raise CheckpointError(
-            f"{folder / CONFIG} is missing: it says which network {WEIGHTS} belongs to. Import the "
-            "checkpoint again (clipvil import)."
-        )
-    return folder if (folder / WEIGHTS).is_file() else None
+    folder = path if path.is_dir() else path.parent
+    return folder if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() else None
 
 
 def from_tensors(
