@@ -91,8 +91,14 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     Raises:
         WeightFileError: it could not be written; nothing is left behind.
     """
-    # safetensors takes neither views with gaps nor two names for one storage.
-    own = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    # safetensors takes neither views with gaps nor two tensors of one storage.
+    own: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
     with _atomic(path) as partial:
         save_file(own, partial)
 
