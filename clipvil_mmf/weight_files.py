@@ -139,7 +139,10 @@ def _atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
+        with open(partial, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode  # what the umask allows; safetensors has 0600
         yield partial
+        partial.chmod(mode)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)

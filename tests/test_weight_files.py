@@ -120,6 +120,13 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path, write) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("write", [write_safetensors, write_torch])
+def test_others_may_read_what_the_umask_allows(tmp_path: Path, write) -> None:
+    write(STATE, tmp_path / "a")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
     with new_folder(tmp_path / "model") as folder:
         (folder / "file").write_text("content")

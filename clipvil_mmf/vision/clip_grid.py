@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,7 +251,23 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
     if name is None:
         return _described_tower(config.tower), file
     device = torch.get_default_device()  # meta, where only names and shapes are wanted
-    return open_clip.create_model(name, text_cfg=_NO_TEXT, device=device).visual, file
+    with _no_warning_of_random_weights():
+        return open_clip.create_model(name, text_cfg=_NO_TEXT, device=device).visual, file
+
+
+@contextmanager
+def _no_warning_of_random_weights() -> Iterator[None]:
+    """open_clip warns on the root logger, also where the weights come from elsewhere."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("No pretrained weights loaded")
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
 
 
 def _described_tower(description: Mapping[str, Any]) -> nn.Module:

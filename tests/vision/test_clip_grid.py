@@ -302,3 +302,8 @@ def test_timm_vit_says_which_size_it_takes() -> None:
 
 def test_config_is_built_without_yaml() -> None:
     assert ClipGridEncoder(ClipGridConfig(tower=RESNET)).out_channels == 256
+
+
+def test_no_warning_of_weights_that_nobody_asked_open_clip_for(caplog) -> None:
+    encoder(name="RN50", layer=0)
+    assert not caplog.records
