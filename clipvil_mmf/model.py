@@ -11,6 +11,7 @@ from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
+from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.paths import config_dir
@@ -33,6 +34,12 @@ class ClipVilConfig:
     classifier: dict[str, Any]
     # Grid features -> visual tokens, see vision/embedding.py; null or {} for regions.
     visual_embedding: dict[str, Any] | None = None
+    # Weights to start from, one file or a list, the later ones winning: a published checkpoint
+    # (fine-tuned or pre-trained), an imported one, a CLIP model, a BERT; see docs/checkpoints.md.
+    pretrained: Any = None
+    # The answers of the pre-training, LXMERT's all_ans.json, for pre-trained checkpoints; null
+    # looks for that file beside them.
+    pretrained_answers: str | None = None
     # MMF's list of losses: [{type: logit_bce}].
     losses: list[Any] = field(default_factory=list)
     # MMF's own keys.
@@ -81,6 +88,36 @@ class ClipVil(BaseModel):
             classifier=settings.classifier,
             num_answers=len(self.vocabularies["answer"]),
             where=_WHERE,
+        )
+        for file in _files(settings.pretrained):
+            weights = starting_weights(self.network, file, self._task())
+            self.network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
+
+    def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+        """What a checkpoint that MMF has read means to this model; the bridge asks for it.
+
+        Args:
+            state: of one of this model's own checkpoints (as it is), or of a published or imported
+                one (under its own names).
+            file: where it comes from.
+
+        Returns:
+            The state dict of this model.
+
+        Raises:
+            CheckpointError: a published or imported checkpoint does not fit.
+        """
+        if any(key.removeprefix("module.").startswith("network.") for key in state):
+            return state
+        weights = whole_weights(self.network, state, file, self._task())
+        adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
+        return {**adapted, "_extra_state": self.get_extra_state()}
+
+    def _task(self) -> Task:
+        return Task(
+            answers=self.vocabularies["answer"],
+            tokens=self.vocabularies["text"],
+            answer_table=self._settings.pretrained_answers,
         )
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -140,6 +177,14 @@ class ClipVil(BaseModel):
                     f"entry {_first_difference(trained, words)}. Use the dataset, and the "
                     "vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _files(pretrained: Any) -> list[str]:
+    """The files of `pretrained`: null, one, or a list."""
+    files = [pretrained] if isinstance(pretrained, str) else list(pretrained or [])
+    if not all(isinstance(file, str) for file in files):
+        raise ConfigError(f"{_WHERE}.pretrained: got {pretrained!r}, expected paths.")
+    return files
 
 
 def _first_difference(a: list[str], b: list[str]) -> int:

@@ -72,5 +72,8 @@ NAMES: dict[str, str] = {
     "classifier.output.": "logit_fc.3.",
 }
 
-# Published prefix -> why nothing of ours takes it: LXMERT's checkpoints have nothing of the kind.
-UNUSED: dict[str, str] = {}
+# Published prefix -> why nothing of ours takes it; the visual part has CLIP-ViL's as well.
+UNUSED: dict[str, str] = {
+    f"{_BERT}encoder.visn_fc.box_fc.": "boxes: a grid has none",
+    f"{_BERT}encoder.visn_fc.box_layer_norm.": "boxes: a grid has none",
+}

@@ -21,6 +21,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "clipvil_mmf.cli.doctor",
         "Say what is installed, what is wrong, and the command that mends it.",
     ),
+    "export": (
+        "clipvil_mmf.cli.export_checkpoint",
+        "Write a model in the layout of the published checkpoints.",
+    ),
+    "import": (
+        "clipvil_mmf.cli.import_checkpoint",
+        "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
+    ),
     "show": (
         "clipvil_mmf.cli.show",
         "Draw predictions: images with their questions, the answers given, right or wrong.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,9 +26,13 @@ from clipvil_mmf.config import (
     near_matches,
 )
 from clipvil_mmf.vision.positions import resample_positions
+from clipvil_mmf.weight_files import WeightFileError, read_weights
 
 PUBLISHED_TOWER = "RN50x4"
 BATCH_NORM_MODES = ("train", "eval")
+
+# Where a file has the vision tower: a CLIP model, a file of `clipvil import`.
+_TOWER_PREFIXES = ("visual.", "image_encoder.tower.")
 
 # open_clip builds a text tower beside the vision tower; this one costs nothing and is dropped.
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
@@ -248,7 +250,24 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
         )
     if name is None:
         return _described_tower(config.tower), file
-    return open_clip.create_model(name, text_cfg=_NO_TEXT).visual, file
+    device = torch.get_default_device()  # meta, where only names and shapes are wanted
+    with _no_warning_of_random_weights():
+        return open_clip.create_model(name, text_cfg=_NO_TEXT, device=device).visual, file
+
+
+@contextmanager
+def _no_warning_of_random_weights() -> Iterator[None]:
+    """open_clip warns on the root logger, also where the weights come from elsewhere."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("No pretrained weights loaded")
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
 
 
 def _described_tower(description: Mapping[str, Any]) -> nn.Module:
@@ -275,12 +294,18 @@ def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None
 
     Keys in `droppable`, those of the whole tower, may be left over.
     """
-    weights = {key.removeprefix("module."): value for key, value in _read_weights(path).items()}
-    visual = {
-        key.removeprefix("visual."): value
-        for key, value in weights.items()
-        if key.startswith("visual.")
-    } or weights
+    try:
+        weights = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
+    except WeightFileError as error:
+        raise ConfigError(f"pretrained: {error}") from error
+    visual = weights
+    for prefix in _TOWER_PREFIXES:
+        if any(key.startswith(prefix) for key in weights):
+            visual = {
+                key.removeprefix(prefix): value
+                for key, value in weights.items()
+                if key.startswith(prefix)
+            }
     expected = tower.state_dict()
     problems = {
         "lacks": [key for key in expected if key not in visual],
@@ -299,35 +324,6 @@ def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None
         )
         raise ConfigError(f"pretrained: {path} holds another tower ({listed}).")
     tower.load_state_dict({key: visual[key] for key in expected})
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a safetensors file, a torch checkpoint or an OpenAI TorchScript archive."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if _is_torchscript(path):
-            return torch.jit.load(path, map_location="cpu").state_dict()
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ConfigError(
-            f"pretrained: {path} could not be read as safetensors, as a torch checkpoint of "
-            f"tensors alone, or as a TorchScript archive: {error}"
-        ) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(value, Tensor) for value in loaded.values()
-    ):
-        raise ConfigError(f"pretrained: {path} holds no state dict (names -> tensors).")
-    return dict(loaded)
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _cut(tower: nn.Module, layer: int) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import published_name
-from clipvil_mmf.checkpoints.names_pretraining import NAMES
+from clipvil_mmf.checkpoints.layouts import Kind, Layout
 from clipvil_mmf.pretraining import PretrainingNetwork
 from tests.golden.compare import (
     TINY,
@@ -19,19 +19,14 @@ from tests.golden.compare import (
     load_golden,
     load_named,
     load_tiny,
-    naming,
     published_weights,
     text_inputs,
 )
 
-_head = naming(NAMES)
-
 
 def published(name: str) -> str:
     """The published name of one of our parameters in a pre-trained checkpoint."""
-    if name.startswith(("classifier.", "pretraining.")):
-        return _head(name)
-    return published_name(name).removeprefix("lxrt_encoder.model.")
+    return Layout(Kind.pretrained).in_file(published_name(name))
 
 
 def load() -> tuple[PretrainingNetwork, Golden]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.golden.compare import GOLDEN, Deviation, load_golden, outside
-from tests.golden.files import FILES
+from tests.golden.files import ELSEWHERE, FILES
 from tests.golden.report import main
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -23,7 +26,10 @@ def test_every_recorded_quantity_is_within_tolerance(name: str) -> None:
 
 
 def test_every_golden_file_is_compared() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.npz")} == set(FILES)
+    assert {path.stem for path in GOLDEN.glob("*.npz")} == {*FILES, *ELSEWHERE}
+    assert not set(FILES) & set(ELSEWHERE)
+    for name, test in ELSEWHERE.items():
+        assert f'"{name}' in (ROOT / test).read_text(), test
 
 
 @pytest.mark.parametrize("absolute", [2.1e-5, float("nan")])

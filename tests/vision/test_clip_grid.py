@@ -351,3 +351,8 @@ def test_running_statistics_make_an_image_independent_of_its_batch() -> None:
         module = encoder(tower=RESNET, frozen=True, batch_norm=mode)
         alone = torch.allclose(module(images[:2])[0], module(images)[0], atol=1e-5)
         assert alone is (mode == "eval")
+
+
+def test_no_warning_of_weights_that_nobody_asked_open_clip_for(caplog) -> None:
+    encoder(name="RN50", layer=0)
+    assert not caplog.records
