@@ -36,6 +36,8 @@ class TrainingCore:
     # Micro-batches whose gradients wait for their update. Checkpoints are taken right after
     # updates, so none ever waits in one.
     pending: int = 0
+    # The joint norm of the last update's gradients before clipping; None where nothing is clipped.
+    gradient_norm: torch.Tensor | None = None
 
     # Position and order, which a checkpoint restores (see checkpoint.py).
     batches_done: int | None = 0
@@ -171,7 +173,7 @@ class TrainingCore:
         """
         if self.clipping.max_norm is not None:
             self.scaler.unscale_(self.optimizer)
-        norm = self.clipping(self.model, self.optimizer)
+        norm = self.gradient_norm = self.clipping(self.model, self.optimizer)
         update = self.num_updates + 1
         due = update % self.config.training.log_interval == 0
         if due and norm is not None and writer is not None:
