@@ -67,6 +67,10 @@ class AdamWSGD(AdamW):
                     f"{where}.momentum: got {group['momentum']}, expected at least 0 and below 1."
                 )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As of any torch optimizer; Adam's own expects a count of steps for every parameter."""
+        torch.optim.Optimizer.__setstate__(self, state)
+
     def update_parameters(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
         """Make one update of parameters of one group that have a gradient."""
         if group["algorithm"] == "sgd":

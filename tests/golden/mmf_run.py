@@ -15,25 +15,18 @@ RECIPES = Path(__file__).parents[2] / "projects" / "clipvil" / "configs" / "reci
 
 
 def yaml_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """The configuration of a run of the tiny model by a recipe, on `published.yaml`."""
-    parts = {key: TINY[key] for key in ("image_encoder", "fusion", "classifier")}
+    """The tiny model on micro-batches, without the keys of a recipe."""
     return {
-        "includes": [str(RECIPES / "published.yaml")],
         "model": "clipvil",
         "dataset": "micro_batches",
         "run_type": "train",
         "env": {"user_dir": "tests.golden.micro_batches", "save_dir": str(folder)},
         "dataset_config": {"micro_batches": {"per_epoch": recipe.batches_per_epoch}},
-        "model_config": {"clipvil": parts},
-        "optimizer": {"params": {"lr": recipe.lr}, "groups": {"tower": {"lr": recipe.tower_lr}}},
-        "scheduler": {
-            "params": {"warmup_ratio": recipe.warmup_ratio, "milestones": recipe.milestones}
+        "model_config": {
+            "clipvil": {key: TINY[key] for key in ("image_encoder", "fusion", "classifier")}
         },
         "training": {
-            "max_epochs": recipe.epochs,
-            "update_frequency": recipe.accumulation,
             "trainer": "mmf",
-            "batch_size": 1,
             "num_workers": 0,
             "device": "cpu",
             "seed": 1,
@@ -45,8 +38,38 @@ def yaml_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
     }
 
 
-def run(recipe: Recipe, folder: Path, *opts: str, changes: dict[str, Any] | None = None) -> Any:
+def keys_of(recipe: Recipe) -> dict[str, Any]:
+    """What `published.yaml` leaves open."""
+    return {
+        "optimizer": {"params": {"lr": recipe.lr}, "groups": {"tower": {"lr": recipe.tower_lr}}},
+        "scheduler": {
+            "params": {"warmup_ratio": recipe.warmup_ratio, "milestones": recipe.milestones}
+        },
+        "training": {
+            "max_epochs": recipe.epochs,
+            "update_frequency": recipe.accumulation,
+            "batch_size": 1,
+        },
+    }
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    *opts: str,
+    changes: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+    recipe_file: str = "published.yaml",
+) -> Any:
     """Run MMF from the recorded weights, and note what the recorded runs note.
+
+    Args:
+        recipe: the keys that `published.yaml` leaves open.
+        folder: of the run.
+        *opts: options of the command line.
+        changes: dotted keys that replace those of the yaml file.
+        optimizer: this section instead of the published one.
+        recipe_file: of the recipes; all others are complete: `recipe` gives the data alone.
 
     Returns:
         the trainer and the `Trajectory`.
@@ -55,6 +78,13 @@ def run(recipe: Recipe, folder: Path, *opts: str, changes: dict[str, Any] | None
 
     folder.mkdir(parents=True, exist_ok=True)
     config = OmegaConf.create(yaml_of(recipe, folder))
+    if recipe_file == "published.yaml":
+        config = OmegaConf.merge(config, keys_of(recipe))
+    if optimizer is None:
+        config.includes = [str(RECIPES / recipe_file)]
+    else:
+        config = OmegaConf.merge(OmegaConf.load(RECIPES / recipe_file), config)
+        config.optimizer = optimizer
     for key, value in (changes or {}).items():
         OmegaConf.update(config, key, value, merge=False)
     OmegaConf.save(config, folder / "run.yaml")

@@ -103,9 +103,9 @@ class Recorder:
     def before_step(self, total_norm: Tensor) -> None:
         """Note the rates that the update uses, and the joint norm before clipping."""
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
-        assert rates["decay"] == rates["no_decay"]
+        assert rates["decay"] == rates.get("no_decay", rates["decay"])
         self.seen.lr_adamw.append(rates["decay"])
-        self.seen.lr_sgd.append(rates["tower"])
+        self.seen.lr_sgd.append(rates.get("tower", rates["decay"]))
         self.seen.total_norm.append(total_norm.item())
 
     def after_step(self) -> None:

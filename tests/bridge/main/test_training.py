@@ -8,18 +8,7 @@ import re
 import pytest
 import torch
 
-from tests.bridge.runs import run_here, run_processes
-
-
-def equal(first, second):
-    """Whether two states hold the same tensors and numbers, bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
+from tests.bridge.runs import equal, run_here, run_processes
 
 
 def sizes(**splits):

@@ -5,7 +5,7 @@ import traceback
 import pytest
 import torch
 
-from tests.bridge.runs import run_here, run_processes
+from tests.bridge.runs import equal, run_here, run_processes
 
 OPTIONS = (
     "training.max_updates=17",
@@ -52,17 +52,6 @@ def run_killed(*args, **kwargs):
         traceback.clear_frames(killed.__traceback__)  # which keep workers alive
     else:
         pytest.fail("The run came to its end")
-
-
-def equal(first, second):
-    """Whether two states hold the same tensors and numbers, bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return first.dtype == second.dtype and torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
 
 
 def assert_same_end(run, other):
