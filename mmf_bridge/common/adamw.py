@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
-# Elements updated at once: the updates' temporaries take no more than 128 MiB in float32.
+# Elements updated at once. On a GPU many, for few launches: the temporary of an update then takes
+# at most 128 MiB in float32. On a CPU few, which stay in its caches.
 _CHUNK = 2**25
+_CPU_CHUNK = 2**20
 
 
 class AdamW(torch.optim.AdamW):
@@ -120,11 +122,12 @@ class AdamW(torch.optim.AdamW):
 
 
 def _chunks(params: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Consecutive parts of at most ``_CHUNK`` elements, or of one larger tensor."""
+    """Consecutive parts of a bounded number of elements, or of one larger tensor."""
     part: list[torch.Tensor] = []
     size = 0
     for param in params:
-        if part and size + param.numel() > _CHUNK:
+        limit = _CPU_CHUNK if param.device.type == "cpu" else _CHUNK
+        if part and size + param.numel() > limit:
             yield part
             part, size = [], 0
         part.append(param)
