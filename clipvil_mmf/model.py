@@ -12,12 +12,15 @@ from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
-from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.config import ConfigError, from_config, near_matches
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.vision import RegionFeatures, Regions
 
 _WHERE = "model_config.clipvil"
+# `groups` is ours; the last two are MMF main's.
+_OPTIMIZER_KEYS = ("type", "params", "groups", "allow_unused_parameters", "enable_state_sharding")
 
 
 @dataclass
@@ -157,6 +160,31 @@ class ClipVil(BaseModel):
             )
         found = [sample_list[name] for name in fields]
         return Regions(*found) if regions else found[0]
+
+    def get_optimizer_parameters(self, config: Any) -> list[dict[str, Any]]:
+        """The trainable parameters in groups, by the section `optimizer.groups`.
+
+        Args:
+            config: MMF's whole configuration.
+
+        Raises:
+            ConfigError: the section `optimizer` has an unknown key, or `groups` a bad value.
+        """
+        optimizer = _plain(config.optimizer)
+        for key in optimizer:
+            if key not in _OPTIMIZER_KEYS:
+                raise ConfigError(
+                    f"optimizer.{key}: unknown key.{near_matches(key, _OPTIMIZER_KEYS)} "
+                    f"Choices: {', '.join(_OPTIMIZER_KEYS)}."
+                )
+        groups = from_config(GroupsConfig, optimizer.get("groups"), "optimizer.groups")
+        takes_algorithms = optimizer["type"] == "clipvil_adamw_sgd"
+        if groups.tower and groups.tower.algorithm and not takes_algorithms:
+            raise ConfigError(
+                f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
+                "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
+            )
+        return parameter_groups(self, self.network.image_encoder, groups)
 
     def get_extra_state(self) -> dict[str, list[str]]:
         """What a checkpoint holds beside the weights: the vocabularies they were trained with."""

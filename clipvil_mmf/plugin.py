@@ -2,6 +2,8 @@
 
 import clipvil_mmf.data.answers
 import clipvil_mmf.data.easy_vqa
+import clipvil_mmf.losses
 import clipvil_mmf.metrics
 import clipvil_mmf.model
+import clipvil_mmf.optim.registered
 import clipvil_mmf.text.wordpiece  # noqa: F401
