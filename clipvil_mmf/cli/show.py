@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from clipvil_mmf.cli.check_submission import load_questions
+from clipvil_mmf.cli.questions import load_questions
 from clipvil_mmf.data.annotations import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
-from clipvil_mmf.prediction.submission import check_submission, layout_for, read_rows
+from clipvil_mmf.prediction.submission import layout_for, predictions_of, read_rows
 
 
 class Only(str, Enum):
@@ -44,7 +44,7 @@ def command(
     try:
         _check_output(output)
         asked = load_questions(questions, split)
-        predictions = read_predictions(file, asked, questions)
+        predictions = read_predictions(file, asked)
         cells = choose(asked, predictions, only, images, questions_per_image, seed)
         draw(cells, columns).save(output, optimize=True)
     except (OSError, ValueError, ModuleNotFoundError) as e:
@@ -56,15 +56,12 @@ def command(
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
 
 
-def read_predictions(
-    file: Path, questions: Sequence[Question], source: str
-) -> dict[int | str, str]:
+def read_predictions(file: Path, questions: Sequence[Question]) -> dict[int | str, str]:
     """Read a prediction file; it may answer some of the questions only.
 
     Args:
         file: the prediction file.
         questions: that it may answer.
-        source: where they come from, for the message.
 
     Returns:
         question id -> answer.
@@ -73,17 +70,8 @@ def read_predictions(
         FileNotFoundError: no such file.
         ValueError: it is no prediction file, is empty, or a row is about another question.
     """
-    submission = check_submission(read_rows(file), questions, layout_for(questions))
-    if not submission.rows:
-        raise ValueError(f"{file} holds no predictions; expected at least one")
-    if len(submission.predictions) < submission.rows:
-        problem = submission.problems[0]  # those of rows come first
-        raise ValueError(
-            f"{file} does not fit the questions of {source}: {problem.what}: {problem.count}, "
-            f"such as {problem.examples[0]}. Name the questions that it answers (--questions, "
-            "--split)"
-        )
-    return submission.predictions
+    ids = [question.question_id for question in questions]
+    return predictions_of(read_rows(file), layout_for(questions), ids, str(file))
 
 
 def choose(
