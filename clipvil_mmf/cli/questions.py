@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.annotations import Question, read_questions
-from clipvil_mmf.data.catalogue import CATALOGUES, MMF, SplitFiles, find_split
+from clipvil_mmf.data.catalogue import CATALOGUES, SplitFiles, find_split
 
 EASY_VQA = "easy_vqa"
 NAMES = (EASY_VQA, *CATALOGUES)
@@ -33,8 +33,8 @@ def find_files(name: str, split: str, root: Path | None = None) -> SplitFiles:
     """The files behind ``--questions``.
 
     Raises:
-        ValueError: neither a dataset nor a file has that name; its root is not given; its files
-            are not there, or only in a format that a score cannot be read from.
+        ValueError: neither a dataset nor a file has that name; its root is not given, or its files
+            are not there.
     """
     if name in CATALOGUES:
         if root is None:
@@ -42,16 +42,10 @@ def find_files(name: str, split: str, root: Path | None = None) -> SplitFiles:
                 f"--questions {name}: its folder is not known; expected --root DIR, the folder "
                 "with its files"
             )
-        files = find_split(name, split, root)
-        if files.layout == MMF:
-            raise ValueError(
-                f"--questions {name} --split {split}: {root} has only {files.questions.name}; "
-                "expected the JSON files, official or LXMERT's"
-            )
-        return files
+        return find_split(name, split, root)
     if not Path(name).is_file():
         raise ValueError(
             f"--questions {name}: no such file; expected a question file (JSON) or one of "
             f"{', '.join(NAMES)}"
         )
-    return SplitFiles("file", Path(name))
+    return SplitFiles(Path(name))

@@ -63,8 +63,7 @@ def command(
         vocabulary = None if vocab is None else read_vocabulary(vocab)
         rows = read_rows(file)
         layout = layout_of_rows(rows) if format is Format.auto else LAYOUTS[format.value]
-        known = {truth.question_id for truth in truths.items} | truths.unbalanced
-        predictions = predictions_of(rows, layout, known, str(file))
+        predictions = predictions_of(rows, layout, truths.columns.ids, str(file))
         scores = score_predictions(predictions, truths, vocabulary)
     except (OSError, ValueError, ModuleNotFoundError) as e:
         typer.echo(f"error: {e}", err=True)

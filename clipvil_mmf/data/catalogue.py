@@ -82,7 +82,9 @@ class Catalogue:
         aliases: other published name -> name here.
         default_splits: what ``clipvil prepare`` prepares unless told otherwise.
         image_archives: image folder -> where it is downloaded from.
+        image_root: the folder below the dataset's that paths of images begin in.
         answers: the published answer vocabulary.
+        min_count: how often an answer has to occur to be in a vocabulary of one's own.
         folders: below the dataset's folder, where a file may lie.
     """
 
@@ -92,7 +94,9 @@ class Catalogue:
     aliases: Mapping[str, str]
     default_splits: tuple[str, ...]
     image_archives: Mapping[str, str]
+    image_root: str
     answers: DataFile
+    min_count: int
     folders: tuple[str, ...] = field(default=("", "annotations", "defaults/annotations", "lxmert"))
 
     def split(self, name: str) -> Split:
@@ -122,14 +126,17 @@ class SplitFiles:
     """The files of a split on disk.
 
     Args:
-        layout: their format.
         questions: the question file.
         annotations: the annotation file, if it is another one.
     """
 
-    layout: str
     questions: Path
     annotations: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [self.questions] if self.annotations is None else [self.questions, self.annotations]
 
 
 def catalogue(name: str) -> Catalogue:
@@ -160,10 +167,10 @@ def find_split(dataset: str, split: str, root: Path) -> SplitFiles:
     known = catalogue(dataset)
     wanted = known.split(split)
     lacking = []
-    for layout, files in wanted.layouts.items():
+    for files in wanted.layouts.values():
         paths = [known.find(root, file.name) for file in files.files]
         if all(paths):
-            return SplitFiles(layout, *(path for path in paths if path is not None))
+            return SplitFiles(*(path for path in paths if path is not None))
         missing = [f for f, path in zip(files.files, paths, strict=True) if path is None]
         lacking.append(" and ".join(f"{file.name} ({file.url})" for file in missing))
     raise CatalogueError(
@@ -171,20 +178,9 @@ def find_split(dataset: str, split: str, root: Path) -> SplitFiles:
     )
 
 
-def image_file(dataset: str, split: str, image_id: int | str) -> str:
-    """Path of an image below the dataset's folder.
-
-    Args:
-        dataset: vqa2 or gqa.
-        split: its published name.
-        image_id: COCO's number or LXMERT's name of the image; GQA's image id.
-    """
-    folder = catalogue(dataset).split(split).image_folder
-    if dataset == "gqa":
-        return f"{folder}/{image_id}.jpg"
-    if isinstance(image_id, int) or image_id.isdecimal():
-        return f"{folder}/COCO_{folder}_{int(image_id):012d}.jpg"
-    return f"{image_id.split('_')[1]}/{image_id}.jpg"
+def store_folder(root: Path, split: str) -> Path:
+    """Where the store of a split (``store.py``) lies, beside the data."""
+    return root / "stores" / split
 
 
 def _nearest(name: str, names: Mapping[str, object]) -> str:
@@ -296,7 +292,9 @@ VQA2 = Catalogue(
     image_archives={
         folder: f"{_COCO_ZIPS}/{folder}.zip" for folder in ("train2014", "val2014", "test2015")
     },
+    image_root="",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/vqa/trainval_label2ans.json"),
+    min_count=9,  # as published: 3,129 answers
 )
 
 GQA = Catalogue(
@@ -346,7 +344,9 @@ GQA = Catalogue(
     aliases={"valid": "val", "submit": "submission", "test-dev": "testdev"},
     default_splits=("train", "val", "testdev"),
     image_archives={"images": f"{_GQA_ZIPS}/images.zip"},
+    image_root="images",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/gqa/trainval_label2ans.json"),
+    min_count=1,
 )
 
 CATALOGUES: Mapping[str, Catalogue] = {known.name: known for known in (VQA2, GQA)}

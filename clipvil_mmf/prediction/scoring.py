@@ -74,7 +74,7 @@ def score_predictions(
     known = None if vocabulary is None else frozenset(vocabulary)
     if known is not None:
         scores.in_vocabulary = Mean()
-    for truth in truths.items:
+    for truth in truths:
         prediction = predictions.get(truth.question_id)
         scores.missing += prediction is None
         value = 0.0 if prediction is None else _score(prediction, truth, truths.rule)

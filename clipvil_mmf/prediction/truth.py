@@ -1,33 +1,28 @@
-"""What predictions are scored against, and the files it is read from. Imports the standard library.
-
-Understood files (all JSON):
-
-* VQA v2, official: a question file beside its annotation file (``answers`` of ten annotators);
-* GQA, official: ``{"<question id>": {"answer", "types", "isBalanced", ...}, ...}``;
-* a list of questions with ``label: {answer: score}`` (LXMERT's files) or ``answer``.
-"""
+"""What predictions are scored against: the answers of a split's question files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from clipvil_mmf.data.annotations import AnnotationError, Question
+from clipvil_mmf.data.columns import Columns, columns_of
+from clipvil_mmf.data.formats import gqa_official, read_columns, recognise, vqa_official
+from clipvil_mmf.data.questions import AnnotationError, Question
 
 # The three ways to score an answer.
 OFFICIAL_VQA = "official VQA accuracy, ten annotators"
 EXACT = "exact match (GQA)"
 LABEL = "score of the answer in the label"
 
-ANSWER_TYPE = "answer type"
-QUESTION_TYPE = "question type"
 OPENNESS = "binary / open"
-STRUCTURAL = "structural type"
-SEMANTIC = "semantic type"
-
+# Name in the files -> kind of group.
+_KINDS = {
+    "answer_type": "answer type",
+    "question_type": "question type",
+    "structural": "structural type",
+    "semantic": "semantic type",
+}
 _QUERY = "query"
 
 
@@ -37,205 +32,112 @@ class Truth:
 
     Args:
         question_id: as the file gives it.
-        annotators: the answer of each annotator, of official VQA files; empty elsewhere.
-        label: answer -> score in (0, 1], elsewhere.
+        annotators: the answer of each annotator as written, where ``OFFICIAL_VQA`` is the rule.
+        label: answer -> score in (0, 1].
         groups: what the question is counted under: kind of group -> name.
     """
 
     question_id: int | str
-    annotators: tuple[str, ...] = ()
-    label: Mapping[str, float] = field(default_factory=dict)
-    groups: Mapping[str, str] = field(default_factory=dict)
+    annotators: tuple[str, ...]
+    label: Mapping[str, float]
+    groups: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Truths:
-    """The ground truth of a split.
+    """The ground truth of a split, a question at a time.
 
     Args:
-        rule: how its answers are scored: ``OFFICIAL_VQA``, ``EXACT`` or ``LABEL``.
-        items: the questions that count.
+        columns: the questions with their answers.
+        rule: how an answer is scored: ``OFFICIAL_VQA``, ``EXACT`` or ``LABEL``.
         unbalanced: ids of GQA questions outside the balanced split: its official evaluation scores
             only balanced ones.
     """
 
+    columns: Columns
     rule: str
-    items: tuple[Truth, ...]
-    unbalanced: frozenset[str] = frozenset()
+    unbalanced: frozenset[int | str] = field(default=frozenset())
+
+    def __iter__(self) -> Iterator[Truth]:
+        """The questions that count."""
+        columns, given = self.columns, self.columns.given
+        texts = columns.answer_texts
+        for row, question in enumerate(columns.questions()):
+            if question.question_id in self.unbalanced:
+                continue
+            annotators: tuple[str, ...] = ()
+            if given is not None:
+                run = given.rows[given.starts[row] : given.starts[row + 1]]
+                annotators = tuple(texts[answer] for answer in run)
+            kinds = {name: values[row] for name, values in columns.kinds.items()}
+            label = question.answers or {}
+            yield Truth(question.question_id, annotators, label, _groups(kinds))
 
 
 def read_truths(questions: Path, annotations: Path | None = None) -> Truths:
     """Read the ground truth of a split.
 
     Args:
-        questions: the question file.
+        questions: the question file, in any format of ``clipvil_mmf.data.formats``.
         annotations: of official VQA v2: the annotation file, which has the answers.
 
     Raises:
         FileNotFoundError: no such file.
-        AnnotationError: a file of another kind; questions without answers; question file and
-            annotation file that do not belong together.
+        AnnotationError: a bad file; questions without answers; question file and annotation file
+            that do not belong together.
     """
-    content = _read_json(questions, "question file")
-    if isinstance(content, dict) and "annotations" in content:
+    if annotations is None:
+        return truths_of(read_columns([questions]))
+    if recognise(questions) is not vqa_official:
         raise AnnotationError(
-            f"{questions} holds annotations; expected questions. Give it as --annotations, and the "
-            "question file of the same split as --questions"
+            f"{questions} is no official VQA question file; expected {{'questions': [...]}}. "
+            "--annotations belongs to such a file alone: leave it out for other files"
         )
-    if annotations is not None:
-        ids = _official_ids(content, questions)
-        return _vqa(_read_json(annotations, "annotation file"), annotations, ids, questions)
-    if isinstance(content, dict) and isinstance(content.get("questions"), list):
-        raise AnnotationError(
-            f"{questions} has no answers; expected those of its annotation file. Give it as "
-            "--annotations (v2_mscoco_<split>_annotations.json)"
-        )
-    if isinstance(content, dict):
-        return _gqa(content, questions)
-    if isinstance(content, list):
-        return _labelled(content, questions)
-    raise AnnotationError(
-        f"{questions} holds a JSON {type(content).__name__}; expected a question file of VQA v2, "
-        "GQA or LXMERT"
-    )
+    return truths_of(read_columns([questions, annotations]))
 
 
 def from_questions(questions: Iterable[Question], source: str) -> Truths:
     """The ground truth of questions that carry their label.
 
     Raises:
-        AnnotationError: a question has none.
+        AnnotationError: some have none.
     """
-    items = []
-    for question in questions:
-        if question.answers is None:
-            raise _no_answer(source, question.question_id)
-        items.append(Truth(question.question_id, label=question.answers))
-    return Truths(LABEL, tuple(items))
+    return truths_of(columns_of(questions, source))
 
 
-def _read_json(path: Path, what: str) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{what.capitalize()} {path} does not exist; expected a JSON file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+def truths_of(columns: Columns) -> Truths:
+    """The ground truth in the columns of a split.
+
+    Raises:
+        AnnotationError: they have no answers.
+    """
+    if columns.answers is None:
+        hint = "clipvil check-submission checks a file for the server of a test split"
+        if columns.format == vqa_official.NAME:
+            hint = f"give the annotation file as --annotations. {hint.capitalize()}"
         raise AnnotationError(
-            f"{path} is not valid JSON ({e}); expected a {what}. Was the download complete?"
-        ) from e
-
-
-def _official_ids(content: Any, path: Path) -> set[int | str]:
-    rows = content.get("questions") if isinstance(content, dict) else None
-    if not isinstance(rows, list):
-        raise AnnotationError(
-            f"{path} is no official VQA question file; expected {{'questions': [...]}}. "
-            "--annotations belongs to such a file alone: leave it out for LXMERT's and GQA's files"
+            f"{columns.source}: its answers are not known; expected a labelled split: {hint}"
         )
-    return {_field(row, "question_id", f"{path}: question {i}") for i, row in enumerate(rows)}
+    if columns.given is not None:
+        return Truths(columns, OFFICIAL_VQA)
+    if columns.format != gqa_official.NAME:
+        return Truths(columns, LABEL)
+    balanced = columns.kinds.get(gqa_official.BALANCED, ())
+    unbalanced = [key for key, yes in zip(columns.ids, balanced, strict=False) if yes == "no"]
+    return Truths(columns, EXACT, frozenset(unbalanced))
 
 
-def _vqa(content: Any, path: Path, ids: set[int | str], questions: Path) -> Truths:
-    rows = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(rows, list):
-        raise AnnotationError(
-            f"{path} is no official VQA annotation file; expected {{'annotations': [...]}}, such "
-            "as v2_mscoco_val2014_annotations.json"
-        )
-    items = []
-    for position, row in enumerate(rows):
-        where = f"{path}: annotation {position}"
-        given = _field(row, "answers", where)
-        try:
-            answers = tuple(str(answer["answer"]) for answer in given)
-        except (TypeError, KeyError):
-            answers = ()
-        if not answers:
-            raise AnnotationError(f"{where} has the answers {given!r}; expected [{{'answer'}}, ..]")
-        groups = {
-            ANSWER_TYPE: str(_field(row, "answer_type", where)),
-            QUESTION_TYPE: str(_field(row, "question_type", where)),
-        }
-        items.append(Truth(_field(row, "question_id", where), annotators=answers, groups=groups))
-    truths = Truths(OFFICIAL_VQA, _checked(items, path))
-    known = {truth.question_id for truth in items}
-    if known != ids:
-        raise AnnotationError(
-            f"{questions} and {path} do not belong together: {len(ids - known)} questions have no "
-            f"annotation, {len(known - ids)} annotations have no question. Take both of one split"
-        )
-    return truths
+def _groups(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Names of the groups; ``open`` are the questions of structural type query.
 
-
-def _gqa(content: Mapping[str, Any], path: Path) -> Truths:
-    items, unbalanced = [], set()
-    for key, row in content.items():
-        if not isinstance(row, dict):
-            raise AnnotationError(f"{path}: question {key!r} is {row!r}; expected an object")
-        if row.get("isBalanced") is False:
-            unbalanced.add(key)
-            continue
-        if not isinstance(row.get("answer"), str):
-            raise _no_answer(str(path), key)
-        items.append(Truth(key, label={row["answer"]: 1.0}, groups=_gqa_groups(row.get("types"))))
-    return Truths(EXACT, _checked(items, path), frozenset(unbalanced))
-
-
-def _gqa_groups(types: Any) -> dict[str, str]:
-    """Names of the groups; ``open`` are the questions of structural type query (official eval.py).
-
-    So ``choose`` and ``compare``, which offer two answers in the question, count as binary.
+    So ``choose`` and ``compare``, which offer two answers in the question, count as binary. Source:
+    the official ``eval.py`` of GQA.
     """
     groups = {}
-    structural, semantic = (types or {}).get("structural"), (types or {}).get("semantic")
+    structural = kinds.get("structural")
     if structural:
         groups[OPENNESS] = "open" if structural == _QUERY else "binary"
-        groups[STRUCTURAL] = structural
-    if semantic:
-        groups[SEMANTIC] = semantic
+    for name, kind in _KINDS.items():
+        if kinds.get(name):
+            groups[kind] = kinds[name]
     return groups
-
-
-def _labelled(content: list[Any], path: Path) -> Truths:
-    items = []
-    for position, row in enumerate(content):
-        where = f"{path}: question {position}"
-        key = _field(row, "question_id", where)
-        label = row.get("label")
-        if label is None and isinstance(row.get("answer"), str):
-            label = {row["answer"]: 1.0}
-        if label is None:
-            raise _no_answer(str(path), key)
-        if not isinstance(label, dict):
-            raise AnnotationError(f"{where} has the label {label!r}; expected {{answer: score}}")
-        kinds = ((ANSWER_TYPE, "answer_type"), (QUESTION_TYPE, "question_type"))
-        groups = {kind: row[name] for kind, name in kinds if row.get(name)}
-        items.append(Truth(key, label=label, groups={**groups, **_gqa_groups(row.get("types"))}))
-    return Truths(LABEL, _checked(items, path))
-
-
-def _checked(items: list[Truth], path: Path) -> tuple[Truth, ...]:
-    seen: set[int | str] = set()
-    for truth in items:
-        if truth.question_id in seen:
-            raise AnnotationError(
-                f"{path}: question id {truth.question_id!r} occurs twice; expected unique ids"
-            )
-        seen.add(truth.question_id)
-    if not items:
-        raise AnnotationError(f"{path}: no questions to score; expected at least one")
-    return tuple(items)
-
-
-def _field(row: Any, name: str, where: str) -> Any:
-    if not isinstance(row, dict) or row.get(name) is None:
-        found = sorted(row) if isinstance(row, dict) else repr(row)
-        raise AnnotationError(f"{where} has no {name!r} (found {found}); add it")
-    return row[name]
-
-
-def _no_answer(source: str, key: int | str) -> AnnotationError:
-    return AnnotationError(
-        f"{source}: the answer of question {key!r} is not known; expected a labelled split. "
-        "Test splits are scored by their servers: clipvil check-submission checks a file for them"
-    )

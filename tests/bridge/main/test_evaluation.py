@@ -141,5 +141,5 @@ def test_a_mean_over_samples_needs_no_fields(tmp_path, monkeypatch):
     report, meter = run.trainer.evaluation_loop("val")
     assert {"scores", "targets"} <= set(whole) and not {"scores", "targets"} & set(report)
     values = [m.meters["val/tiny/accuracy"].global_avg.item() for m in (meter, expected)]
-    assert values[0] == pytest.approx(values[1])
+    assert float(values[0]) == pytest.approx(float(values[1]))
     assert report.metrics.keys() == whole.metrics.keys() == {"val/tiny/accuracy"}
