@@ -29,6 +29,13 @@ def load_questions(name: str, split: str, root: Path | None = None) -> list[Ques
     return read_questions(find_files(name, split, root).questions)
 
 
+def image_folder(name: str, root: Path | None) -> Path:
+    """The folder that the images of ``load_questions`` are relative to."""
+    if name in CATALOGUES and root is not None:
+        return root / CATALOGUES[name].image_root
+    return root or Path()
+
+
 def find_files(name: str, split: str, root: Path | None = None) -> SplitFiles:
     """The files behind ``--questions``.
 

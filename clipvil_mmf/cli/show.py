@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from clipvil_mmf.cli.questions import load_questions
+from clipvil_mmf.cli.questions import image_folder, load_questions
 from clipvil_mmf.data.annotations import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
 from clipvil_mmf.prediction.submission import layout_for, predictions_of, read_rows
@@ -28,7 +29,7 @@ class Only(str, Enum):
 def command(
     file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
     questions: Annotated[
-        str, typer.Option(help="What it answers: easy_vqa, or a question file with image paths.")
+        str, typer.Option(help="What it answers: easy_vqa, vqa2, gqa, or a question file.")
     ],
     output: Annotated[Path, typer.Option(help="The picture to write (.png, .jpg ...).")],
     images: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
@@ -39,11 +40,19 @@ def command(
     only: Annotated[Only, typer.Option(help="Draw all predictions, or these alone.")] = Only.all,
     seed: Annotated[int, typer.Option(help="Decides which images and questions are drawn.")] = 0,
     split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "test",
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
+    ] = None,
 ) -> None:
     """Draw predictions: images with their questions, the answers given, right or wrong."""
     try:
         _check_output(output)
-        asked = load_questions(questions, split)
+        folder = image_folder(questions, root)
+        asked = [
+            replace(question, image=str(folder / question.image))
+            for question in load_questions(questions, split, root)
+        ]
         predictions = read_predictions(file, asked)
         cells = choose(asked, predictions, only, images, questions_per_image, seed)
         draw(cells, columns).save(output, optimize=True)

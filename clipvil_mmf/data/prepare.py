@@ -147,12 +147,11 @@ def check_images(
     sizes = prepared.table.image_sizes(folder, progress)
     bad = np.flatnonzero(~sizes.all(axis=1))
     if len(bad):
-        split = dataset.split(prepared.split)
         first = folder / prepared.table.image_path(int(bad[0]))
+        url = dataset.image_archives[dataset.split(prepared.split).image_folder]
         raise PrepareError(
-            f"{dataset.name} {prepared.split}: {len(bad):,} of {len(sizes):,} images are missing or "
-            f"damaged, such as {first}. Get them from {dataset.image_archives[split.image_folder]}, "
-            "or give --no-image-check"
+            f"{dataset.name} {prepared.split}: {len(bad):,} of {len(sizes):,} images are missing "
+            f"or damaged, such as {first}. Get them from {url}, or give --no-image-check"
         )
 
 

@@ -52,7 +52,7 @@ def test_refuses_with_a_list(tmp_path, perfect):
 def test_question_file_without_answers(tmp_path):
     file = tmp_path / "questions.json"
     rows = [{"question_id": 3, "question": "Is it?", "image_id": 1}]
-    file.write_text(json.dumps({"questions": rows}))
+    file.write_text(json.dumps({"data_subtype": "test2015", "questions": rows}))
     result = run(tmp_path, [{"question_id": 3, "answer": "yes"}], "--questions", str(file))
     assert result.exit_code == 0
     assert "accuracy" not in result.stdout
