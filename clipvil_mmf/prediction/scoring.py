@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clipvil_mmf.data.annotations import Question
-from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truth, Truths
+from clipvil_mmf.prediction.truth import Truth, Truths
 from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
 
 
@@ -77,20 +77,20 @@ def score_predictions(
     for truth in truths:
         prediction = predictions.get(truth.question_id)
         scores.missing += prediction is None
-        value = 0.0 if prediction is None else _score(prediction, truth, truths.rule)
+        value = 0.0 if prediction is None else _score(prediction, truth)
         scores.overall.add(value)
         for kind, name in truth.groups.items():
             scores.groups.setdefault(kind, {}).setdefault(name, Mean()).add(value)
-        if known is not None and not known.isdisjoint(truth.label):
+        if known is not None and not known.isdisjoint(truth.answers):
             scores.in_vocabulary.add(value)
     scores.unbalanced = sum(key in predictions for key in truths.unbalanced)
     return scores
 
 
-def _score(prediction: str, truth: Truth, rule: str) -> float:
-    if rule == OFFICIAL_VQA:
-        return vqa_accuracy(prediction, truth.annotators)
-    return truth.label.get(prediction, 0.0)
+def _score(prediction: str, truth: Truth) -> float:
+    if isinstance(truth.answers, tuple):
+        return vqa_accuracy(prediction, truth.answers)
+    return truth.answers.get(prediction, 0.0)
 
 
 def score(predictions: Mapping[int | str, str], questions: Sequence[Question]) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
-from clipvil_mmf.data.columns import Columns, columns_of
+from clipvil_mmf.data.columns import Columns, Ragged, columns_of
 from clipvil_mmf.data.formats import gqa_official, read_columns, recognise, vqa_official
 from clipvil_mmf.data.questions import AnnotationError, Question
 
@@ -32,14 +33,13 @@ class Truth:
 
     Args:
         question_id: as the file gives it.
-        annotators: the answer of each annotator as written, where ``OFFICIAL_VQA`` is the rule.
-        label: answer -> score in (0, 1].
+        answers: the answer of each annotator as written, where ``OFFICIAL_VQA`` is the rule;
+            answer -> score in (0, 1] elsewhere.
         groups: what the question is counted under: kind of group -> name.
     """
 
     question_id: int | str
-    annotators: tuple[str, ...]
-    label: Mapping[str, float]
+    answers: tuple[str, ...] | Mapping[str, float]
     groups: Mapping[str, str]
 
 
@@ -60,18 +60,22 @@ class Truths:
 
     def __iter__(self) -> Iterator[Truth]:
         """The questions that count."""
-        columns, given = self.columns, self.columns.given
-        texts = columns.answer_texts
-        for row, question in enumerate(columns.questions()):
-            if question.question_id in self.unbalanced:
-                continue
-            annotators: tuple[str, ...] = ()
-            if given is not None:
-                run = given.rows[given.starts[row] : given.starts[row + 1]]
-                annotators = tuple(texts[answer] for answer in run)
-            kinds = {name: values[row] for name, values in columns.kinds.items()}
-            label = question.answers or {}
-            yield Truth(question.question_id, annotators, label, _groups(kinds))
+        kinds = {name: values for name, values in self.columns.kinds.items() if name in _KINDS}
+        given = self.columns.given
+        targets = self._labels() if given is None else self._annotators(given)
+        for row, (key, target) in enumerate(zip(self.columns.ids, targets, strict=True)):
+            if key not in self.unbalanced:
+                groups = _groups({name: values[row] for name, values in kinds.items()})
+                yield Truth(key, target, groups)
+
+    def _labels(self) -> Iterator[Mapping[str, float]]:
+        for question in self.columns.questions():
+            yield question.answers or {}
+
+    def _annotators(self, given: Ragged) -> Iterator[tuple[str, ...]]:
+        texts, rows = self.columns.answer_texts, given.rows.tolist()
+        for begin, end in pairwise(given.starts.tolist()):
+            yield tuple(texts[answer] for answer in rows[begin:end])
 
 
 def read_truths(questions: Path, annotations: Path | None = None) -> Truths:
