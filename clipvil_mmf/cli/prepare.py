@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipvil_mmf.data.catalogue import Catalogue, CatalogueError, catalogue, find_split
+from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
 from clipvil_mmf.data.prepare import (
     Item,
     Prepared,
@@ -114,21 +114,21 @@ def _check_found(
     if not missing:
         return
     hint = "get them from where the table says and unpack them there"
-    complete = [name for name in known.splits if _is_complete(known, name, root)]
-    if splits is None and "train" in complete:
-        hint += f", or take the splits that are there: --splits {','.join(complete)}"
+    official = [name for name in known.splits if _is_complete(known, name, root)]
+    if splits is None and "train" in official:
+        hint += f", or take the official splits that are there: --splits {','.join(official)}"
     elif all(item.name.endswith("/") for item in missing):
         hint += ", or go on without a look at the images: --no-image-check"
+    for url in dict.fromkeys(item.url for item in missing):
+        typer.echo(url)  # on a line of its own, to be copied
     names = ", ".join(item.name for item in missing)
     raise PrepareError(f"missing in {root}: {names}; {hint}")
 
 
 def _is_complete(known: Catalogue, name: str, root: Path) -> bool:
-    try:
-        find_split(known.name, name, root)
-    except CatalogueError:
-        return False
-    return True
+    """Whether a split's official files are there."""
+    official = known.splits[name].layouts.get(OFFICIAL)
+    return official is not None and all(known.find(root, file.name) for file in official.files)
 
 
 def _vocabulary(

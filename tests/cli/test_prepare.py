@@ -96,8 +96,9 @@ def test_missing_files_and_where_they_are(vqa2):
     result = part("vqa2", vqa2)
     line = failure(result)
     assert f"missing in {vqa2}: minival.json (or imdb_minival2014.npy), test2015/" in line
-    # Official files alone: without LXMERT's the recipe of the official splits is left.
-    assert "--splits train,val,nominival,test,test-dev" in line
+    # Without LXMERT's files, the official splits are left.
+    assert "--splits train,val,test,test-dev" in line
+    assert "https://nlp.cs.unc.edu/data/lxmert_data/vqa/minival.json" in result.stdout.splitlines()
     rows = {row[1]: row for row in cells(result)}
     assert rows["test2015/"][2:] == ("missing", "http://images.cocodataset.org/zips/test2015.zip")
     minival = rows["minival.json (or imdb_minival2014.npy)"]
