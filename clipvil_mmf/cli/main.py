@@ -29,6 +29,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "clipvil_mmf.cli.import_checkpoint",
         "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
     ),
+    "prepare": (
+        "clipvil_mmf.cli.prepare",
+        "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
+    ),
+    "score": (
+        "clipvil_mmf.cli.score",
+        "Score a prediction file as VQA v2 and GQA do, over all and by type.",
+    ),
     "show": (
         "clipvil_mmf.cli.show",
         "Draw predictions: images with their questions, the answers given, right or wrong.",

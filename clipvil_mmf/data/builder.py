@@ -9,9 +9,10 @@ from typing import Any
 
 from mmf.common.registry import registry
 from mmf.datasets.mmf_dataset_builder import MMFDatasetBuilder
-from mmf.utils.configuration import get_mmf_env
+from mmf.utils.configuration import get_mmf_env, get_zoo_config
 from mmf.utils.distributed import is_master
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.annotations import Question
 from clipvil_mmf.data.dataset import ClipVilDataset
 
@@ -40,7 +41,24 @@ class ClipVilBuilder(MMFDatasetBuilder):
         return f"{self.dataset_name} {split}"
 
     def build(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> None:
-        """Nothing to download."""
+        """Fetch what ``zoo_requirements`` lists, by MMF's downloader; nothing if it is empty.
+
+        Raises:
+            ConfigError: MMF's zoo has no such entry.
+            DownloadError: a file cannot be fetched (the message says what to put where), or its
+                checksum is another one.
+        """
+        requirements = config.get("zoo_requirements") or []
+        for name in requirements:
+            # MMF would pass over a misspelt name; "none" is how its own yaml files skip downloads.
+            entry = get_zoo_config(name, "defaults", self.zoo_config_path, self.zoo_type)
+            if name != "none" and entry[1] is None:
+                raise ConfigError(
+                    f"dataset_config.{self.dataset_name}.zoo_requirements: MMF's zoo has no entry "
+                    f"{name!r}; expected one such as vqa2.defaults, or [] for no downloads."
+                )
+        if requirements:
+            super().build(config, dataset_type, *args, **kwargs)
 
     def load(
         self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any

@@ -42,7 +42,7 @@ class DatasetParams(ImageParams):
 
     Args:
         data_dir: folder of the dataset's files.
-        zoo_requirements: MMF's list of downloads; these datasets have none.
+        zoo_requirements: entries of MMF's zoo to download, such as ``vqa2.defaults``.
         processors: MMF's ``text_processor`` and ``answer_processor``, each ``{type, params}``.
         group_by_image: keep the questions of an image in one batch, so that the visual tower runs
             once for all of them; ``false`` shuffles questions alone.

@@ -1,0 +1,151 @@
+"""Large JSON files, an element at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from clipvil_mmf.data.questions import AnnotationError
+
+_CHUNK = 1 << 22  # characters read at once; several thousand questions
+_LONGEST = 1 << 24  # an element that goes on for longer is a mistake
+_BLANK = " \t\n\r"
+
+Progress = Callable[[int], None]
+
+
+def no_progress(count: int) -> None:
+    """For those who do not watch."""
+
+
+def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[str | None, Any]]:
+    """Read the elements of the outermost list or object, without holding the whole file.
+
+    A list in an object is streamed as well, which is how VQA's files keep their questions.
+
+    Args:
+        path: a file in UTF-8.
+        progress: called with the number of characters just read.
+
+    Yields:
+        ``(None, element)`` of a list, ``(key, value)`` of an object, and ``(key, element)`` for
+        each element of a list in an object.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AnnotationError: it is no JSON, or neither a list nor an object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Question file {path} does not exist; expected a JSON file")
+    with path.open(encoding="utf-8") as file:
+        scanner = _Scanner(file.read, progress)
+        try:
+            opening = scanner.peek()
+            if opening == "[":
+                for element in scanner.elements():
+                    yield None, element
+            elif opening == "{":
+                yield from scanner.members()
+            else:
+                raise AnnotationError(
+                    f"{path}: expected a list of questions, or an object that has them; found "
+                    f"{type(scanner.value()).__name__}"
+                )
+            if scanner.peek():
+                raise ValueError("there is more after its end")
+        except AnnotationError:
+            raise
+        except ValueError as e:  # of the decoders of JSON and UTF-8 too
+            raise AnnotationError(
+                f"{path} is not valid JSON ({e}); expected a question file. Was the download "
+                "complete?"
+            ) from e
+
+
+class _Scanner:
+    """A window on the text that the C decoder of ``json`` reads values from."""
+
+    def __init__(self, read: Callable[[int], str], progress: Progress) -> None:
+        self._read = read
+        self._progress = progress
+        self._decode = json.JSONDecoder().raw_decode
+        self._text = ""
+        self._at = 0
+        self._ended = False
+
+    def peek(self) -> str:
+        """The next character that is not blank; '' at the end."""
+        while True:
+            text, at = self._text, self._at
+            while at < len(text) and text[at] in _BLANK:
+                at += 1
+            self._at = at
+            if at < len(text) or not self._more():
+                return text[at : at + 1]
+
+    def value(self) -> Any:
+        """The next value, decoded."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except json.JSONDecodeError:
+                if len(self._text) - self._at > _LONGEST or not self._more():
+                    raise
+                continue
+            # A number may go on in the next chunk.
+            if end < len(self._text) or not self._more():
+                self._at = end
+                return value
+
+    def elements(self) -> Iterator[Any]:
+        """The elements of the list that begins here."""
+        self._expect("[")
+        if self.peek() == "]":
+            self._at += 1
+            return
+        while True:
+            yield self.value()
+            if self._expect(",]") == "]":
+                return
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        """The members of the object that begins here; lists element by element."""
+        self._expect("{")
+        if self.peek() == "}":
+            self._at += 1
+            return
+        while True:
+            key = self.value()
+            if not isinstance(key, str):
+                raise ValueError(f"expected a key, found {key!r}")
+            self._expect(":")
+            if self.peek() == "[":
+                for element in self.elements():
+                    yield key, element
+            else:
+                yield key, self.value()
+            if self._expect(",}") == "}":
+                return
+
+    def _expect(self, signs: str) -> str:
+        found = self.peek()
+        if not found or found not in signs:
+            raise ValueError(
+                f"expected {' or '.join(signs)}, found {found!r}" if found else "it ends too early"
+            )
+        self._at += 1
+        return found
+
+    def _more(self) -> bool:
+        """Drop what is read, add the next chunk; whether there was one."""
+        if self._ended:
+            return False
+        chunk = self._read(_CHUNK)
+        self._ended = not chunk
+        self._progress(len(chunk))
+        self._text = self._text[self._at :] + chunk
+        self._at = 0
+        return bool(chunk)

@@ -1,0 +1,64 @@
+"""A plain list of questions, the format for one's own data:
+
+``[{"question_id", "image", "question", "answer"}, ...]``. ``image`` is a path in the folder of the
+images. Instead of ``answer`` a row may have ``answers``: soft scores ``{answer: score}``, or the
+list of what ten people said. A list of rows of VQA's question files is read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clipvil_mmf.data.columns import Columns, ColumnsBuilder
+from clipvil_mmf.data.formats.json_stream import Progress, stream_json
+from clipvil_mmf.data.formats.rows import field, kinds, label
+from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.vqa_normalize import soft_scores
+
+NAME = "a list of questions"
+_PEOPLE = 10
+
+
+def recognises(key: str | None, value: Any) -> bool:
+    """Whether the first element of the file is one of this format."""
+    return key is None
+
+
+def read(files: Sequence[Path], progress: Progress) -> Columns:
+    """Read the questions of a file.
+
+    Raises:
+        AnnotationError: a row lacks a field, or has a bad one.
+    """
+    (path,) = files
+    builder = ColumnsBuilder(NAME, str(path))
+    for position, (_, row) in enumerate(stream_json(path, progress)):
+        where = f"{path}: question {position}"
+        builder.add(
+            field(row, ("question_id",), where),
+            str(field(row, ("question",), where)),
+            str(field(row, ("image", "image_id"), where)),
+            _answers(row, where),
+            kinds(row, ("question_type", "answer_type")),
+        )
+    return builder.build()
+
+
+def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:
+    found = row.get("answers")
+    if found is None:
+        return label(row, where)
+    if isinstance(found, dict):
+        return label({"label": found}, where)
+    if (
+        isinstance(found, list)
+        and len(found) == _PEOPLE
+        and all(isinstance(answer, str) for answer in found)
+    ):
+        return soft_scores(found)
+    raise AnnotationError(
+        f"{where} has the answers {found!r}; expected {{answer: score}}, or a list of what "
+        f"{_PEOPLE} people said. For a single answer write 'answer'"
+    )

@@ -1,0 +1,157 @@
+"""VQA v2's own files: questions, and annotations with the answers of ten people, joined by id.
+
+``{"data_subtype", "questions": [{"question_id", "question", "image_id"}, ...], ...}`` and
+``{"annotations": [{"question_id", "answers": [{"answer"}, ...], "question_type", "answer_type",
+"multiple_choice_answer"}, ...], ...}``; see https://visualqa.org/download.html.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipvil_mmf.data.columns import Columns, Ragged
+from clipvil_mmf.data.formats.json_stream import Progress, stream_json
+from clipvil_mmf.data.formats.rows import field
+from clipvil_mmf.data.questions import AnnotationError, check_ids
+from clipvil_mmf.data.vqa_normalize import leave_one_out, normalize_answer
+
+NAME = "official VQA v2 JSON"
+_FOLDERS = {
+    "train2014": "train2014",
+    "val2014": "val2014",
+    "test2015": "test2015",
+    "test-dev2015": "test2015",
+}
+
+
+def recognises(key: str | None, value: Any) -> bool:
+    """Whether this element of the file shows that it is one of this format."""
+    return key in ("questions", "data_subtype", "task_type", "annotations")
+
+
+def read(files: Sequence[Path], progress: Progress) -> Columns:
+    """Read a file of questions and, if it is given, the file of its annotations.
+
+    Raises:
+        AnnotationError: a bad row, or questions and annotations that do not fit together.
+    """
+    columns = _read_questions(files[0], progress)
+    if len(files) > 1:
+        _annotate(columns, files[1], progress)
+    return columns
+
+
+def _read_questions(path: Path, progress: Progress) -> Columns:
+    ids: list[int] = []
+    texts: list[str] = []
+    images: dict[int, int] = {}
+    image_rows = array("i")
+    subset = None
+    for key, value in stream_json(path, progress):
+        if key == "data_subtype":
+            subset = value
+        elif key == "annotations":
+            raise AnnotationError(
+                f"{path} has the annotations; expected the file of the questions "
+                "(v2_OpenEnded_mscoco_..._questions.json)"
+            )
+        elif key == "questions":
+            where = f"{path}: question {len(ids)}"
+            ids.append(field(value, ("question_id",), where))
+            texts.append(str(field(value, ("question",), where)))
+            image = field(value, ("image_id",), where)
+            image_rows.append(images.setdefault(image, len(images)))
+    check_ids(ids, str(path))
+    folder = _FOLDERS.get(subset or "")
+    if folder is None:
+        raise AnnotationError(
+            f"{path} has the data_subtype {subset!r}; expected one of {', '.join(_FOLDERS)}, which "
+            "name the folder of the images"
+        )
+    paths = [f"{folder}/COCO_{folder}_{int(image):012d}.jpg" for image in images]
+    return Columns(NAME, str(path), ids, texts, np.asarray(image_rows, dtype=np.int32), paths)
+
+
+def _annotate(columns: Columns, path: Path, progress: Progress) -> None:
+    """Add what the annotations say to the questions."""
+    ids: list[int] = []
+    written: dict[str, int] = {}  # what people wrote -> its number
+    sizes, rows, main = array("i"), array("i"), array("i")
+    kinds: dict[str, list[str]] = {"question_type": [], "answer_type": []}
+    for key, value in stream_json(path, progress):
+        if key != "annotations":
+            continue
+        where = f"{path}: annotation {len(ids)}"
+        ids.append(field(value, ("question_id",), where))
+        people = field(value, ("answers",), where)
+        try:
+            rows.extend(written.setdefault(person["answer"], len(written)) for person in people)
+        except (TypeError, KeyError) as e:
+            raise AnnotationError(
+                f"{where} has the answers {people!r}; expected a list of {{'answer': ...}}"
+            ) from e
+        sizes.append(len(people))
+        choice = field(value, ("multiple_choice_answer",), where)
+        main.append(written.setdefault(choice, len(written)))
+        for name, column in kinds.items():
+            column.append(str(field(value, (name,), where)))
+    check_ids(ids, str(path))
+    order = _order(columns, np.asarray(ids), path)
+    given = Ragged.of(sizes, rows).take(order)
+
+    # Answers are counted after normalisation; the first `len(written)` texts are as written.
+    texts = dict(written)
+    normal = [texts.setdefault(normalize_answer(text), len(texts)) for text in written]
+    normal_of = np.asarray(normal, dtype=np.int32)
+    columns.answers, columns.scores = _scores(given, normal_of, normal_of[np.asarray(main)[order]])
+    columns.answer_texts = list(texts)
+    columns.given = given
+    columns.kinds = {name: [column[i] for i in order] for name, column in kinds.items()}
+
+
+def _order(columns: Columns, ids: np.ndarray, path: Path) -> np.ndarray:
+    """(N,) for each question the position of its annotation."""
+    wanted = np.asarray(columns.ids)
+    by_id = np.argsort(ids, kind="stable")
+    place = np.searchsorted(ids, wanted, sorter=by_id).clip(max=len(ids) - 1)
+    order = by_id[place]
+    lost = wanted[ids[order] != wanted]
+    if len(lost) or len(ids) != len(wanted):
+        example = f", such as {lost[0]}" if len(lost) else ""
+        raise AnnotationError(
+            f"{path} does not belong to {columns.source}: {len(lost)} of {len(wanted)} questions "
+            f"have no annotation{example}, and there are {len(ids)} annotations. Fetch both files "
+            "of one split"
+        )
+    return order
+
+
+def _scores(given: Ragged, normal_of: np.ndarray, main: np.ndarray) -> tuple[Ragged, np.ndarray]:
+    """The distinct normalised answers of each question and their soft scores, the main one first.
+
+    Args:
+        given: what people wrote.
+        normal_of: the number of the normalised text of each written one.
+        main: (N,) the normalised official main answer of each question.
+    """
+    sizes = np.diff(given.starts)
+    question = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    width = int(normal_of.max()) + 1
+    pairs, counts = np.unique(question * width + normal_of[given.rows], return_counts=True)
+    question, row = np.divmod(pairs, width)
+    people = sizes[question]
+    table = {
+        (n, total): leave_one_out(n, total)
+        for n, total in set(zip(counts.tolist(), people.tolist(), strict=True))
+    }
+    scores = np.asarray(
+        [table[pair] for pair in zip(counts.tolist(), people.tolist(), strict=True)], np.float32
+    )
+    best = np.lexsort((row, -counts, row != main[question], question))
+    distinct = np.bincount(question, minlength=len(sizes))
+    return Ragged.of(distinct, row[best]), scores[best]

@@ -1,0 +1,73 @@
+"""A question as a record, and what every set of questions has to keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+class AnnotationError(ValueError):
+    """A question file that cannot be used as it is; the message says where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question about one image.
+
+    Args:
+        question_id: as the annotation gives it; its type decides the type in prediction files.
+        text: the question.
+        image: path or name of its image.
+        answers: answer -> score in (0, 1] (VQA's soft scores), ``None`` where it is not known.
+    """
+
+    question_id: int | str
+    text: str
+    image: str
+    answers: Mapping[str, float] | None = None
+
+
+def check_ids(ids: Iterable[int | str], source: str) -> None:
+    """Check what every user of the questions relies on: unique ids of one type.
+
+    Args:
+        ids: of the questions of one split, in order.
+        source: where they come from, for the message.
+
+    Raises:
+        AnnotationError: a missing, doubled or ill-typed id, one beyond 64 bits; no question at all.
+    """
+    seen: set[int | str] = set()
+    first: int | str | None = None
+    for position, key in enumerate(ids):
+        if isinstance(key, bool) or not isinstance(key, (int, str)) or key == "":
+            raise AnnotationError(
+                f"{source}: question {position} has the id {key!r}; expected an integer or a "
+                "non-empty string. Give each question its question_id"
+            )
+        if first is None:
+            first = key
+        elif type(key) is not type(first):
+            raise AnnotationError(
+                f"{source}: question {position} has the {type(key).__name__} id {key!r}, the "
+                f"first one the {type(first).__name__} id {first!r}; expected one type. "
+                "Leaderboards tell 1 from '1': write all ids alike"
+            )
+        if key in seen:
+            raise AnnotationError(
+                f"{source}: question id {key!r} occurs twice, again at question {position}; "
+                "expected unique ids. Remove or renumber one of them"
+            )
+        if isinstance(key, int) and not -(2**63) <= key < 2**63:
+            raise AnnotationError(
+                f"{source}: question {position} has the id {key}; expected one of 64 bits at most. "
+                "Write such ids as strings"
+            )
+        seen.add(key)
+    if first is None:
+        raise AnnotationError(f"{source}: no questions; expected at least one")
+
+
+def check_questions(questions: Iterable[Question], source: str) -> None:
+    """Check the ids of records, see ``check_ids``."""
+    check_ids((question.question_id for question in questions), source)

@@ -1,0 +1,130 @@
+"""Stores: a split's question files, converted once into Arrow files that processes map.
+
+A store is a folder with ``questions.arrow``, ``images.arrow``, ``answers.arrow`` and ``store.json``
+(version, recognised format, source files, counts). It appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from clipvil_mmf.data.formats import read_columns
+from clipvil_mmf.data.locking import StoreError, explained, locked
+from clipvil_mmf.data.table import (
+    ANSWERS,
+    DESCRIPTION,
+    IMAGES,
+    QUESTIONS,
+    QuestionTable,
+    arrow_tables,
+    describe,
+)
+
+__all__ = ["StoreError", "is_fresh", "open_or_convert"]
+
+logger = logging.getLogger(__name__)
+
+# Raised with every change of what a store holds: older ones are then converted anew.
+_VERSION = 1
+
+
+def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False) -> QuestionTable:
+    """Open the store of a split; convert its files first if they have changed since.
+
+    Several processes may call this at once: one converts, the others wait.
+
+    Args:
+        files: of the split, see ``formats.read_columns``.
+        folder: of the store.
+        progress: show a bar while converting.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        AnnotationError: a file cannot be used.
+        StoreError: the store cannot be written (disk full, no permission).
+    """
+    if not is_fresh(folder, files):
+        with locked(folder):
+            if not is_fresh(folder, files):
+                _convert(files, folder, progress)
+    return QuestionTable.open(folder)
+
+
+def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether the store is there and was made from these files as they are now."""
+    description = folder / DESCRIPTION
+    if not description.is_file():
+        return False
+    known = json.loads(description.read_text(encoding="utf-8"))
+    return known["version"] == _VERSION and known["files"] == _fingerprint(files)
+
+
+def _fingerprint(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Names without folders: data may be moved together with its stores."""
+    found = []
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"Question file {file} does not exist; expected a JSON or npy file"
+            )
+        state = file.stat()
+        found.append({"name": file.name, "bytes": state.st_size, "modified": state.st_mtime_ns})
+    return found
+
+
+def _convert(files: Sequence[Path], folder: Path, progress: bool) -> None:
+    fingerprint = _fingerprint(files)
+    size = sum(file["bytes"] for file in fingerprint)
+    names = " + ".join(file["name"] for file in fingerprint)
+    with tqdm(
+        total=size, desc=f"converting {names}", unit="B", unit_scale=True, disable=not progress
+    ) as bar:
+        columns = read_columns(files, bar.update)
+    partial = folder.with_name(f".{folder.name}.partial")
+    with explained(folder):
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        try:
+            partial.mkdir(parents=True)
+            for name, table in zip(
+                (QUESTIONS, IMAGES, ANSWERS), arrow_tables(columns), strict=True
+            ):
+                _write_table(partial / name, table)
+            description = {"version": _VERSION, **describe(columns), "files": fingerprint}
+            text = json.dumps(description, indent=2) + "\n"
+            (partial / DESCRIPTION).write_text(text, encoding="utf-8")
+            _replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    logger.info(
+        "%s: recognised as %s, %d questions on %d images; kept in %s",
+        names,
+        columns.format,
+        len(columns.ids),
+        len(columns.images),
+        folder,
+    )
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        # One batch: a mapped column is then one array.
+        writer.write_table(table, max_chunksize=max(1, table.num_rows))
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another; who has the old files mapped keeps them."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
