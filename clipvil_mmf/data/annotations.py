@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipvil_mmf.data.formats import read_columns
 from clipvil_mmf.data.questions import AnnotationError, Question, check_questions
 
 __all__ = ["AnnotationError", "Question", "check_questions", "read_questions"]
@@ -24,4 +23,7 @@ def read_questions(path: str | Path) -> list[Question]:
         FileNotFoundError: no such file.
         AnnotationError: the file is damaged, of no known format, or has bad ids.
     """
+    # Imported here: the commands that check records start without numpy.
+    from clipvil_mmf.data.formats import read_columns
+
     return list(read_columns([Path(path)]).questions())

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmf.common.registry import registry
 from mmf.datasets.processors.processors import BaseProcessor
 
 from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.data.table import QuestionTable
 
 FROM_DATASET = "dataset"
 
@@ -27,7 +29,8 @@ class AnswerParams:
 
     Args:
         vocab: ``dataset`` for the list that the dataset brings, or a file: one answer a line
-            (``.txt``), or a JSON list as LXMERT's ``trainval_label2ans.json``.
+            (``.txt``), or a JSON list as LXMERT's ``trainval_label2ans.json``. A relative path is
+            looked up in the current directory, then in the dataset's ``data_dir``.
     """
 
     vocab: str = FROM_DATASET
@@ -39,25 +42,30 @@ class AnswerProcessor(BaseProcessor):
 
     Args:
         config: see ``AnswerParams``.
+        data_dir: of the dataset.
     """
 
-    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
         super().__init__(config)
         params = from_config(AnswerParams, config, "processors.answer_processor.params")
         self._answers: list[str] = []
         self._rows: dict[str, int] = {}
-        self._from_dataset = params.vocab == FROM_DATASET
-        if not self._from_dataset:
-            self._set(read_answer_file(params.vocab), params.vocab)
+        if params.vocab != FROM_DATASET:
+            inside = Path(data_dir or ".", params.vocab)
+            path = str(inside) if inside.is_file() else params.vocab
+            self._set(read_answer_file(path), path)
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether the dataset is still to give its answers."""
+        return not self._answers
 
     def fit(self, answers: Sequence[str] | None, dataset: str) -> None:
-        """Take the dataset's own answers, unless the configuration names a file.
+        """Take the dataset's own answers (``vocab: dataset``).
 
         Raises:
             ConfigError: the dataset brings none either.
         """
-        if not self._from_dataset or self._answers:
-            return
         if not answers:
             raise ConfigError(
                 f"dataset_config.{dataset}.processors.answer_processor.params.vocab: {dataset} "
@@ -82,9 +90,9 @@ class AnswerProcessor(BaseProcessor):
             pairs.append((self._rows[answer], float(score)))
         return pairs
 
-    def knows(self, answer: str) -> bool:
-        """Whether the vocabulary has this answer."""
-        return answer in self._rows
+    def rows_of(self, answers: Sequence[str]) -> np.ndarray:
+        """(N,) int64 rows of the classifier of these answers; -1 for unknown ones."""
+        return np.asarray([self._rows.get(answer, -1) for answer in answers], dtype=np.int64)
 
     @property
     def answers(self) -> list[str]:
@@ -126,7 +134,41 @@ def read_answer_file(path: str) -> list[str]:
         if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
             raise ConfigError(f"{path}: expected a JSON list of answers.")
     else:
-        answers = [line for line in text.splitlines() if line]
-    if not answers:
+        # An empty line is an answer too: LXMERT's list has it, for what normalises to nothing.
+        answers = text.removesuffix("\n").split("\n")
+    if not any(answers):
         raise ConfigError(f"{path}: no answers; expected at least one.")
     return answers
+
+
+def build_answer_vocabulary(table: QuestionTable, min_count: int) -> list[str]:
+    """Make an answer vocabulary of a labelled split.
+
+    An answer counts once for each question whose main answer it is: for VQA v2 the normalised
+    ``multiple_choice_answer``. This is how the published lists came about, with 9 for VQA v2.
+
+    Args:
+        table: the training questions.
+        min_count: an answer that is the main one of fewer questions is left out.
+
+    Returns:
+        the answers, the most frequent first, equals by alphabet.
+
+    Raises:
+        ConfigError: no answer is frequent enough.
+    """
+    soft = table.answers_of(np.arange(len(table)))
+    _, first = np.unique(soft.positions, return_index=True)
+    texts = table.answer_texts
+    totals = np.bincount(soft.rows[first], minlength=len(texts))
+    counts: Counter[str] = Counter()
+    for row in np.flatnonzero(totals).tolist():
+        counts[texts[row]] += int(totals[row])
+    frequent = [answer for answer, count in counts.items() if count >= min_count]
+    if not frequent:
+        raise ConfigError(
+            f"answer_min_count: got {min_count}, but no answer of {table.source} is the main one of "
+            "so many questions. Lower it, or name a vocabulary: "
+            "processors.answer_processor.params.vocab."
+        )
+    return sorted(frequent, key=lambda answer: (-counts[answer], answer))

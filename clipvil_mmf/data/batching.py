@@ -13,6 +13,20 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
+def aspect_groups(sizes: np.ndarray) -> np.ndarray:
+    """Landscape images, and portrait and square ones, as CLIP-ViL tells them apart.
+
+    Args:
+        sizes: (I, 2) width and height; zeros (not known) count as landscape, the canvas of the
+            picture that stands for a bad image.
+
+    Returns:
+        (I,) int8: 0 landscape, 1 portrait or square.
+    """
+    width, height = sizes.T
+    return ((width <= height) & (height > 0)).astype(np.int8)
+
+
 class QuestionBatchSampler(Sampler[list[int]]):
     """Batches of question indices of one rank; over all ranks every question once an epoch.
 
@@ -27,6 +41,10 @@ class QuestionBatchSampler(Sampler[list[int]]):
     With ``group_by_image`` the order is that of the images and no image is cut, unless it alone
     has more questions than a batch.
 
+    With ``groups`` all this goes for the questions of each group, so that no batch mixes groups;
+    in training the batches of all groups then come in random order. Only a group with fewer
+    questions than ranks shares its batch with the group before it.
+
     The order is a function of ``(seed, epoch)`` alone.
 
     Args:
@@ -37,6 +55,7 @@ class QuestionBatchSampler(Sampler[list[int]]):
         rank: of this process.
         world_size: number of processes.
         group_by_image: keep the questions of an image together.
+        groups: (N,) integers, the group of each question; the same for all of an image.
 
     Raises:
         ValueError: an argument out of range, or fewer questions than ranks when shuffling.
@@ -52,6 +71,7 @@ class QuestionBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
         group_by_image: bool = True,
+        groups: np.ndarray | None = None,
     ) -> None:
         if batch_size < world_size:
             raise ValueError(
@@ -74,9 +94,11 @@ class QuestionBatchSampler(Sampler[list[int]]):
         self._grouped = group_by_image
         self._epoch = 0
         self._count = len(images)
+        self._groups = None if groups is None or _is_constant(groups) else groups
         # Questions sorted by image (stable), and where each image's run of questions starts.
         self._by_image = np.argsort(images, kind="stable")
         _, self._starts = np.unique(images[self._by_image], return_index=True)
+        self._borders = self._training_borders() if shuffle else []
         self._fixed = None if shuffle else self._evaluation_batches()
 
     def set_epoch(self, epoch: int) -> None:
@@ -87,22 +109,23 @@ class QuestionBatchSampler(Sampler[list[int]]):
         if self._fixed is not None:
             yield from self._fixed
             return
-        order = self._training_order()
-        borders = self._training_borders()
-        for start, end in pairwise(borders):
+        random = np.random.Generator(np.random.PCG64([self._seed, self._epoch]))
+        order = self._training_order(random)
+        batches = list(pairwise(self._borders))
+        if self._groups is not None:
+            order = order[np.argsort(self._groups[order], kind="stable")]
+            batches = [batches[i] for i in random.permutation(len(batches))]
+        for start, end in batches:
             size = end - start
             first = start + size * self._rank // self._world_size
             last = start + size * (self._rank + 1) // self._world_size
             yield order[first:last].tolist()
 
     def __len__(self) -> int:
-        if self._fixed is not None:
-            return len(self._fixed)
-        return len(self._training_borders()) - 1
+        return len(self._borders) - 1 if self._fixed is None else len(self._fixed)
 
-    def _training_order(self) -> np.ndarray:
+    def _training_order(self, random: np.random.Generator) -> np.ndarray:
         """(N,) all questions in the order of this epoch."""
-        random = np.random.Generator(np.random.PCG64([self._seed, self._epoch]))
         order = random.permutation(self._count)
         if not self._grouped:
             return order
@@ -115,22 +138,46 @@ class QuestionBatchSampler(Sampler[list[int]]):
         return order[np.argsort(place[order], kind="stable")]
 
     def _training_borders(self) -> list[int]:
-        borders = [*range(0, self._count, self._batch_size), self._count]
-        if len(borders) > 2 and borders[-1] - borders[-2] < self._world_size:
-            del borders[-2]
+        """Where global batches begin and end in the order of an epoch, group after group."""
+        borders = [0]
+        sizes = [self._count]
+        if self._groups is not None:
+            sizes = np.unique(self._groups, return_counts=True)[1].tolist()
+        for size in sizes:
+            first, end = borders[-1], borders[-1] + size
+            borders += [*range(first + self._batch_size, end, self._batch_size), end]
+            if len(borders) > 2 and borders[-1] - borders[-2] < self._world_size:
+                del borders[-2]
+        # A first group that is too small has no batch before it: it joins the one after.
+        if len(borders) > 2 and borders[1] < self._world_size:
+            del borders[1]
         return borders
 
     def _evaluation_batches(self) -> list[list[int]]:
-        """This rank's batches, from runs of questions that stay together."""
-        if self._grouped:
-            order = self._by_image
-            runs = [*self._starts.tolist(), self._count]
-        else:
-            order = np.arange(self._count)
-            runs = list(range(self._count + 1))
+        """This rank's batches, group after group."""
+        order = self._by_image if self._grouped else np.arange(self._count)
+        starts = self._starts if self._grouped else order
+        runs = np.append(starts, self._count)
+        if self._groups is None:
+            return self._batches_of(order, runs.tolist())
+        batches = []
+        group_of_run = self._groups[order[runs[:-1]]]
+        sizes = np.diff(runs)
+        for group in np.unique(self._groups):
+            mine = np.cumsum([0, *sizes[group_of_run == group]])
+            batches += self._batches_of(order[self._groups[order] == group], mine.tolist())
+        return batches
+
+    def _batches_of(self, order: np.ndarray, runs: list[int]) -> list[list[int]]:
+        """This rank's batches of the questions in ``order``.
+
+        Args:
+            order: (M,) questions.
+            runs: where in ``order`` each run of questions that stay together begins, and M.
+        """
         share = -(-self._batch_size // self._world_size)
         cuts = np.searchsorted(
-            runs, [self._count * r // self._world_size for r in range(self._world_size + 1)]
+            runs, [len(order) * r // self._world_size for r in range(self._world_size + 1)]
         )
         mine = runs[cuts[self._rank] : cuts[self._rank + 1] + 1]
         batches: list[list[int]] = []
@@ -146,3 +193,7 @@ class QuestionBatchSampler(Sampler[list[int]]):
         if end > start:
             batches.append(order[start:end].tolist())
         return batches
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    return len(values) == 0 or bool((values == values[0]).all())

@@ -12,9 +12,9 @@ from mmf.datasets.mmf_dataset_builder import MMFDatasetBuilder
 from mmf.utils.configuration import get_mmf_env, get_zoo_config
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import ConfigError
-from clipvil_mmf.data.annotations import Question
-from clipvil_mmf.data.dataset import ClipVilDataset
+from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.data.dataset import ClipVilDataset, DatasetParams
+from clipvil_mmf.data.table import QuestionTable
 
 
 class ClipVilBuilder(MMFDatasetBuilder):
@@ -25,20 +25,25 @@ class ClipVilBuilder(MMFDatasetBuilder):
     to ``<save_dir>/vocabularies``.
     """
 
+    # The dataclass of the dataset's section of the configuration.
+    params_class: type[DatasetParams] = DatasetParams
+    # The names of the question id and the answer in a leaderboard file.
+    prediction_fields = ("question_id", "answer")
+
     def __init__(self, dataset_name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(dataset_name, ClipVilDataset)
 
-    def questions(self, config: Any, split: str) -> Sequence[Question]:
-        """The records of a split (train, val or test)."""
+    def table(self, params: Any, split: str) -> QuestionTable | None:
+        """The questions of a split (train, val or test); ``None`` if the dataset lacks it."""
         raise NotImplementedError
 
-    def answers(self, config: Any) -> Sequence[str] | None:
+    def answers(self, params: Any) -> Sequence[str] | None:
         """The answer list that the dataset brings, if it does."""
         return None
 
-    def source(self, config: Any, split: str) -> str:
-        """Where the records of a split come from, for messages."""
-        return f"{self.dataset_name} {split}"
+    def image_root(self, params: Any) -> str:
+        """The folder that the image paths of the tables are relative to; '' if they are whole."""
+        return ""
 
     def build(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> None:
         """Fetch what ``zoo_requirements`` lists, by MMF's downloader; nothing if it is empty.
@@ -62,23 +67,28 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
     def load(
         self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any
-    ) -> ClipVilDataset:
+    ) -> ClipVilDataset | None:
         """Build the dataset of a split (bare: MMF's concatenation would hide its batching)."""
         self.config = config
-        questions = self.questions(config, dataset_type)
+        params = from_config(self.params_class, config, f"dataset_config.{self.dataset_name}")
+        table = self.table(params, dataset_type)
+        if table is None:
+            return None
 
-        def training_texts() -> list[str]:
-            train = questions if dataset_type == "train" else self.questions(config, "train")
-            return [question.text for question in train]
+        def training_texts() -> Sequence[str]:
+            train = table if dataset_type == "train" else self.table(params, "train")
+            return [] if train is None else train.texts()
 
         self.dataset = ClipVilDataset(
             self.dataset_name,
             config,
             dataset_type,
-            questions=questions,
-            source=self.source(config, dataset_type),
+            table=table,
             training_questions=training_texts,
-            answers=self.answers(config),
+            params=params,
+            image_root=self.image_root(params),
+            answers=lambda: self.answers(params),
+            prediction_fields=self.prediction_fields,
         )
         return self.dataset
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
-_COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}")
+_COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
 
 @dataclass
@@ -184,7 +184,11 @@ def flat_places(starts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def image_file(name: str) -> str:
-    """The path of an image in its folder: COCO's lie in a folder for each of its sets."""
-    name = name.removesuffix(".jpg")
-    coco = _COCO.fullmatch(name)
-    return f"{coco[1]}/{name}.jpg" if coco else f"{name}.jpg"
+    """The path of an image in its folder: COCO's lie in a folder for each of its sets.
+
+    Args:
+        name: of the image; without an ending it is that of a JPEG file.
+    """
+    file = name if name.endswith((".jpg", ".jpeg", ".png")) else f"{name}.jpg"
+    coco = _COCO.match(file)
+    return f"{coco[1]}/{file}" if coco else file

@@ -1,4 +1,4 @@
-"""The dataset that MMF sees: compact questions and images -> the batches of the model.
+"""The dataset that MMF sees: a table of questions and images -> the batches of the model.
 
 A batch (``ClipVilDataset.collate``) is a ``SampleList`` with
 
@@ -12,6 +12,7 @@ A batch (``ClipVilDataset.collate``) is a ``SampleList`` with
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +21,11 @@ import numpy as np
 import torch
 from mmf.common.sample import Sample, SampleList
 from mmf.datasets.base_dataset import BaseDataset
+from mmf.utils.distributed import is_master
 
 from clipvil_mmf.config import check_choice, from_config
-from clipvil_mmf.data.annotations import AnnotationError, Question, check_questions
 from clipvil_mmf.data.answers import UnknownAnswerError
-from clipvil_mmf.data.batching import QuestionBatchSampler
+from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 from clipvil_mmf.data.images import (
     ImageParams,
     ImageStore,
@@ -32,6 +33,9 @@ from clipvil_mmf.data.images import (
     normalize,
     report_bad_images,
 )
+from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.data.token_cache import TokenCache
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,9 @@ class DatasetParams(ImageParams):
         processors: MMF's ``text_processor`` and ``answer_processor``, each ``{type, params}``.
         group_by_image: keep the questions of an image in one batch, so that the visual tower runs
             once for all of them; ``false`` shuffles questions alone.
+        group_by_aspect_ratio: keep questions on landscape images in other batches than those on
+            portrait and square ones; for ``fit_pad``, whose canvas differs for the two. The sizes
+            of all images are read once, at the first start.
         on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``skip`` leaves the
             answer out of the targets, and a question without any other answer out of training (in
             validation and test it stays and counts as wrong), and logs how many there are.
@@ -55,6 +62,7 @@ class DatasetParams(ImageParams):
     zoo_requirements: list[str] = field(default_factory=list)
     processors: dict[str, Any] = field(default_factory=dict)
     group_by_image: bool = True
+    group_by_aspect_ratio: bool = False
     on_unknown_answer: str = "raise"
 
     def __post_init__(self) -> None:
@@ -62,21 +70,46 @@ class DatasetParams(ImageParams):
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "skip"))
 
 
+class ImagePaths(Sequence[str]):
+    """The image files of a table, put together one by one.
+
+    Args:
+        table: of questions.
+        root: the folder of the images; '' if the paths are whole.
+    """
+
+    def __init__(self, table: QuestionTable, root: str) -> None:
+        self._table = table
+        self._root = root
+
+    def __len__(self) -> int:
+        return self._table.image_count
+
+    def __getitem__(self, row: Any) -> Any:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        return os.path.join(self._root, self._table.image_path(row))
+
+
 class ClipVilDataset(BaseDataset):
     """Questions about images, for every dataset of the plugin.
 
+    Of a table that is mapped from a store, a process (a worker of the data loader too, however it
+    is started) holds no copy.
+
     Args:
         dataset_name: its key in the configuration.
-        config: its section of the configuration, see ``DatasetParams``.
+        config: its section of the configuration.
         dataset_type: train, val or test.
-        questions: the records of this split.
-        source: where they come from, for messages.
+        table: the questions of this split.
         training_questions: gives the texts that a text vocabulary is made from.
-        answers: the dataset's own answer list, if it brings one.
+        params: the checked section; by default ``config`` is checked as ``DatasetParams``.
+        image_root: the folder that the table's image paths are relative to.
+        answers: gives the dataset's own answer list, if it brings one.
+        prediction_fields: the names of the question id and the answer in a leaderboard file.
 
     Raises:
         ConfigError: a bad key or value in ``config``.
-        AnnotationError: bad ids, or only some questions with answers.
         BadImageError: a missing image (``on_bad_image: raise``).
     """
 
@@ -86,54 +119,56 @@ class ClipVilDataset(BaseDataset):
         config: Any,
         dataset_type: str,
         *,
-        questions: Sequence[Question],
-        source: str,
+        table: QuestionTable,
         training_questions: Callable[[], Sequence[str]],
-        answers: Sequence[str] | None = None,
+        params: DatasetParams | None = None,
+        image_root: str = "",
+        answers: Callable[[], Sequence[str] | None] = lambda: None,
+        prediction_fields: tuple[str, str] = ("question_id", "answer"),
     ) -> None:
         super().__init__(dataset_name, config, dataset_type)
-        self.params = from_config(DatasetParams, config, f"dataset_config.{dataset_name}")
+        self.params = params or from_config(
+            DatasetParams, config, f"dataset_config.{dataset_name}"
+        )
+        self.table = table
+        self.is_labelled = table.is_labelled
         self._split = dataset_type
-        self._source = source
         self._training_questions = training_questions
         self._dataset_answers = answers
-        check_questions(questions, source)
-        labelled = sum(question.answers is not None for question in questions)
-        if 0 < labelled < len(questions):
-            raise AnnotationError(
-                f"{source}: {labelled} of {len(questions)} questions have answers; expected all or "
-                "none. Split the file"
-            )
-        self.is_labelled = labelled > 0
+        self._image_root = image_root
+        self._prediction_fields = prediction_fields
         self._mean = torch.tensor(list(self.params.mean)).view(3, 1, 1)
         self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
-
-        paths = list(dict.fromkeys(question.image for question in questions))
-        row_of = {path: row for row, path in enumerate(paths)}
         skip_bad = self.params.on_bad_image == "skip"
         self._images = ImageStore(
-            paths,
+            ImagePaths(table, image_root),
             build_transform(self.params),
             in_memory=self.params.in_memory,
             blank_shape=(3, *self.params.image_size) if skip_bad else None,
         )
-        on_bad = sum(row_of[question.image] in self._images.bad for question in questions)
-        report_bad_images(self._images, f"{dataset_name} {dataset_type}", on_bad, self._trains)
-        self._ids: list[int | str] = []
-        # Emptied once their content is in arrays.
-        self._questions = [
-            question
-            for question in questions
-            if not (self._trains and row_of[question.image] in self._images.bad)
-        ]
-        self._image_rows = np.array([row_of[q.image] for q in self._questions], dtype=np.int64)
+        # The table's rows that are used; None for all of them.
+        self._kept: np.ndarray | None = None
+        if self._images.bad:
+            on_bad = np.isin(table.image_rows, list(self._images.bad))
+            report_bad_images(
+                self._images, f"{dataset_name} {dataset_type}", int(on_bad.sum()), self._trains
+            )
+            if self._trains:
+                self._keep(~on_bad)
+        self._tokens: TokenCache | None = None
+        self._vocabulary_rows: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a spawned worker needs: a mapped table is opened there by its path."""
+        left_out = ("writer", "_global_config", "_training_questions", "_dataset_answers")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     @property
     def _trains(self) -> bool:
         return self._split == "train"
 
     def init_processors(self) -> None:
-        """Build the processors and prepare the questions with them; MMF calls it after loading.
+        """Build the processors and prepare the answers with them; MMF calls it after loading.
 
         Raises:
             ConfigError: a processor is missing or badly configured.
@@ -141,72 +176,75 @@ class ClipVilDataset(BaseDataset):
             AnnotationError: no question is left.
         """
         super().init_processors()
-        if self._ids:
+        if self._tokens is not None:
             return  # prepared before
         if self.text_processor.needs_fit:
             self.text_processor.fit(self._training_questions())
-        self.answer_processor.fit(self._dataset_answers, self.dataset_name)
+        if self.answer_processor.needs_fit:
+            self.answer_processor.fit(self._dataset_answers(), self.dataset_name)
         if self.is_labelled:
             self._prepare_answers()
-        if not self._questions:
+        if not len(self):
             raise AnnotationError(
-                f"{self._source}: none of its questions can be used: on_bad_image and "
+                f"{self.table.source}: none of its questions can be used: on_bad_image and "
                 "on_unknown_answer left out all of them. Correct the image folder or the answer "
                 "vocabulary"
             )
-        self._prepare_text()
-        self._ids = [question.question_id for question in self._questions]
-        images = np.unique(self._image_rows).size
+        self._tokens = TokenCache(self.text_processor)
+        images = np.unique(self._image_rows()).size
         logger.info(
             "%s %s: %d questions on %d images", self.dataset_name, self._split, len(self), images
         )
-        self._questions = []
-
-    def _prepare_text(self) -> None:
-        """Tokenise each distinct question once."""
-        rows: dict[str, int] = {}
-        which = [rows.setdefault(question.text, len(rows)) for question in self._questions]
-        ids, lengths = self.text_processor(list(rows))
-        self._tokens = torch.from_numpy(ids[which])
-        self._lengths = torch.from_numpy(lengths[which])
 
     def _prepare_answers(self) -> None:
-        """Fill the soft targets in compressed rows; deal with unknown answers."""
-        keep, pairs, unknown = [], [], 0
-        skip = self.params.on_unknown_answer == "skip"
-        for position, question in enumerate(self._questions):
-            answers = question.answers or {}
-            if skip:
-                known = {a: score for a, score in answers.items() if self.answer_processor.knows(a)}
-                unknown += len(known) < len(answers)
-                if answers and not known and self._trains:
-                    continue
-                answers = known
+        """Find the vocabulary's rows of the table's answers; deal with unknown ones."""
+        self._vocabulary_rows = self.answer_processor.rows_of(self.table.answer_texts)
+        soft = self.table.answers_of(np.arange(len(self.table)))
+        known = self._vocabulary_rows[soft.rows] >= 0
+        unknown = soft.positions[~known]
+        if not len(unknown):
+            return
+        if self.params.on_unknown_answer == "raise":
+            question = self.table.question(int(unknown[0]))
             try:
-                pairs.append(self.answer_processor(answers))
+                self.answer_processor(question.answers)
             except UnknownAnswerError as error:
                 raise UnknownAnswerError(
-                    f"{self._source}: question {question.question_id!r}: {error}"
+                    f"{self.table.source}: question {question.question_id!r}: {error}"
                 ) from error
-            keep.append(position)
-        if unknown:
-            logger.warning(
-                "%s %s: %d questions have answers outside the vocabulary; %d are left out",
-                self.dataset_name,
-                self._split,
-                unknown,
-                len(self._questions) - len(keep),
-            )
-        self._questions = [self._questions[position] for position in keep]
-        self._image_rows = self._image_rows[keep]
-        sizes = [len(row) for row in pairs]
-        self._answer_starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        flat = [pair for row in pairs for pair in row]
-        self._answer_rows = np.array([row for row, _ in flat], dtype=np.int64)
-        self._answer_scores = np.array([score for _, score in flat], dtype=np.float32)
+        usable = np.ones(len(self.table), dtype=bool)
+        usable[unknown] = False
+        affected = self._count(~usable)
+        usable[soft.positions[known]] = True
+        left_out = self._count(~usable) if self._trains else 0
+        logger.warning(
+            "%s %s: %d questions have answers outside the vocabulary; %d are left out",
+            self.dataset_name,
+            self._split,
+            affected,
+            left_out,
+        )
+        if left_out:
+            self._keep(usable)
+
+    def _keep(self, usable: np.ndarray) -> None:
+        """Leave out the table's rows that are not usable."""
+        rows = np.flatnonzero(usable)
+        if self._kept is not None:
+            rows = np.intersect1d(rows, self._kept, assume_unique=True)
+        self._kept = rows.astype(np.int32)
+
+    def _count(self, chosen: np.ndarray) -> int:
+        """How many of the used questions are chosen."""
+        return int((chosen if self._kept is None else chosen[self._kept]).sum())
+
+    def _image_rows(self) -> np.ndarray:
+        """(N,) int64 the image of each used question."""
+        rows = self.table.image_rows
+        return rows if self._kept is None else rows[self._kept]
 
     def __len__(self) -> int:
-        return len(self._image_rows)
+        return len(self.table) if self._kept is None else len(self._kept)
 
     def __getitem__(self, index: int) -> Sample:
         """One question; see ``__getitems__``."""
@@ -221,14 +259,16 @@ class ClipVilDataset(BaseDataset):
             (A,) float32 on labelled splits.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        image_rows = self._image_rows[chosen].tolist()
+        if self._kept is not None:
+            chosen = self._kept[chosen].astype(np.int64)
+        image_rows = self.table.images_of(chosen).tolist()
         unique = list(dict.fromkeys(image_rows))
         pictures = dict(zip(unique, self._images.read(unique), strict=True))
-        rows = torch.from_numpy(chosen)
-        input_ids = self._tokens[rows].long()
-        input_mask = (torch.arange(input_ids.shape[1]) < self._lengths[rows, None]).long()
+        ids, lengths = self._tokens(self.table.texts(chosen.tolist()))
+        input_ids = torch.from_numpy(ids).long()
+        input_mask = (torch.arange(ids.shape[1]) < torch.from_numpy(lengths)[:, None]).long()
         fields: dict[str, Sequence[Any]] = {
-            "question_id": [self._ids[index] for index in chosen],
+            "question_id": self.table.ids(chosen.tolist()),
             "image": [pictures[row] for row in image_rows],
             "image_row": image_rows,
             "input_ids": input_ids.unbind(0),
@@ -242,14 +282,12 @@ class ClipVilDataset(BaseDataset):
         ]
 
     def _targets(self, chosen: np.ndarray) -> torch.Tensor:
-        """(B, A) float32 soft targets of these questions."""
-        starts = self._answer_starts[chosen]
-        sizes = self._answer_starts[chosen + 1] - starts
-        rows = np.repeat(np.arange(len(chosen)), sizes)
-        # Of each question's run in the flat arrays, every position.
-        flat = np.arange(len(rows)) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+        """(B, A) float32 soft targets of these questions of the table."""
+        soft = self.table.answers_of(chosen)
+        columns = self._vocabulary_rows[soft.rows]
+        known = columns >= 0
         targets = np.zeros((len(chosen), self.answer_processor.get_vocab_size()), np.float32)
-        targets[rows, self._answer_rows[flat]] = self._answer_scores[flat]
+        targets[soft.positions[known], columns[known]] = soft.scores[known]
         return torch.from_numpy(targets)
 
     def collate(self, samples: Sequence[Sample]) -> SampleList:
@@ -292,24 +330,30 @@ class ClipVilDataset(BaseDataset):
             rank: of this process.
             world_size: number of processes.
         """
+        images = self._image_rows()
+        groups = None
+        if self.params.group_by_aspect_ratio:
+            groups = aspect_groups(self.table.image_sizes(self._image_root, is_master()))[images]
         return QuestionBatchSampler(
-            self._image_rows,
+            images,
             batch_size,
             shuffle=shuffle,
             seed=seed,
             rank=rank,
             world_size=world_size,
             group_by_image=self.params.group_by_image,
+            groups=groups,
         )
 
     def format_for_prediction(self, report: Any) -> list[dict[str, Any]]:
-        """Make rows of a VQA leaderboard file: ``{"question_id", "answer"}``.
+        """Make rows of a leaderboard file: ``{"question_id", "answer"}``, or GQA's names.
 
         Args:
             report: has ``scores`` (B, A), of any float dtype, and ``question_id``, a list of B.
         """
+        id_field, answer_field = self._prediction_fields
         best = report.scores.argmax(dim=1).tolist()
         return [
-            {"question_id": question_id, "answer": self.answer_processor.idx2word(row)}
+            {id_field: question_id, answer_field: self.answer_processor.idx2word(row)}
             for question_id, row in zip(report.question_id, best, strict=True)
         ]

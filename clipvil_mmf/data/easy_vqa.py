@@ -7,8 +7,8 @@ from typing import Any
 from mmf.common.registry import registry
 
 from clipvil_mmf.data import easy_vqa_files
-from clipvil_mmf.data.annotations import Question
 from clipvil_mmf.data.builder import ClipVilBuilder
+from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
 
 
@@ -28,10 +28,11 @@ class EasyVQABuilder(ClipVilBuilder):
         """Fail early, with the command to run, if the package is missing."""
         easy_vqa_files.package_data()
 
-    def questions(self, config: Any, split: str) -> list[Question]:
-        """The records of a split."""
-        return easy_vqa_files.read_questions(split)
+    def table(self, params: Any, split: str) -> QuestionTable:
+        """The questions of a split."""
+        questions = easy_vqa_files.read_questions(split)
+        return QuestionTable.from_questions(questions, f"easy_vqa {split}")
 
-    def answers(self, config: Any) -> list[str]:
+    def answers(self, params: Any) -> list[str]:
         """The package's 13 answers."""
         return easy_vqa_files.read_answers()

@@ -14,7 +14,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from clipvil_mmf.data.annotations import AnnotationError, Question, check_questions
+from clipvil_mmf.data.questions import AnnotationError, Question, check_questions
 
 SPLITS = ("train", "val", "test")
 _VAL_EVERY = 10

@@ -141,7 +141,7 @@ class ImageStore:
     """The pictures of a split, read by row number.
 
     Args:
-        paths: the image files; row i is ``paths[i]``.
+        paths: the image files; row i is ``paths[i]``, and it is asked for each time.
         transform: PIL image -> (3, H, W) uint8.
         in_memory: decode all files now and keep them.
         blank_shape: (3, H, W) of the black picture that stands for a bad image; with ``None`` a
@@ -160,7 +160,7 @@ class ImageStore:
         in_memory: bool = False,
         blank_shape: tuple[int, int, int] | None = None,
     ) -> None:
-        self._paths = list(paths)
+        self._paths = paths
         self._transform = transform
         self._blank = None if blank_shape is None else np.zeros(blank_shape, dtype=np.uint8)
         self._kept: list[torch.Tensor] | None = None

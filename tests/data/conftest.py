@@ -18,6 +18,7 @@ import clipvil_mmf.data.answers  # noqa: E402
 import clipvil_mmf.text.wordpiece  # noqa: E402, F401
 from clipvil_mmf.data.annotations import Question  # noqa: E402
 from clipvil_mmf.data.dataset import ClipVilDataset  # noqa: E402
+from clipvil_mmf.data.table import QuestionTable  # noqa: E402
 
 ANSWERS = ["yes", "no", "red", "green"]
 
@@ -70,10 +71,9 @@ def make_dataset(questions):
             "toy",
             OmegaConf.create(section),
             dataset_type,
-            questions=records,
-            source="toy.json",
+            table=QuestionTable.from_questions(records, "toy.json"),
             training_questions=lambda: [question.text for question in records],
-            answers=answers,
+            answers=lambda: answers,
         )
         dataset.init_processors()
         return dataset

@@ -12,32 +12,14 @@ def write(path, content):
     return path
 
 
-def test_reads_official_vqa(tmp_path):
-    row = {"question_id": 262148000, "question": "Where is he?", "image_id": 262148}
-    questions = read_questions(write(tmp_path / "q.json", {"questions": [row]}))
-    assert questions == [Question(262148000, "Where is he?", "262148", None)]
-
-
-def test_reads_lxmert_vqa(tmp_path):
-    row = {"question_id": 7, "sent": "Is it?", "img_id": "COCO_1", "label": {"yes": 0.6, "no": 0.3}}
-    questions = read_questions(write(tmp_path / "q.json", [row]))
-    assert questions == [Question(7, "Is it?", "COCO_1", {"yes": 0.6, "no": 0.3})]
-
-
-def test_reads_official_gqa(tmp_path):
-    content = {"0071": {"question": "Is it?", "imageId": "n1", "answer": "yes"}}
-    questions = read_questions(write(tmp_path / "q.json", content))
-    assert questions == [Question("0071", "Is it?", "n1", {"yes": 1.0})]
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ([{"sent": "a", "img_id": "1"}], r"question 0 has no 'question_id' \(found .*\); add it"),
-        ([{"question_id": 1, "img_id": "1"}], "question 0 has no 'question'"),
+        ([{"question_id": 1, "img_id": "1"}], "question 0 has no 'sent'"),
         (["text"], "question 0 is 'text'; expected an object"),
         ([{"question_id": 1, "sent": "a", "img_id": "1", "label": 3}], "label 3; expected"),
-        ("text", "expected .*a list of questions.*found str"),
+        ("text", "expected a list of questions.*found str"),
         ([], "no questions; expected at least one"),
     ],
 )
