@@ -5,12 +5,50 @@ processors and metrics. Without MMF in the process nothing is registered, so tha
 command starts at once.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import torch
+
+    from clipvil_mmf.hub import Answerer
 
 
 def register() -> None:
     """Register everything of the plugin with MMF; a second call changes nothing."""
     import clipvil_mmf.plugin  # noqa: F401
+
+
+def from_pretrained(
+    path: str | PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Answerer:
+    """Load a model that answers questions about images; MMF is not needed.
+
+    Args:
+        path: a folder that ``clipvil import`` wrote, or the ``env.save_dir`` of a run of MMF (or
+            one of its checkpoints).
+        device: where the network runs.
+        dtype: of the network's parameters; None for float32.
+
+    Returns:
+        An object with ``answer(image, question, top_k=5)``, see :mod:`clipvil_mmf.hub`.
+
+    Raises:
+        CheckpointError: no model is there, it is incomplete, or it cannot run.
+        ConfigError: the text vocabulary cannot be had.
+    """
+    # Imported here: `clipvil --help` and MMF's start do without.
+    import torch
+
+    from clipvil_mmf import hub
+
+    return hub.from_pretrained(path, device, torch.float32 if dtype is None else dtype)
 
 
 if "mmf" in sys.modules:

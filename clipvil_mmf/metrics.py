@@ -14,7 +14,12 @@ class VQAScore(BaseMetric):
     """Mean over the questions of the soft target of the best-scored answer.
 
     Unlike MMF's ``vqa_accuracy`` it does not mask answer 0, which here is an answer like any other.
+    A question without an answer in the vocabulary has zero targets, and counts as wrong: for GQA
+    this is the accuracy over all questions, not the published one over those with a known answer.
     """
+
+    # Summed up batch by batch: neither scores nor targets of a split are held (mmf_bridge).
+    mean_of_samples = True
 
     def __init__(self) -> None:
         super().__init__("vqa_score")

@@ -11,25 +11,38 @@ from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
-from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
+from clipvil_mmf.config import ConfigError, from_config, near_matches
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
+from clipvil_mmf.vision import RegionFeatures, Regions
 
 _WHERE = "model_config.clipvil"
+# `groups` is ours; the last two are MMF main's.
+_OPTIMIZER_KEYS = ("type", "params", "groups", "allow_unused_parameters", "enable_state_sharding")
 
 
 @dataclass
 class ClipVilConfig:
     """The section ``model_config.clipvil`` of a yaml file."""
 
-    # Images -> grid features: {type: clip_grid, params: {...}}, see vision/clip_grid.py.
+    # Images -> grid features: {type: clip_grid, params: {...}}, see vision/clip_grid.py; or
+    # {type: region_features, params: {...}}, see vision/regions.py.
     image_encoder: dict[str, Any]
-    # Text and grid -> one vector: {type: joint, params: {...}}, see fusion/joint.py.
+    # Text and grid -> one vector: {type: joint, params: {...}}, see fusion/joint.py; or
+    # {type: cross_modal, params: {...}}, see fusion/cross_modal.py.
     fusion: dict[str, Any]
     # That vector -> scores: {type: mlp, params: {...}}, see heads/mlp.py.
     classifier: dict[str, Any]
-    # Grid features -> visual tokens, see vision/embedding.py.
-    visual_embedding: dict[str, Any] = field(default_factory=dict)
+    # Grid features -> visual tokens, see vision/embedding.py; null or {} for regions.
+    visual_embedding: dict[str, Any] | None = None
+    # Weights to start from, one file or a list, the later ones winning: a published checkpoint
+    # (fine-tuned or pre-trained), an imported one, a CLIP model, a BERT; see docs/checkpoints.md.
+    pretrained: Any = None
+    # The answers of the pre-training, LXMERT's all_ans.json, for pre-trained checkpoints; null
+    # looks for that file beside them.
+    pretrained_answers: str | None = None
     # MMF's list of losses: [{type: logit_bce}].
     losses: list[Any] = field(default_factory=list)
     # MMF's own keys.
@@ -39,7 +52,7 @@ class ClipVilConfig:
 
 @registry.register_model("clipvil")
 class ClipVil(BaseModel):
-    """CLIP-ViL (arXiv 2107.06383) on raw images.
+    """CLIP-ViL (arXiv 2107.06383) on raw images, and LXMERT (arXiv 1908.07490) on them or regions.
 
     The sizes that depend on the data come from the dataset: the number of answers, and the size of
     the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in the
@@ -79,25 +92,99 @@ class ClipVil(BaseModel):
             num_answers=len(self.vocabularies["answer"]),
             where=_WHERE,
         )
+        for file in _files(settings.pretrained):
+            weights = starting_weights(self.network, file, self._task())
+            self.network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
+
+    def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+        """What a checkpoint that MMF has read means to this model; the bridge asks for it.
+
+        Args:
+            state: of one of this model's own checkpoints (as it is), or of a published or imported
+                one (under its own names).
+            file: where it comes from.
+
+        Returns:
+            The state dict of this model.
+
+        Raises:
+            CheckpointError: a published or imported checkpoint does not fit.
+        """
+        if any(key.removeprefix("module.").startswith("network.") for key in state):
+            return state
+        weights = whole_weights(self.network, state, file, self._task())
+        adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
+        return {**adapted, "_extra_state": self.get_extra_state()}
+
+    def _task(self) -> Task:
+        return Task(
+            answers=self.vocabularies["answer"],
+            tokens=self.vocabularies["text"],
+            answer_table=self._settings.pretrained_answers,
+        )
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Score the answers.
 
         Args:
-            sample_list: ``images`` (B_img, 3, H, W), ``image_index`` (B,) and ``input_ids``,
-                ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
+            sample_list: ``images`` (B_img, 3, H, W), or ``region_features`` (B_img, R, C),
+                ``region_boxes`` (B_img, R, 4) and ``region_mask`` (B_img, R); ``image_index`` (B,)
+                and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
 
         Returns:
             ``scores`` (B, answers) float32, before the sigmoid.
+
+        Raises:
+            ConfigError: the dataset does not give what the image encoder takes.
         """
         output = self.network(
-            sample_list["images"],
+            self._images(sample_list),
             sample_list["image_index"],
             sample_list["input_ids"],
             sample_list["input_mask"],
             sample_list["segment_ids"],
         )
         return {"scores": output.scores.float()}
+
+    def _images(self, sample_list: Mapping[str, Any]) -> torch.Tensor | Regions:
+        """The images of a batch, or their regions: what the image encoder takes."""
+        regions = isinstance(self.network.image_encoder, RegionFeatures)
+        fields = ("region_features", "region_boxes", "region_mask") if regions else ("images",)
+        lacking = [name for name in fields if name not in sample_list]
+        if lacking:
+            raise ConfigError(
+                f"{_WHERE}.image_encoder.type: {self._settings.image_encoder['type']} needs "
+                f"{', '.join(lacking)}, which the dataset does not give. Regions come from the "
+                "files that dataset_config.<dataset>.features names; images come where that is "
+                "null."
+            )
+        found = [sample_list[name] for name in fields]
+        return Regions(*found) if regions else found[0]
+
+    def get_optimizer_parameters(self, config: Any) -> list[dict[str, Any]]:
+        """The trainable parameters in groups, by the section `optimizer.groups`.
+
+        Args:
+            config: MMF's whole configuration.
+
+        Raises:
+            ConfigError: the section `optimizer` has an unknown key, or `groups` a bad value.
+        """
+        optimizer = _plain(config.optimizer)
+        for key in optimizer:
+            if key not in _OPTIMIZER_KEYS:
+                raise ConfigError(
+                    f"optimizer.{key}: unknown key.{near_matches(key, _OPTIMIZER_KEYS)} "
+                    f"Choices: {', '.join(_OPTIMIZER_KEYS)}."
+                )
+        groups = from_config(GroupsConfig, optimizer.get("groups"), "optimizer.groups")
+        takes_algorithms = optimizer["type"] == "clipvil_adamw_sgd"
+        if groups.tower and groups.tower.algorithm and not takes_algorithms:
+            raise ConfigError(
+                f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
+                "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
+            )
+        return parameter_groups(self, self.network.image_encoder, groups)
 
     def get_extra_state(self) -> dict[str, list[str]]:
         """What a checkpoint holds beside the weights: the vocabularies they were trained with."""
@@ -118,6 +205,14 @@ class ClipVil(BaseModel):
                     f"entry {_first_difference(trained, words)}. Use the dataset, and the "
                     "vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _files(pretrained: Any) -> list[str]:
+    """The files of `pretrained`: null, one, or a list."""
+    files = [pretrained] if isinstance(pretrained, str) else list(pretrained or [])
+    if not all(isinstance(file, str) for file in files):
+        raise ConfigError(f"{_WHERE}.pretrained: got {pretrained!r}, expected paths.")
+    return files
 
 
 def _first_difference(a: list[str], b: list[str]) -> int:

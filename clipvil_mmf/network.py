@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from clipvil_mmf.config import from_config
 from clipvil_mmf.fusion import build_fusion
 from clipvil_mmf.heads import build_head
-from clipvil_mmf.vision import VisualEmbedding, VisualEmbeddingConfig, build_image_encoder
+from clipvil_mmf.vision import Regions, build_image_encoder, build_visual_embedding
 
 
 class ClipVilOutput(NamedTuple):
@@ -21,11 +20,12 @@ class ClipVilOutput(NamedTuple):
 
 
 class ClipVilNetwork(nn.Module):
-    """Visual question answering from raw images (CLIP-ViL, arXiv 2107.06383).
+    """Visual question answering from raw images (CLIP-ViL, arXiv 2107.06383) or from regions.
 
     Args:
-        image_encoder: images (B_img, 3, H, W) -> grid features (B_img, C, h, w).
-        visual_embedding: grid features -> visual tokens (B_img, N, D).
+        image_encoder: images (B_img, 3, H, W) -> grid features (B_img, C, h, w), or `Regions` as
+            they are.
+        visual_embedding: grid features or `Regions` -> visual tokens (B_img, N, D).
         fusion: text and visual tokens -> pooled (B, D).
         classifier: pooled -> scores (B, answers).
     """
@@ -56,11 +56,11 @@ class ClipVilNetwork(nn.Module):
         """Build the network from the sections of a yaml file.
 
         Args:
-            image_encoder: `{type: clip_grid, params: {...}}`.
-            fusion: `{type: joint, params: {...}}`.
+            image_encoder: `{type: clip_grid, params: {...}}` or `region_features`.
+            fusion: `{type: joint, params: {...}}` or `cross_modal`.
             classifier: `{type: mlp, params: {...}}`.
             num_answers: size of the answer vocabulary.
-            visual_embedding: `{pos_num: ...}`, or None for the published values.
+            visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
             where: dotted place of the sections, the prefix of every error.
 
         Raises:
@@ -68,24 +68,31 @@ class ClipVilNetwork(nn.Module):
         """
         encoder = build_image_encoder(image_encoder, f"{where}.image_encoder")
         fusion_module = build_fusion(fusion, f"{where}.fusion")
-        shared = fusion_module.config
-        embedding = VisualEmbedding(
-            from_config(VisualEmbeddingConfig, visual_embedding, f"{where}.visual_embedding"),
-            encoder.out_channels,
-            shared.hidden_size,
-            dropout=shared.hidden_dropout_prob,
-            initializer_range=shared.initializer_range,
+        embedding = build_visual_embedding(
+            visual_embedding, encoder, fusion_module.config, f"{where}.visual_embedding"
         )
-        head = build_head(classifier, shared.hidden_size, num_answers, f"{where}.classifier")
+        width = fusion_module.hidden_size
+        head = build_head(classifier, width, num_answers, f"{where}.classifier")
         return cls(encoder, embedding, fusion_module, head)
 
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Images (B_img, 3, H, W) -> visual tokens (B_img, N, D)."""
+    def encode_images(self, images: Tensor | Regions) -> Tensor:
+        """Images (B_img, 3, H, W), or regions -> visual tokens (B_img, N, D)."""
         return self.visual_embedding(self.image_encoder(images))
+
+    def tokens_of_questions(
+        self, images: Tensor | Regions, image_index: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The visual tokens (B, N, D) of each question's image, and their mask (B, N) or None.
+
+        Encoder and embedding run once per image; only their tokens are repeated.
+        """
+        mask = images.mask if isinstance(images, Regions) else None
+        tokens = self.encode_images(images).index_select(0, image_index)
+        return tokens, None if mask is None else mask.index_select(0, image_index)
 
     def forward(
         self,
-        images: Tensor,
+        images: Tensor | Regions,
         image_index: Tensor,
         input_ids: Tensor,
         input_mask: Tensor,
@@ -94,7 +101,8 @@ class ClipVilNetwork(nn.Module):
         """Score every answer for every question.
 
         Args:
-            images: (B_img, 3, H, W) float, the unique images of the batch, normalised.
+            images: (B_img, 3, H, W) float, the unique images of the batch, normalised; or their
+                regions, where the image encoder is `region_features`.
             image_index: (B,) int64, the row of `images` that a question asks about.
             input_ids: (B, T) int64.
             input_mask: (B, T), 1 for word pieces, 0 for padding.
@@ -103,7 +111,6 @@ class ClipVilNetwork(nn.Module):
         Returns:
             Scores (B, answers) before the sigmoid, and the pooled output (B, D).
         """
-        # The tower and the projection run once per image; only their tokens are repeated.
-        visual_tokens = self.encode_images(images).index_select(0, image_index)
-        pooled = self.fusion(input_ids, input_mask, segment_ids, visual_tokens)
+        visual = self.tokens_of_questions(images, image_index)
+        pooled = self.fusion(input_ids, input_mask, segment_ids, *visual)
         return ClipVilOutput(self.classifier(pooled), pooled)

@@ -24,7 +24,12 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Any:
     state: dict[str, Any] = {}
     monkeypatch.setitem(registry.mapping, "state", state)
 
-    def make(text: list[str] | None = TEXT, answers: list[str] = ANSWERS, **changes: Any) -> Any:
+    def make(
+        text: list[str] | None = TEXT,
+        answers: list[str] = ANSWERS,
+        sections: dict[str, Any] | None = None,  # in the place of the usual ones
+        **changes: Any,
+    ) -> Any:
         registry.register(
             "config", OmegaConf.create({"datasets": "toy", "evaluation": {"predict": False}})
         )
@@ -45,7 +50,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Any:
             "classifier": {"type": "mlp", "params": {}},
             "losses": [{"type": "logit_bce"}],
         }
-        config = OmegaConf.merge(config, changes)
+        config = OmegaConf.merge({**config, **(sections or {})}, changes)
         model = registry.get_model_class("clipvil")(config)
         model.build()
         model.init_losses()
@@ -96,6 +101,55 @@ def test_unknown_key_is_named_with_its_neighbour(build: Any) -> None:
 def test_a_dataset_without_vocabulary_is_refused(build: Any) -> None:
     with pytest.raises(ConfigError, match="none of toy gives the text vocabulary"):
         build(text=None)
+
+
+CROSS_MODAL = {
+    "type": "cross_modal",
+    "params": {
+        "hidden_size": 16,
+        "language_layers": 1,
+        "cross_layers": 1,
+        "visual_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": None,
+    },
+}
+REGIONS = {"type": "region_features", "params": {"feature_size": 6}}
+
+
+def region_batch() -> dict[str, torch.Tensor]:
+    found = {key: value for key, value in batch().items() if key != "images"}
+    return {
+        **found,
+        "region_features": torch.randn(2, 5, 6),
+        "region_boxes": torch.rand(2, 5, 4),
+        "region_mask": torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]),
+    }
+
+
+def test_lxmert_over_a_grid(build: Any) -> None:
+    model = build(sections={"fusion": CROSS_MODAL})
+    assert model.network.fusion.embeddings.word.num_embeddings == len(TEXT)
+    assert model.forward(batch())["scores"].shape == (3, len(ANSWERS))
+
+
+@pytest.mark.parametrize("embedding", [None, {}])
+def test_lxmert_over_regions(build: Any, embedding: dict[str, Any] | None) -> None:
+    sections = {"fusion": CROSS_MODAL, "image_encoder": REGIONS, "visual_embedding": embedding}
+    model = build(sections=sections).eval()
+    inputs = region_batch()
+    scores = model.forward(inputs)["scores"]
+    assert scores.shape == (3, len(ANSWERS))
+    inputs["region_features"][0, 3:] += 1  # padding
+    torch.testing.assert_close(model.forward(inputs)["scores"], scores)
+
+
+def test_what_the_dataset_does_not_give_is_named(build: Any) -> None:
+    with pytest.raises(ConfigError, match=r"region_features needs region_features, region_boxes"):
+        build(sections={"image_encoder": REGIONS}).forward(batch())
+    with pytest.raises(ConfigError, match=r"clip_grid needs images, .*dataset_config.*features"):
+        build().forward(region_batch())
 
 
 def test_vocabularies_travel_in_the_checkpoint(build: Any, tmp_path: Any) -> None:

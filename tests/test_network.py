@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 import clipvil_mmf
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork, ClipVilOutput
-from clipvil_mmf.vision import build_image_encoder
+from clipvil_mmf.vision import Regions, build_image_encoder
 from tests.golden.compare import TINY
+from tests.golden.lxmert import TINY_LXMERT
 
 VIT = {"layers": 2, "width": 32, "patch_size": 16, "head_width": 16, "image_size": 64}
 
@@ -106,6 +110,81 @@ def test_questions_do_not_see_each_other() -> None:
     assert changed == [False, True, True, False, True]
 
 
+FUSIONS = {"joint": TINY["fusion"], "cross_modal": TINY_LXMERT["fusion"]}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("frozen", [False, True], ids=["free", "frozen"])
+def test_fusions_over_a_grid(fusion: str, frozen: bool) -> None:
+    """What asks for a gradient gets one, and nothing else."""
+    sections = copy.deepcopy({**TINY, "fusion": FUSIONS[fusion]})
+    sections["image_encoder"]["params"]["frozen"] = frozen
+    model = ClipVilNetwork.from_config(**sections)
+    model(**batch()).scores.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) is parameter.requires_grad, name
+    grid = model.image_encoder(batch()["images"])
+    assert (grid.grad_fn is None) is frozen
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_fusions_over_regions(fusion: str) -> None:
+    """Padded regions have no influence, and those of an image are embedded once."""
+    sections = {**TINY_LXMERT, "fusion": FUSIONS[fusion]}
+    model = ClipVilNetwork.from_config(**sections).eval()
+    inputs = batch()
+    mask = torch.ones(3, 6, dtype=torch.long)
+    mask[0, 4:] = 0
+    features, boxes = torch.randn(3, 6, 32), torch.rand(3, 6, 4)
+    embedded = []
+    model.visual_embedding.register_forward_hook(lambda m, a, output: embedded.append(len(output)))
+    with torch.no_grad():
+        scores = model(**{**inputs, "images": Regions(features, boxes, mask)}).scores
+        features[0, 4:] += 1
+        boxes[0, 4:] = 0
+        unchanged = model(**{**inputs, "images": Regions(features, boxes, mask)}).scores
+        unmasked = model(**{**inputs, "images": Regions(features, boxes)}).scores
+        # Questions 1 and 2 are about image 0: alone and without its padding they score the same.
+        cut = Regions(features[:1, :4], boxes[:1, :4])
+        text = {name: inputs[name][1:3] for name in ("input_ids", "input_mask", "segment_ids")}
+        alone = model(images=cut, image_index=torch.tensor([0, 0]), **text).scores
+    assert embedded == [3, 3, 3, 1]
+    torch.testing.assert_close(scores, unchanged)
+    torch.testing.assert_close(scores[1:3], alone, atol=1e-6, rtol=1e-5)
+    changed = [not torch.allclose(a, b, atol=1e-6) for a, b in zip(scores, unmasked, strict=True)]
+    assert changed == [False, True, True, False, False]
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("frozen", [False, True], ids=["free", "frozen"])
+def test_distributed_training(fusion: str, mode: str, frozen: bool) -> None:
+    """Without find_unused_parameters, and with BatchNorm in its mode after each evaluation."""
+    sections = copy.deepcopy({**TINY, "fusion": FUSIONS[fusion]})
+    sections["image_encoder"]["params"].update(frozen=frozen, batch_norm=mode)
+    network = ClipVilNetwork.from_config(**sections)
+    model = DistributedDataParallel(network)
+    norm = network.image_encoder.tower.bn1
+    for _ in range(2):  # DDP misses gradients at the second forward
+        model.train()
+        before = norm.running_mean.clone()
+        model(**batch()).scores.square().sum().backward()
+        assert torch.equal(norm.running_mean, before) is (mode == "eval")
+        model.eval()
+        before = norm.running_mean.clone()
+        with torch.no_grad():
+            model(**batch())
+        assert torch.equal(norm.running_mean, before)
+
+
 def test_clip_is_not_reinitialised() -> None:
     """BERT's normal(0, 0.02) is for fusion and head; the tower keeps open_clip's weights."""
     torch.manual_seed(1)
@@ -158,6 +237,6 @@ import sys, types
 package = types.ModuleType("clipvil_mmf")
 package.__path__ = [{str(Path(clipvil_mmf.__file__).parent)!r}]
 sys.modules.update(clipvil_mmf=package, mmf=None, mmf_bridge=None)
-import clipvil_mmf.checkpoints, clipvil_mmf.network
+import clipvil_mmf.checkpoints, clipvil_mmf.network, clipvil_mmf.pretraining
 """
     subprocess.run([sys.executable, "-c", code], check=True)

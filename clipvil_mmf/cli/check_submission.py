@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipvil_mmf.data import easy_vqa_files
-from clipvil_mmf.data.annotations import Question, read_questions
+from clipvil_mmf.cli.questions import load_questions
 from clipvil_mmf.prediction.scoring import score
 from clipvil_mmf.prediction.submission import (
     LAYOUTS,
@@ -20,8 +19,6 @@ from clipvil_mmf.prediction.submission import (
     layout_for,
     read_rows,
 )
-
-DATASETS = {"easy_vqa": easy_vqa_files.read_questions}
 
 
 class Format(str, Enum):
@@ -36,9 +33,12 @@ def command(
     file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
     questions: Annotated[
         str,
-        typer.Option(help="What it should answer: a question file (JSON), or easy_vqa."),
+        typer.Option(help="What it should answer: a question file (JSON), easy_vqa, vqa2 or gqa."),
     ],
     split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "test",
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of vqa2 or gqa, where it is named.")
+    ] = None,
     format: Annotated[
         Format, typer.Option(help="Names of the fields; auto: by the type of the question ids.")
     ] = Format.auto,
@@ -46,7 +46,7 @@ def command(
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
     console = Console(highlight=False, soft_wrap=True)
     try:
-        expected = load_questions(questions, split)
+        expected = load_questions(questions, split, root)
         layout = layout_for(expected) if format is Format.auto else LAYOUTS[format.value]
         submission = check_submission(read_rows(file), expected, layout)
     except (OSError, ValueError, ModuleNotFoundError) as e:
@@ -68,22 +68,6 @@ def command(
         typer.echo(f"accuracy: {accuracy:.4f}")
     if not submission.accepted:
         raise typer.Exit(1)
-
-
-def load_questions(name: str, split: str) -> list[Question]:
-    """The questions of a dataset by name, or of a file.
-
-    Raises:
-        ValueError: neither a dataset nor a file has that name.
-    """
-    if name in DATASETS:
-        return DATASETS[name](split)
-    if not Path(name).is_file():
-        raise ValueError(
-            f"--questions {name}: no such file; expected a question file (JSON) or one of "
-            f"{', '.join(DATASETS)}"
-        )
-    return read_questions(name)
 
 
 def _table(submission: Submission, layout: str) -> Table:

@@ -21,6 +21,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "clipvil_mmf.cli.doctor",
         "Say what is installed, what is wrong, and the command that mends it.",
     ),
+    "export": (
+        "clipvil_mmf.cli.export_checkpoint",
+        "Write a model in the layout of the published checkpoints.",
+    ),
+    "import": (
+        "clipvil_mmf.cli.import_checkpoint",
+        "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
+    ),
+    "prepare": (
+        "clipvil_mmf.cli.prepare",
+        "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
+    ),
+    "score": (
+        "clipvil_mmf.cli.score",
+        "Score a prediction file as VQA v2 and GQA do, over all and by type.",
+    ),
     "show": (
         "clipvil_mmf.cli.show",
         "Draw predictions: images with their questions, the answers given, right or wrong.",

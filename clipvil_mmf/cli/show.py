@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,10 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from clipvil_mmf.cli.check_submission import load_questions
+from clipvil_mmf.cli.questions import image_folder, load_questions
 from clipvil_mmf.data.annotations import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
-from clipvil_mmf.prediction.submission import check_submission, layout_for, read_rows
+from clipvil_mmf.prediction.submission import layout_for, predictions_of, read_rows
 
 
 class Only(str, Enum):
@@ -28,7 +29,7 @@ class Only(str, Enum):
 def command(
     file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
     questions: Annotated[
-        str, typer.Option(help="What it answers: easy_vqa, or a question file with image paths.")
+        str, typer.Option(help="What it answers: easy_vqa, vqa2, gqa, or a question file.")
     ],
     output: Annotated[Path, typer.Option(help="The picture to write (.png, .jpg ...).")],
     images: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
@@ -39,12 +40,20 @@ def command(
     only: Annotated[Only, typer.Option(help="Draw all predictions, or these alone.")] = Only.all,
     seed: Annotated[int, typer.Option(help="Decides which images and questions are drawn.")] = 0,
     split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "test",
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
+    ] = None,
 ) -> None:
     """Draw predictions: images with their questions, the answers given, right or wrong."""
     try:
         _check_output(output)
-        asked = load_questions(questions, split)
-        predictions = read_predictions(file, asked, questions)
+        folder = image_folder(questions, root)
+        asked = [
+            replace(question, image=str(folder / question.image))
+            for question in load_questions(questions, split, root)
+        ]
+        predictions = read_predictions(file, asked)
         cells = choose(asked, predictions, only, images, questions_per_image, seed)
         draw(cells, columns).save(output, optimize=True)
     except (OSError, ValueError, ModuleNotFoundError) as e:
@@ -56,15 +65,12 @@ def command(
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
 
 
-def read_predictions(
-    file: Path, questions: Sequence[Question], source: str
-) -> dict[int | str, str]:
+def read_predictions(file: Path, questions: Sequence[Question]) -> dict[int | str, str]:
     """Read a prediction file; it may answer some of the questions only.
 
     Args:
         file: the prediction file.
         questions: that it may answer.
-        source: where they come from, for the message.
 
     Returns:
         question id -> answer.
@@ -73,17 +79,8 @@ def read_predictions(
         FileNotFoundError: no such file.
         ValueError: it is no prediction file, is empty, or a row is about another question.
     """
-    submission = check_submission(read_rows(file), questions, layout_for(questions))
-    if not submission.rows:
-        raise ValueError(f"{file} holds no predictions; expected at least one")
-    if len(submission.predictions) < submission.rows:
-        problem = submission.problems[0]  # those of rows come first
-        raise ValueError(
-            f"{file} does not fit the questions of {source}: {problem.what}: {problem.count}, "
-            f"such as {problem.examples[0]}. Name the questions that it answers (--questions, "
-            "--split)"
-        )
-    return submission.predictions
+    ids = [question.question_id for question in questions]
+    return predictions_of(read_rows(file), layout_for(questions), ids, str(file))
 
 
 def choose(

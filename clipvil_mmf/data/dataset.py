@@ -46,7 +46,7 @@ class DatasetParams(ImageParams):
 
     Args:
         data_dir: folder of the dataset's files.
-        zoo_requirements: MMF's list of downloads; these datasets have none.
+        zoo_requirements: entries of MMF's zoo to download, such as ``vqa2.defaults``.
         processors: MMF's ``text_processor`` and ``answer_processor``, each ``{type, params}``.
         group_by_image: keep the questions of an image in one batch, so that the visual tower runs
             once for all of them; ``false`` shuffles questions alone.
@@ -127,7 +127,9 @@ class ClipVilDataset(BaseDataset):
         prediction_fields: tuple[str, str] = ("question_id", "answer"),
     ) -> None:
         super().__init__(dataset_name, config, dataset_type)
-        self.params = params or from_config(DatasetParams, config, f"dataset_config.{dataset_name}")
+        self.params = params or from_config(
+            DatasetParams, config, f"dataset_config.{dataset_name}"
+        )
         self.table = table
         self.is_labelled = table.is_labelled
         self._split = dataset_type

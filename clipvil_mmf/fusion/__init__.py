@@ -8,12 +8,15 @@ from typing import Any
 from torch import nn
 
 from clipvil_mmf.config import build
+from clipvil_mmf.fusion.cross_modal import CrossModalConfig, CrossModalFusion
 from clipvil_mmf.fusion.joint import JointConfig, JointFusion
 
-# A fusion maps (input_ids, input_mask, segment_ids, visual_tokens) to (B, D); its `config` has
+# A fusion maps (input_ids, input_mask, segment_ids, visual_tokens, visual_mask) to (B, D), and its
+# `language_states` maps them to (B, T, D), of which `pool` makes (B, D). Its `config` has
 # hidden_size, hidden_dropout_prob and initializer_range, which the visual embedding shares.
 FUSIONS: dict[str, tuple[type, type[nn.Module]]] = {
     "joint": (JointConfig, JointFusion),
+    "cross_modal": (CrossModalConfig, CrossModalFusion),
 }
 
 
@@ -22,4 +25,11 @@ def build_fusion(section: Mapping[str, Any] | None, where: str = "fusion") -> nn
     return build(FUSIONS, section, where)
 
 
-__all__ = ["FUSIONS", "JointConfig", "JointFusion", "build_fusion"]
+__all__ = [
+    "FUSIONS",
+    "CrossModalConfig",
+    "CrossModalFusion",
+    "JointConfig",
+    "JointFusion",
+    "build_fusion",
+]

@@ -6,9 +6,15 @@ calls LayerNorm keep that name, because published optimizers choose weight decay
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from clipvil_mmf.fusion.config import FusionConfig
 
 LAYER_NORM_EPS = 1e-12
 
@@ -181,3 +187,27 @@ class TransformerLayer(nn.Module):
 def pad_mask(mask: Tensor, extra: int) -> Tensor:
     """Append `extra` unmasked positions to a padding mask: (B, T) -> (B, T + extra)."""
     return torch.cat([mask, mask.new_ones(mask.shape[0], extra)], dim=1)
+
+
+def transformer_layers(config: FusionConfig, count: int) -> nn.ModuleList:
+    """`count` layers of a fusion's widths and dropout."""
+    return nn.ModuleList(
+        TransformerLayer(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            attention_dropout=config.attention_probs_dropout_prob,
+            hidden_dropout=config.hidden_dropout_prob,
+        )
+        for _ in range(count)
+    )
+
+
+def run(layer: Callable[..., Any], *inputs: Any, again: bool) -> Any:
+    """Call a layer; with `again`, keep its inputs alone and compute it again in the backward.
+
+    Without a graph there is nothing to save, and the layer is just called.
+    """
+    if again and torch.is_grad_enabled():
+        return checkpoint(layer, *inputs, use_reentrant=False)
+    return layer(*inputs)

@@ -1,14 +1,100 @@
-"""The score of predictions: mean over the questions of the label of the predicted answer."""
+"""Scores of predictions: over a split, and over each group of its questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.prediction.truth import Truth, Truths
+from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
+
+
+@dataclass
+class Mean:
+    """A score and the number of questions behind it.
+
+    Args:
+        questions: how many.
+        total: sum of their scores, each in [0, 1].
+    """
+
+    questions: int = 0
+    total: float = 0.0
+
+    def add(self, score: float) -> None:
+        """Count one more question."""
+        self.questions += 1
+        self.total += score
+
+    @property
+    def percent(self) -> float:
+        """The mean in percent, with two decimals as in the official evaluation; 0 for none."""
+        return round(100 * self.total / self.questions, 2) if self.questions else 0.0
+
+
+@dataclass
+class Scores:
+    """The scores of a prediction file.
+
+    Args:
+        rule: how an answer is scored (``clipvil_mmf.prediction.truth``).
+        overall: over all questions; one without a prediction counts 0.
+        groups: kind of group -> name -> score.
+        missing: questions without a prediction.
+        unbalanced: predictions for GQA questions outside the balanced split, which do not count.
+        in_vocabulary: over the questions with an answer in the vocabulary alone, if one is given.
+    """
+
+    rule: str
+    overall: Mean = field(default_factory=Mean)
+    groups: dict[str, dict[str, Mean]] = field(default_factory=dict)
+    missing: int = 0
+    unbalanced: int = 0
+    in_vocabulary: Mean | None = None
+
+
+def score_predictions(
+    predictions: Mapping[int | str, str],
+    truths: Truths,
+    vocabulary: Collection[str] | None = None,
+) -> Scores:
+    """Score predictions against a ground truth.
+
+    A question without a prediction counts 0 and stays in the denominator.
+
+    Args:
+        predictions: question id -> answer.
+        truths: of the split.
+        vocabulary: the model's answers. A question without an answer in it cannot be answered; it
+            counts 0 in ``overall`` all the same. The published GQA code (``gqa_data.py`` of
+            CLIP-ViL) drops such questions from its validation data, which gives ``in_vocabulary``.
+    """
+    scores = Scores(truths.rule)
+    known = None if vocabulary is None else frozenset(vocabulary)
+    if known is not None:
+        scores.in_vocabulary = Mean()
+    for truth in truths:
+        prediction = predictions.get(truth.question_id)
+        scores.missing += prediction is None
+        value = 0.0 if prediction is None else _score(prediction, truth)
+        scores.overall.add(value)
+        for kind, name in truth.groups.items():
+            scores.groups.setdefault(kind, {}).setdefault(name, Mean()).add(value)
+        if known is not None and not known.isdisjoint(truth.answers):
+            scores.in_vocabulary.add(value)
+    scores.unbalanced = sum(key in predictions for key in truths.unbalanced)
+    return scores
+
+
+def _score(prediction: str, truth: Truth) -> float:
+    if isinstance(truth.answers, tuple):
+        return vqa_accuracy(prediction, truth.answers)
+    return truth.answers.get(prediction, 0.0)
 
 
 def score(predictions: Mapping[int | str, str], questions: Sequence[Question]) -> float | None:
-    """Score predictions as VQA and GQA do, with soft labels.
+    """Score predictions against the labels that questions carry.
 
     A question without a prediction, and one whose prediction is no answer of its label, counts 0:
     the denominator is the number of questions.

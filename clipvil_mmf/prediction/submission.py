@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ LAYOUTS = {
     "vqa": Layout("vqa", "question_id", "answer"),
     "gqa": Layout("gqa", "questionId", "prediction"),
 }
+
+
+UNANSWERED = "questions without an answer"
 
 
 class SubmissionError(ValueError):
@@ -83,6 +86,12 @@ def layout_for(questions: Sequence[Question]) -> Layout:
     return LAYOUTS["gqa" if isinstance(questions[0].question_id, str) else "vqa"]
 
 
+def layout_of_rows(rows: Sequence[Any]) -> Layout:
+    """The layout that the first row has; VQA's where it has neither."""
+    first = rows[0] if rows and isinstance(rows[0], dict) else {}
+    return LAYOUTS["gqa" if LAYOUTS["gqa"].id_key in first else "vqa"]
+
+
 def read_rows(path: str | Path) -> list[Any]:
     """Read a prediction file.
 
@@ -118,7 +127,14 @@ def check_submission(
         layout: names of the fields.
         examples: how many offenders to name for each problem.
     """
-    expected = {question.question_id for question in questions}
+    return check_rows(rows, [question.question_id for question in questions], layout, examples)
+
+
+def check_rows(
+    rows: Sequence[Any], question_ids: Collection[int | str], layout: Layout, examples: int = 5
+) -> Submission:
+    """``check_submission`` for those who know the ids of the questions alone."""
+    expected = set(question_ids)
     other_type = {_other_type(key): key for key in expected}
     faults: dict[str, list[str]] = {}
     seen: Counter[int | str] = Counter()
@@ -151,11 +167,40 @@ def check_submission(
     for key, count in seen.items():
         if count > 1:
             blame("questions answered more than once", f"question {key!r}: {count} times")
-    for question in questions:
-        if question.question_id not in seen:
-            blame("questions without an answer", f"question {question.question_id!r}")
+    for key in question_ids:
+        if key not in seen:
+            blame(UNANSWERED, f"question {key!r}")
     problems = tuple(Problem(what, len(who), tuple(who[:examples])) for what, who in faults.items())
     return Submission(len(rows), len(expected), problems, predictions)
+
+
+def predictions_of(
+    rows: Sequence[Any], layout: Layout, question_ids: Collection[int | str], source: str
+) -> dict[int | str, str]:
+    """The predictions of a file that may leave questions out, but is in order else.
+
+    Args:
+        rows: of the file.
+        layout: names of the fields.
+        question_ids: what it may answer.
+        source: the file, for messages.
+
+    Returns:
+        question id -> answer.
+
+    Raises:
+        SubmissionError: it is empty; a row is about another question, is doubled or ill-formed.
+    """
+    if not rows:
+        raise SubmissionError(f"{source} holds no predictions; expected at least one")
+    submission = check_rows(rows, question_ids, layout)
+    faults = [problem for problem in submission.problems if problem.what != UNANSWERED]
+    if faults:
+        raise SubmissionError(
+            f"{source} does not fit the questions: {faults[0].what}: {faults[0].count:,}, such as "
+            f"{faults[0].examples[0]}. Name the questions that it answers (--questions, --split)"
+        )
+    return submission.predictions
 
 
 def _other_type(key: int | str) -> int | str | None:

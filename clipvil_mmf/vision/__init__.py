@@ -1,4 +1,8 @@
-"""Images (B_img, 3, H, W) -> grid features (B_img, C, h, w) -> visual tokens (B_img, h*w, D)."""
+"""Images -> features -> visual tokens (B_img, N, D).
+
+Images (B_img, 3, H, W) have a grid of features (B_img, C, h, w), and N = h*w. `Regions` have their
+features with them, and N is the number of regions.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,23 @@ from typing import Any
 
 from torch import nn
 
-from clipvil_mmf.config import build
+from clipvil_mmf.config import ConfigError, build, from_config
+from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
 from clipvil_mmf.vision.embedding import VisualEmbedding, VisualEmbeddingConfig
 from clipvil_mmf.vision.positions import GridPositionEmbedding
+from clipvil_mmf.vision.regions import (
+    RegionEmbedding,
+    RegionFeatures,
+    RegionFeaturesConfig,
+    Regions,
+)
 
-# An encoder maps images (B_img, 3, H, W) to (B_img, C, h, w) and has `out_channels` = C.
+# An encoder maps images (B_img, 3, H, W) to (B_img, C, h, w) and has `out_channels` = C. The one
+# exception is region_features, which takes and gives `Regions`.
 IMAGE_ENCODERS: dict[str, tuple[type, type[nn.Module]]] = {
     "clip_grid": (ClipGridConfig, ClipGridEncoder),
+    "region_features": (RegionFeaturesConfig, RegionFeatures),
 }
 
 
@@ -25,12 +38,50 @@ def build_image_encoder(
     return build(IMAGE_ENCODERS, section, where)
 
 
+def build_visual_embedding(
+    section: Mapping[str, Any] | None,
+    encoder: nn.Module,
+    fusion: FusionConfig,
+    where: str = "visual_embedding",
+) -> nn.Module:
+    """The embedding that makes visual tokens of what an image encoder gives.
+
+    Args:
+        section: `{pos_num: ...}` for a grid; empty or None for the published values.
+        encoder: the image encoder.
+        fusion: has the width D, the dropout and the initialisation.
+        where: dotted place of the section, the prefix of every error.
+
+    Raises:
+        ConfigError: an unknown key or value; any key at all for regions.
+    """
+    shared = {
+        "hidden_size": fusion.hidden_size,
+        "dropout": fusion.hidden_dropout_prob,
+        "initializer_range": fusion.initializer_range,
+    }
+    if isinstance(encoder, RegionFeatures):
+        if section:
+            raise ConfigError(
+                f"{where}.{next(iter(section))}: region features have their positions in their "
+                f"boxes; leave {where} out or set it to null."
+            )
+        return RegionEmbedding(encoder.out_channels, encoder.box_size, **shared)
+    config = from_config(VisualEmbeddingConfig, section, where)
+    return VisualEmbedding(config, encoder.out_channels, **shared)
+
+
 __all__ = [
     "IMAGE_ENCODERS",
     "ClipGridConfig",
     "ClipGridEncoder",
     "GridPositionEmbedding",
+    "RegionEmbedding",
+    "RegionFeatures",
+    "RegionFeaturesConfig",
+    "Regions",
     "VisualEmbedding",
     "VisualEmbeddingConfig",
     "build_image_encoder",
+    "build_visual_embedding",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,9 +26,13 @@ from clipvil_mmf.config import (
     near_matches,
 )
 from clipvil_mmf.vision.positions import resample_positions
+from clipvil_mmf.weight_files import WeightFileError, read_weights
 
 PUBLISHED_TOWER = "RN50x4"
 BATCH_NORM_MODES = ("train", "eval")
+
+# Where a file has the vision tower: a CLIP model, a file of `clipvil import`.
+_TOWER_PREFIXES = ("visual.", "image_encoder.tower.")
 
 # open_clip builds a text tower beside the vision tower; this one costs nothing and is dropped.
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
@@ -94,9 +96,18 @@ class ClipGridConfig:
     # Which stage (ResNet: the stem and four stages) or block (ViT) gives the grid, counted as a
     # Python index; later ones are dropped. -2 of a ResNet is a grid twice as fine.
     layer: int = -1
-    # train: batch statistics in every training step and moving running statistics, as published,
-    # even where the tower is frozen. eval: running statistics, never moved.
+    # What the BatchNorms of a ResNet do in training; in evaluation they always use their running
+    # statistics.
+    # train (the default, because the published models are trained so, also where their tower is
+    # frozen): each step normalises by the statistics of its own batch, and the running ones move.
+    # What an image looks like to the model then depends on the others of its batch, and the
+    # statistics of one process (rank 0) are those that are kept.
+    # eval: the pre-trained running statistics, which never move: the choice for a frozen tower
+    # whose features should be a function of the image alone, and for batches of few images.
     batch_norm: str = "train"
+    # The tower learns nothing: its parameters ask for no gradients, and it runs without a graph, so
+    # that it keeps no activations. Its running statistics still move if batch_norm is train.
+    frozen: bool = False
     # Lay convolutional towers out as NHWC: on CPU a small ResNet trains 1.2 to 1.6 times faster,
     # and CUDA's half precision likes it; float32 BatchNorm on CPU sums a little less exactly.
     channels_last: bool = False
@@ -140,6 +151,8 @@ class ClipGridEncoder(nn.Module):
         if file is not None:
             _load_file(self.tower, file, droppable=whole)
         self._fixed_size = _fixed_size(self.tower)
+        if config.frozen:
+            self.tower.requires_grad_(False)
         if config.channels_last and not isinstance(self.tower, VisionTransformer):
             self._memory_format = torch.channels_last
             self.tower.to(memory_format=torch.channels_last)
@@ -182,6 +195,10 @@ class ClipGridEncoder(nn.Module):
                 f"comes from timm and takes {self._fixed_size[0]}x{self._fixed_size[1]} alone: "
                 f"resize them, or use a ViT of open_clip itself, which takes any size."
             )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+            return self._encode(images)
+
+    def _encode(self, images: Tensor) -> Tensor:
         features = _GridFeatures(self.tower, self._layer)
         images = images.contiguous(memory_format=self._memory_format)
         if not isinstance(self.tower, VisionTransformer):
@@ -189,7 +206,7 @@ class ClipGridEncoder(nn.Module):
         positions = resample_positions(
             self.tower.positional_embedding,
             tuple(self.tower.grid_size),
-            (height // self.stride, width // self.stride),
+            (images.shape[-2] // self.stride, images.shape[-1] // self.stride),
         )
         return functional_call(features, {"tower.positional_embedding": positions}, (images,))
 
@@ -233,7 +250,24 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
         )
     if name is None:
         return _described_tower(config.tower), file
-    return open_clip.create_model(name, text_cfg=_NO_TEXT).visual, file
+    device = torch.get_default_device()  # meta, where only names and shapes are wanted
+    with _no_warning_of_random_weights():
+        return open_clip.create_model(name, text_cfg=_NO_TEXT, device=device).visual, file
+
+
+@contextmanager
+def _no_warning_of_random_weights() -> Iterator[None]:
+    """open_clip warns on the root logger, also where the weights come from elsewhere."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("No pretrained weights loaded")
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
 
 
 def _described_tower(description: Mapping[str, Any]) -> nn.Module:
@@ -260,12 +294,18 @@ def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None
 
     Keys in `droppable`, those of the whole tower, may be left over.
     """
-    weights = {key.removeprefix("module."): value for key, value in _read_weights(path).items()}
-    visual = {
-        key.removeprefix("visual."): value
-        for key, value in weights.items()
-        if key.startswith("visual.")
-    } or weights
+    try:
+        weights = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
+    except WeightFileError as error:
+        raise ConfigError(f"pretrained: {error}") from error
+    visual = weights
+    for prefix in _TOWER_PREFIXES:
+        if any(key.startswith(prefix) for key in weights):
+            visual = {
+                key.removeprefix(prefix): value
+                for key, value in weights.items()
+                if key.startswith(prefix)
+            }
     expected = tower.state_dict()
     problems = {
         "lacks": [key for key in expected if key not in visual],
@@ -284,35 +324,6 @@ def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None
         )
         raise ConfigError(f"pretrained: {path} holds another tower ({listed}).")
     tower.load_state_dict({key: visual[key] for key in expected})
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a safetensors file, a torch checkpoint or an OpenAI TorchScript archive."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if _is_torchscript(path):
-            return torch.jit.load(path, map_location="cpu").state_dict()
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ConfigError(
-            f"pretrained: {path} could not be read as safetensors, as a torch checkpoint of "
-            f"tensors alone, or as a TorchScript archive: {error}"
-        ) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(value, Tensor) for value in loaded.values()
-    ):
-        raise ConfigError(f"pretrained: {path} holds no state dict (names -> tensors).")
-    return dict(loaded)
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _cut(tower: nn.Module, layer: int) -> tuple[int, int, int]:

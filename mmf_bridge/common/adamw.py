@@ -8,10 +8,15 @@ Source of the update rule: `transformers/optimization.py` of release 2.3.0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+
+# Elements updated at once. On a GPU many, for few launches: the temporary of an update then takes
+# at most 128 MiB in float32. On a CPU few, which stay in its caches.
+_CHUNK = 2**25
+_CPU_CHUNK = 2**20
 
 
 class AdamW(torch.optim.AdamW):
@@ -56,28 +61,76 @@ class AdamW(torch.optim.AdamW):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(param, group)
+            params = [param for param in group["params"] if param.grad is not None]
+            for part in _chunks(params):
+                self.update_parameters(part, group)
         return loss
 
-    def _update(self, param: torch.Tensor, group: dict[str, Any]) -> None:
-        if param.grad.is_sparse:
+    def update_parameters(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
+        """Make one update of parameters that have a gradient.
+
+        Raises:
+            RuntimeError: a gradient is sparse.
+        """
+        self.move_by_moments(params, group)
+        if group["weight_decay"] > 0:
+            self.decay(params, group)
+
+    def move_by_moments(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
+        """Adam's part of the update, without the decay."""
+        if any(param.grad.is_sparse for param in params):
             raise RuntimeError("AdamW takes no sparse gradients; use torch.optim.SparseAdam.")
+        grads = [param.grad for param in params]
+        states = [self._state_of(param) for param in params]
+        averages = [state["exp_avg"] for state in states]
+        squares = [state["exp_avg_sq"] for state in states]
+        beta1, beta2 = group["betas"]
+        torch._foreach_mul_(averages, beta1)
+        torch._foreach_add_(averages, grads, alpha=1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_add_(denominators, group["eps"])
+        step_sizes = []
+        for state in states:
+            state["step"] += 1
+            size = float(group["lr"])
+            if group["correct_bias"]:
+                step = int(state["step"])
+                size *= math.sqrt(1 - beta2**step) / (1 - beta1**step)
+            step_sizes.append(-size)
+        torch._foreach_addcdiv_(params, averages, denominators, step_sizes)
+
+    def decay(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
+        """Shrink parameters by ``lr * weight_decay`` of what they are now."""
+        torch._foreach_add_(params, params, alpha=-float(group["lr"]) * group["weight_decay"])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's; steps are counted on the CPU, wherever the checkpoint was mapped to."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            if "step" in state:
+                state["step"] = state["step"].cpu()
+
+    def _state_of(self, param: torch.Tensor) -> dict[str, Any]:
         state = self.state[param]
         if not state:
             state["step"] = torch.tensor(0.0)  # a tensor, as load_state_dict makes of it
             state["exp_avg"] = torch.zeros_like(param)
             state["exp_avg_sq"] = torch.zeros_like(param)
-        state["step"] += 1
-        step = int(state["step"].item())
-        beta1, beta2 = group["betas"]
-        state["exp_avg"].mul_(beta1).add_(param.grad, alpha=1 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(param.grad, param.grad, value=1 - beta2)
-        step_size = float(group["lr"])
-        if group["correct_bias"]:
-            step_size *= math.sqrt(1 - beta2**step) / (1 - beta1**step)
-        denominator = state["exp_avg_sq"].sqrt().add_(group["eps"])
-        param.addcdiv_(state["exp_avg"], denominator, value=-step_size)
-        if group["weight_decay"] > 0:
-            param.add_(param, alpha=-float(group["lr"]) * group["weight_decay"])
+        return state
+
+
+def _chunks(params: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Consecutive parts of a bounded number of elements, or of one larger tensor."""
+    part: list[torch.Tensor] = []
+    size = 0
+    for param in params:
+        limit = _CPU_CHUNK if param.device.type == "cpu" else _CHUNK
+        if part and size + param.numel() > limit:
+            yield part
+            part, size = [], 0
+        part.append(param)
+        size += param.numel()
+    if part:
+        yield part

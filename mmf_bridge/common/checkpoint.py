@@ -50,7 +50,7 @@ def mend(module: ModuleType) -> None:
                 if resume_file and not module.PathManager.exists(resume_file):
                     raise FileNotFoundError(
                         f"checkpoint.resume_file {resume_file} does not exist: give the path of a "
-                        ".ckpt or .pth file"
+                        ".ckpt, .pth or .safetensors file, or of a folder with model.safetensors"
                     )
                 self._load(
                     resume_file or zoo, load_pretrained=bool(config.get("resume_pretrained"))
@@ -82,7 +82,7 @@ def mend(module: ModuleType) -> None:
                 raise ValueError(f"{file} holds a {type(ckpt).__name__}, not a checkpoint")
             if "model" not in ckpt:
                 ckpt = {"model": ckpt}
-            state = self.upgrade_state_dict(ckpt["model"])
+            state = self.upgrade_state_dict(self._adapted(ckpt["model"], file))
             if load_pretrained and not force and self._option("pretrained_state_mapping", {}):
                 self._load_pretrained(state)
                 return
@@ -110,6 +110,15 @@ def mend(module: ModuleType) -> None:
                 f"Checkpoint loaded: update {self.trainer.num_updates}, "
                 f"epoch {self.trainer.current_epoch}"
             )
+
+        def _adapted(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+            """A state dict in the model's names: a model with ``adapt_state_dict`` says how.
+
+            It gets what the file holds and the file's path, and returns its state dict; so a model
+            can resume from checkpoints of other layouts.
+            """
+            adapt = getattr(unwrap(self.trainer.model), "adapt_state_dict", None)
+            return state if adapt is None else adapt(state, file)
 
         def _is_own(self, file: str) -> bool:
             """Whether the ``best.ckpt`` that ``file`` speaks of is the one of this folder."""

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 _DROP = object()
 # What torch.load says of a class or function that its safe default does not allow.
@@ -71,13 +73,16 @@ def safe_load(
     """``torch.load`` that runs no code from the file, unless the user names the file as trusted.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint; a ``.safetensors`` file or a folder with ``model.safetensors`` gives
+            its tensors.
         map_location: where its tensors go, as ``torch.load`` takes it.
         trusted: ``checkpoint.trust_pickle``: a path or paths whose pickled code may run.
 
     Raises:
         ValueError: the file is not a checkpoint, or holds pickled code and is not trusted.
     """
+    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
+        return _load_safetensors(Path(path), map_location)
     names = [trusted] if isinstance(trusted, str) else list(trusted or [])
     trusts = any(Path(name).resolve() == Path(path).resolve() for name in names)
     try:
@@ -93,6 +98,19 @@ def safe_load(
         raise ValueError(
             f"{path} could not be read as a checkpoint ({_first_line(e)}): it is none, is damaged "
             "or cut short; fetch or save it again"
+        ) from e
+
+
+def _load_safetensors(path: Path, device: Any) -> dict[str, torch.Tensor]:
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"{path} holds no model.safetensors: it is no folder of a checkpoint")
+    try:
+        return load_file(file, device=str(device))
+    except SafetensorError as e:
+        raise ValueError(
+            f"{file} could not be read as safetensors ({e}): it is damaged or cut short; fetch or "
+            "save it again"
         ) from e
 
 

@@ -26,6 +26,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
         "precision": None,  # fp32 | bf16 | fp16
         "fp16": False,
         "update_frequency": 1,
+        "leftover_batches": "step",  # step | carry | drop, see run_length.py
         "detect_anomaly": False,
         "exit_on_nan_losses": True,
         "persistent_workers": False,

@@ -1,8 +1,11 @@
-"""Collecting what metrics need over a whole split, in one copy and over all processes."""
+"""Metrics over a whole split and over all processes: summed up batch by batch where a metric is a
+mean over samples, over the fields of all samples, collected in one copy, where it is not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -115,3 +118,59 @@ class LossAverage:
             name: sum(shard[0].get(name, 0.0) for shard in shards) / count
             for name in dict.fromkeys(names)
         }, count
+
+
+class MetricMeans:
+    """The metrics that are means over samples, batch by batch, so that no field is held for them.
+
+    A metric says that it is one with the class attribute ``mean_of_samples = True``: its value over
+    a split is the mean of its values over batches, weighted by their sizes.
+
+    Args:
+        metrics: MMF's ``Metrics``.
+    """
+
+    def __init__(self, metrics: Any) -> None:
+        means = {k: v for k, v in metrics.metrics.items() if _is_mean(v)}
+        self._metrics = _with(metrics, means)
+        self.others = _with(metrics, {k: v for k, v in metrics.metrics.items() if k not in means})
+        self._average = LossAverage()
+        self._missing: set[str] = set()
+
+    def add(self, report: Any) -> None:
+        """Take a batch; ``report`` is MMF's ``Report`` of it."""
+        if not self._metrics.metrics:
+            return
+        missing = fields_of(self._metrics) - set(report.keys())
+        if missing:
+            self._missing |= missing
+        else:
+            self._average.add(self._metrics(report, report), report.batch_size)
+
+    def mean(self) -> tuple[dict[str, torch.Tensor], set[str]]:
+        """The values, (1,) float32 by name as ``Metrics`` names them, and the fields that lacked.
+
+        All processes have to call it.
+        """
+        if not self._metrics.metrics:
+            return {}, set()
+        missing = set().union(*gather_objects(self._missing))
+        values, _ = self._average.mean()
+        return {name: torch.tensor([value]) for name, value in values.items()}, missing
+
+
+def fields_of(metrics: Any, without: Collection[str] = ()) -> set[str]:
+    """The fields of a report that MMF's ``Metrics`` compute from, but these."""
+    return metrics.required_params - {"dataset_name", "dataset_type", *without}
+
+
+def _is_mean(metric: Any) -> bool:
+    return getattr(metric, "mean_of_samples", False)
+
+
+def _with(metrics: Any, some: Mapping[str, Any]) -> Any:
+    """``Metrics`` of some of the metrics alone."""
+    part = copy.copy(metrics)
+    part.metrics = dict(some)
+    part.required_params = {name for metric in some.values() for name in metric.required_params}
+    return part

@@ -2,13 +2,14 @@
 
 A package announces itself to the bridge with an entry point of the group ``mmf.plugins``; its
 yaml files are then found by the path they have in its repository (``projects/NAME/configs/...``)
-from any directory.
+from any directory, and its zoo files (``projects/NAME/configs/zoo/``) add to MMF's zoo.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -44,9 +45,26 @@ def import_if_package(name: str) -> bool:
 
 def find_in_plugins(path: str) -> str | None:
     """The absolute path of a plugin's file given relative to its repository or its package."""
+    for root in _plugin_roots():
+        if (root / path).exists():
+            return str((root / path).resolve())
+    return None
+
+
+def zoo_files(zoo_type: str) -> list[Path]:
+    """The zoo files of plugins.
+
+    Args:
+        zoo_type: ``datasets`` or ``models``.
+    """
+    pattern = f"projects/*/configs/zoo/{zoo_type}.yaml"
+    return [path for root in _plugin_roots() for path in sorted(root.glob(pattern))]
+
+
+def _plugin_roots() -> Iterator[Path]:
+    """The folders that plugins' files lie in: the package and its repository."""
     for entry in entry_points(group=GROUP):
         folder = package_directory(entry.value)
-        for root in (folder, folder.parent) if folder else ():
-            if (root / path).exists():
-                return str((root / path).resolve())
-    return None
+        if folder:
+            yield folder
+            yield folder.parent

@@ -13,6 +13,7 @@ import torch
 from mmf.common.registry import registry
 
 from mmf_bridge.common.checkpoint_files import pack_numpy_state, set_rng_state, unpack_numpy_state
+from mmf_bridge.common.clipping import GradientClipping
 from mmf_bridge.common.distributed import (
     any_process,
     broadcast_buffers,
@@ -22,12 +23,21 @@ from mmf_bridge.common.distributed import (
     unwrap,
     wrap_model,
 )
+from mmf_bridge.common.run_length import RunLength
 
 
 class TrainingCore:
-    """Mixed into a trainer that has ``config``, ``model``, ``dataset_loader``, ``train_loader``,
-    the counters of MMF's trainers, ``_train_epoch()`` and ``_inference_run(dataset_type)``.
+    """Mixed into a trainer that has ``config``, ``model``, ``optimizer``, ``scaler``,
+    ``dataset_loader``, ``train_loader``, the counters of MMF's trainers, ``_train_epoch()`` and
+    ``_inference_run(dataset_type)``.
     """
+
+    run_length: RunLength
+    # Micro-batches whose gradients wait for their update. Checkpoints are taken right after
+    # updates, so none ever waits in one.
+    pending: int = 0
+    # The joint norm of the last update's gradients before clipping; None where nothing is clipped.
+    gradient_norm: torch.Tensor | None = None
 
     # Position and order, which a checkpoint restores (see checkpoint.py).
     batches_done: int | None = 0
@@ -78,9 +88,20 @@ class TrainingCore:
             unused = self.config.training.find_unused_parameters
             self.model = wrap_model(self.model, self.device, unused)
 
-    def run_epochs(self, batches_per_epoch: int) -> None:
+    def measure_run(self, batches_per_epoch: int | None) -> None:
+        """Set ``run_length``, and tell it to the scheduler that will be built."""
+        training = self.config.training
+        if "train" in self.run_type:
+            self.run_length = RunLength.of(training, batches_per_epoch)
+        else:
+            self.run_length = RunLength(batches_per_epoch, training.max_updates or 0)
+        registry.register("run_length", self.run_length)
+
+    def run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""
-        if self.batches_done is None or self.batches_done >= batches_per_epoch:
+        self.clipping = GradientClipping(self.config.training)
+        used = self.run_length.used_batches
+        if self.batches_done is None or (used is not None and self.batches_done >= used):
             self.batches_done = 0
             self.current_epoch += 1
         self.current_epoch = max(self.current_epoch, 1)
@@ -95,8 +116,10 @@ class TrainingCore:
         """The batches of the current epoch from ``batches_done`` on.
 
         The mixture of several datasets is drawn as it goes, so there the batches before are drawn
-        once more.
+        once more. Left-over batches that are dropped are not loaded at all.
         """
+        if self.run_length.leftover_batches != "carry":
+            self.pending = 0  # of a stream, whose end nobody foresaw
         registry.register("current_epoch", self.current_epoch)
         self.dataset_loader.seed_sampler("train", self.current_epoch)
         done = self.batches_done or 0
@@ -113,7 +136,10 @@ class TrainingCore:
             # Before the next batch is loaded: datasets draw random numbers, too.
             set_rng_state(self.resumed_rng)
             self.resumed_rng = None
-        while (batch := next(batches, None)) is not None:
+        drops = self.run_length.leftover_batches == "drop"
+        limit = self.run_length.used_batches if drops else None
+        while (limit is None or done < limit) and (batch := next(batches, None)) is not None:
+            done += 1
             yield batch
 
     def after_replayed_batch(self) -> None:
@@ -132,15 +158,35 @@ class TrainingCore:
         if any(word in self.run_type for word in ("inference", "test", "predict")):
             self._inference_run("test")
 
-    def refuse_nan(self, loss: torch.Tensor, folder: str) -> None:
-        """Stop before a NaN reaches the weights: one look per update, before its step.
+    def prepare_step(self, writer: Any, folder: str) -> None:
+        """Clip the gradients, and refuse a step that would ruin the weights.
+
+        One look at the device per update, for loss and norm together. With loss scaling a norm
+        may be infinite: the scaler then skips the step itself.
+
+        Args:
+            writer: TensorBoard's, or None; it gets ``grad_norm`` at the log interval.
+            folder: where the checkpoints are, for the message.
 
         Raises:
-            RuntimeError: ``loss`` is NaN on one of the processes.
+            RuntimeError: the loss is NaN on one of the processes, or the norm is not finite.
         """
-        if self.config.training.exit_on_nan_losses and any_process(torch.isnan(loss)):
+        if self.clipping.max_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+        norm = self.gradient_norm = self.clipping(self.model, self.optimizer)
+        update = self.num_updates + 1
+        due = update % self.config.training.log_interval == 0
+        if due and norm is not None and writer is not None:
+            writer.add_scalars({"grad_norm": norm}, self.num_updates)
+        if not self.config.training.exit_on_nan_losses:
+            return
+        bad = bad_loss = torch.isnan(self._update_loss)
+        if norm is not None and not self.scaler.is_enabled():
+            bad = bad | ~torch.isfinite(norm)
+        if any_process(bad):
+            what = "loss is NaN" if any_process(bad_loss) else "norm of the gradients is not finite"
             raise RuntimeError(
-                f"The loss is NaN at update {self.num_updates + 1}: training stopped. The last "
-                f"checkpoint is in {folder}; try a lower learning rate, or "
-                "training.detect_anomaly=true to find where it comes from"
+                f"The {what} at update {update}: training stopped. The last checkpoint is in "
+                f"{folder}; try a lower learning rate, or training.detect_anomaly=true to find "
+                "where it comes from"
             )

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from mmf_bridge.common import configuration as shared
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
+from mmf_bridge.common.plugins import import_if_package
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 
@@ -60,6 +61,8 @@ def mend_env(module: ModuleType) -> None:
             if user_dir.startswith(os.pardir):
                 user_dir = os.path.abspath(user_dir)
         stock(user_dir)
+        if user_dir:
+            import_if_package(user_dir)  # one imported before MMF registers itself now
 
     replace(module, import_user_module)
     module.set_seed = edited(module.set_seed, {"if seed:": "if seed is not None:"})

@@ -11,7 +11,13 @@ from mmf.common.report import Report
 from mmf.utils.distributed import is_main
 from tqdm import tqdm
 
-from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, NoTargetsError
+from mmf_bridge.common.evaluation import (
+    FieldAccumulator,
+    LossAverage,
+    MetricMeans,
+    NoTargetsError,
+    fields_of,
+)
 
 logger = logging.getLogger("mmf.trainers.core.evaluation_loop")
 
@@ -37,7 +43,8 @@ class EvaluationLoop:
             single_batch: stop after one batch of each dataset.
 
         Returns:
-            the last dataset's report, with the metric fields of all its samples, and the meter.
+            the last dataset's report, with the fields of all its samples that metrics need (those
+            that are means over samples need none), and the meter.
 
         Raises:
             NoTargetsError: the split has no targets to compare with.
@@ -62,7 +69,8 @@ class EvaluationLoop:
     def _evaluate_dataset(
         self, reporter: Any, loader: Any, model: torch.nn.Module, use_tqdm: bool, single_batch: bool
     ) -> Report:
-        wanted = self.metrics.required_params - {"dataset_name", "dataset_type", _PREDICTIONS}
+        means = MetricMeans(self.metrics)
+        wanted = fields_of(means.others, without=(_PREDICTIONS,))
         fields, losses = FieldAccumulator(wanted), LossAverage()
         use_cpu = self.config.evaluation.get("use_cpu", False)
         for batch in tqdm(loader, disable=not use_tqdm or not is_main(), desc="evaluating"):
@@ -70,26 +78,28 @@ class EvaluationLoop:
             if use_cpu:
                 report = report.to("cpu", non_blocking=False, fields=[*wanted])
             losses.add(report.losses, report.batch_size)
+            means.add(report)
             fields.add(report, report.batch_size)
             if _PREDICTIONS in self.metrics.required_params:
                 reporter.add_to_report(report, model)
             if single_batch:
                 break
 
-        means, count = losses.mean()
+        averages, count = losses.mean()
         combined = Report()
         combined.update(fields.joined())
         combined.dataset_name = reporter.current_dataset.dataset_name
         combined.dataset_type = reporter.dataset_type
         combined.batch_size = count
-        combined.losses = means
-        missing = sorted(name for name in wanted if name not in combined)
+        combined.losses = averages
+        values, missing = means.mean()
+        missing = sorted(missing | {name for name in wanted if name not in combined})
         if missing:
             lacks = ", ".join(missing)
             raise NoTargetsError(combined.dataset_type, combined.dataset_name, lacks)
         reporter.postprocess_dataset_report()
         combined.prediction_report = reporter.report
-        combined.metrics = self.metrics(combined, combined)
+        combined.metrics = {**values, **means.others(combined, combined)}
         return combined
 
     def _inference_run(self, dataset_type: str) -> None:

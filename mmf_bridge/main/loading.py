@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mmf_bridge.common.distributed import get_world_size
 from mmf_bridge.common.loading import EpochBatches, build_dataloader, stop_workers
-from mmf_bridge.common.registered import unknown
+from mmf_bridge.common.registered import optimizer_names, unknown, with_known_type
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 
@@ -61,6 +61,15 @@ def mend_build(module: ModuleType) -> None:
     )
     module.build_datamodule = known_name(
         module.build_datamodule, "dataset", "builder_name_mapping", lambda key: key
+    )
+    mapping = registry.mapping
+    module.build_scheduler = with_known_type(
+        module.build_scheduler, "scheduler", lambda: mapping["scheduler_name_mapping"]
+    )
+    module.build_optimizer = with_known_type(
+        module.build_optimizer,
+        "optimizer",
+        lambda: optimizer_names(mapping["optimizer_name_mapping"]),
     )
 
 

@@ -21,7 +21,7 @@ from mmf.common.report import Report
 from mmf.common.sample import to_device
 from mmf.trainers.mmf_trainer import MMFTrainer as StockTrainer
 from mmf.utils.distributed import is_main
-from mmf.utils.general import clip_gradients, extract_loss
+from mmf.utils.general import extract_loss
 from torch.utils.data import IterableDataset
 
 from mmf_bridge.common.distributed import (
@@ -54,6 +54,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
 
     last_saved: int | None = None
     last_evaluated: int | None = None
+    combined: Report | None = None
     writer = _Writer()
 
     @property
@@ -87,10 +88,16 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         self.precision = Precision(self.training_config, self.device)
         self.scaler = self.precision.scaler
 
+    def load_datasets(self) -> None:
+        super().load_datasets()
+        loader = self.train_loader
+        stream = loader.num_datasets and isinstance(loader.current_dataset, IterableDataset)
+        self.measure_run(None if stream else len(loader))
+
     def training_loop(self) -> None:
         if not self.train_loader.num_datasets:
             raise ValueError(f"No dataset of {self.config.datasets} has a train split")
-        self.max_updates = self._calculate_max_updates()
+        self.max_updates = self.run_length.max_updates
         torch.autograd.set_detect_anomaly(self.training_config.detect_anomaly)
         logger.info("Starting training...")
         self.model.train()
@@ -110,37 +117,29 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
 
     def run_training_epoch(self) -> None:
         """Train until the last update or an early stop, epoch after epoch."""
-        self.run_epochs(self._batches_per_epoch())
-
-    def _batches_per_epoch(self) -> int:
-        frequency = self.training_config.update_frequency
-        if isinstance(self.train_loader.current_dataset, IterableDataset):
-            # Its length is unknown; what is left of the run is its bound.
-            return (self.batches_done or 0) + (self.max_updates - self.num_updates) * frequency
-        return len(self.train_loader)
+        self.run_epochs()
 
     def _train_epoch(self) -> bool:
         """Train the rest of the current epoch; say whether to stop."""
-        frequency, total = self.training_config.update_frequency, self._batches_per_epoch()
-        position = self.batches_done or 0
+        run, position = self.run_length, self.batches_done or 0
         for batch in self.rest_of_epoch():
-            if position % frequency == 0:
-                divisor = min(frequency, total - position)
+            if self.pending == 0:
                 self._start_update()
-                combined = None
+            divisor = run.divisor(position)
             position += 1
+            self.pending += 1
             self.current_iteration += 1
             self.on_batch_start()
             self.profile("Batch load time")
-            finishes = position % frequency == 0 or position == total
+            finishes = run.finishes(position)
             report = self.run_training_batch(batch, divisor, finishes)
-            combined = self._combine(combined, report.detach())
-            self.on_batch_end(report=combined, meter=self.meter)
+            self.combined = self._combine(self.combined, report.detach())
+            self.on_batch_end(report=self.combined, meter=self.meter)
             if not finishes:
                 continue
             self.batches_done = position
             self._finish_update()
-            if self._after_update(combined) or self.num_updates >= self.max_updates:
+            if self._after_update(self.combined) or self.num_updates >= self.max_updates:
                 return True
         return False
 
@@ -214,20 +213,14 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         self.on_update_start()
         self.optimizer.zero_grad(set_to_none=True)
         self._update_loss = 0.0
+        self.combined = None
 
     def _finish_update(self) -> None:
-        self.refuse_nan(self._update_loss, self.checkpoint_callback.checkpoint.ckpt_foldername)
-        if self.training_config.clip_gradients:
-            self.scaler.unscale_(self.optimizer)
-            clip_gradients(
-                self.model,
-                self.optimizer,
-                self.num_updates,
-                self.logistics_callback.tb_writer,
-                self.config,
-            )
+        folder = self.checkpoint_callback.checkpoint.ckpt_foldername
+        self.prepare_step(self.logistics_callback.tb_writer, folder)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.pending = 0
         self.num_updates += 1
         self.progress.update()
         self.profile("Finished update")

@@ -11,7 +11,13 @@ from mmf.common.report import Report
 from mmf.utils.distributed import is_master
 from tqdm import tqdm
 
-from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, NoTargetsError
+from mmf_bridge.common.evaluation import (
+    FieldAccumulator,
+    LossAverage,
+    MetricMeans,
+    NoTargetsError,
+    fields_of,
+)
 
 
 class EvaluationLoop:
@@ -33,7 +39,8 @@ class EvaluationLoop:
             single_batch: stop after one batch of each dataset.
 
         Returns:
-            the last dataset's report, with the metric fields of all its samples, and the meter.
+            the last dataset's report, with the fields of all its samples that metrics need (those
+            that are means over samples need none), and the meter.
 
         Raises:
             NoTargetsError: the split has no targets to compare with.
@@ -53,7 +60,8 @@ class EvaluationLoop:
     def _evaluate_dataset(
         self, dataset: Any, batches: Iterable[Any], model: torch.nn.Module, single_batch: bool
     ) -> Report:
-        wanted = self.metrics.required_params - {"dataset_name", "dataset_type"}
+        means = MetricMeans(self.metrics)
+        wanted = fields_of(means.others)
         fields, losses = FieldAccumulator(wanted), LossAverage()
         for batch in batches:
             report = self._forward_pass(batch, model)
@@ -61,6 +69,7 @@ class EvaluationLoop:
                 kept = {name: report[name] for name in wanted if name in report}
                 report.update({k: v.cpu() for k, v in kept.items() if hasattr(v, "cpu")})
             losses.add(report.losses, report.batch_size)
+            means.add(report)
             fields.add(report, report.batch_size)
             if single_batch:
                 break
@@ -69,10 +78,11 @@ class EvaluationLoop:
         whole = Report(names)
         whole.update(fields.joined())
         whole.losses, whole.batch_size = losses.mean()
-        missing = sorted(name for name in wanted if name not in whole)
+        values, missing = means.mean()
+        missing = sorted(missing | {name for name in wanted if name not in whole})
         if missing:
             raise NoTargetsError(dataset.dataset_type, dataset.dataset_name, ", ".join(missing))
-        whole.metrics = self.metrics(whole, whole)
+        whole.metrics = {**values, **means.others(whole, whole)}
         return whole
 
     def _inference_run(self, dataset_type: str) -> None:

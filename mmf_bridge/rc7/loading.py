@@ -10,7 +10,7 @@ from typing import Any
 
 from mmf_bridge.common.distributed import synchronize
 from mmf_bridge.common.loading import build_dataloader
-from mmf_bridge.common.registered import unknown
+from mmf_bridge.common.registered import optimizer_names, unknown, with_known_type
 from mmf_bridge.common.replace import replace
 
 
@@ -50,18 +50,20 @@ def mend_build(module: ModuleType) -> None:
             raise ValueError(unknown("dataset", dataset_key, known))
         return stock_build_dataset(dataset_key, config, dataset_type)
 
-    stock_build_scheduler = module.build_scheduler
-
-    def build_scheduler(optimizer: Any, config: Any) -> Any:
-        name = config.get("scheduler", {}).get("type", None)
-        known = registry.mapping["scheduler_name_mapping"]
-        if name is not None and name not in known:
-            raise ValueError(unknown("scheduler.type", name, known))
-        return stock_build_scheduler(optimizer, config)
+    mapping = registry.mapping
+    build_scheduler = with_known_type(
+        module.build_scheduler, "scheduler", lambda: mapping["scheduler_name_mapping"]
+    )
+    build_optimizer = with_known_type(
+        module.build_optimizer,
+        "optimizer",
+        lambda: optimizer_names(mapping["optimizer_name_mapping"]),
+    )
 
     replace(
         module,
         build_scheduler,
+        build_optimizer,
         build_dataloader_and_sampler,
         build_model,
         build_trainer,

@@ -24,7 +24,7 @@ from mmf.utils.checkpoint import Checkpoint
 from mmf.utils.configuration import get_mmf_env
 from mmf.utils.distributed import is_master, reduce_dict
 from mmf.utils.early_stopping import EarlyStopping
-from mmf.utils.general import clip_gradients, print_model_parameters
+from mmf.utils.general import print_model_parameters
 from mmf.utils.logger import TensorboardLogger
 from mmf.utils.timer import Timer
 
@@ -65,6 +65,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         for split in ("train", "val", "test"):
             for kind in ("dataset", "loader"):
                 setattr(self, f"{split}_{kind}", getattr(self.dataset_loader, f"{split}_{kind}"))
+        self.measure_run(len(self.train_loader))
 
     def load_extras(self) -> None:
         training = self.training_config = self.config.training
@@ -76,8 +77,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         self.log_interval = training.log_interval
         self.evaluation_interval = training.evaluation_interval
         self.checkpoint_interval = training.checkpoint_interval
-        self.update_frequency = training.update_frequency
-        self.max_updates = self._count_updates()
+        self.max_updates = self.run_length.max_updates
         self.not_debug = training.logger_level != "debug"
         stop = training.early_stop
         self.early_stopping = EarlyStopping(
@@ -99,17 +99,6 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
             log_dir = get_mmf_env(key="tensorboard_logdir") or self.writer.log_dir
             self.tb_writer = TensorboardLogger(log_dir, self.current_iteration)
 
-    def _count_updates(self) -> int:
-        """Updates of the whole run; as on main, ``max_epochs`` goes before ``max_updates``."""
-        training = self.config.training
-        if training.max_epochs is None:
-            if training.max_updates is None:
-                raise ValueError("Set training.max_updates or training.max_epochs")
-            return training.max_updates
-        if "train" not in self.run_type:
-            return 0
-        return math.ceil(len(self.train_loader) / self.update_frequency) * training.max_epochs
-
     def train(self) -> None:
         self.writer.write("===== Model =====")
         self.writer.write(self.model)
@@ -120,7 +109,11 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         if len(self.train_loader) == 0:
             raise ValueError(f"No dataset of {self.config.datasets} has a train split")
         by_size = self.training_config.dataset_size_proportional_sampling
-        if self.update_frequency > 1 and self.train_loader.num_datasets > 1 and not by_size:
+        if (
+            self.run_length.update_frequency > 1
+            and self.train_loader.num_datasets > 1
+            and not by_size
+        ):
             raise ValueError(
                 "training.update_frequency above 1 needs training."
                 "dataset_size_proportional_sampling=true: without it, nobody knows beforehand how "
@@ -135,22 +128,23 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         self.progress = TrainingProgress(self.max_updates, self.num_updates, is_master())
         self._log_clock = (time.perf_counter(), self.num_updates)
 
-        self.run_epochs(len(self.train_loader))
+        self.run_epochs()
         self.progress.close()
         self.finalize()
 
     def _train_epoch(self) -> bool:
         """Train the rest of the current epoch; say whether to stop early."""
-        total, position = len(self.train_loader), self.batches_done or 0
+        run, position = self.run_length, self.batches_done or 0
         for batch in self.rest_of_epoch():
             self.profile("Batch load time")
-            if position % self.update_frequency == 0:
-                divisor = min(self.update_frequency, total - position)
+            if self.pending == 0:
                 self.optimizer.zero_grad(set_to_none=True)
                 self._update_loss = 0.0
+            divisor = run.divisor(position)
             position += 1
+            self.pending += 1
             self.current_iteration += 1
-            finishes = position % self.update_frequency == 0 or position == total
+            finishes = run.finishes(position)
             report = self._train_batch(batch, divisor, synchronize_gradients=finishes)
             if not finishes:
                 continue
@@ -188,14 +182,12 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         return sum(loss.mean() for loss in losses.values())
 
     def _finish_update(self) -> None:
-        self.refuse_nan(self._update_loss, self.checkpoint.ckpt_foldername)
-        if self.training_config.clip_gradients:
-            self.scaler.unscale_(self.optimizer)
-            clip_gradients(self.model, self.num_updates, self.tb_writer, self.config)
+        self.prepare_step(self.tb_writer, self.checkpoint.ckpt_foldername)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.lr_scheduler is not None:
             self.lr_scheduler.step()
+        self.pending = 0
         self.num_updates += 1
         self.progress.update()
         self.profile("Update time")

@@ -36,6 +36,17 @@ class Run:
         return sorted(self.folder.rglob("reports/*.json"))
 
 
+def equal(first, second):
+    """Whether two states hold the same tensors and numbers, bit for bit."""
+    if isinstance(first, torch.Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
 def options(folder, opts, changes=None):
     """Options for the tiny plugin's yaml file, or for a copy with some keys changed."""
     config = YAML

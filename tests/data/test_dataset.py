@@ -174,3 +174,10 @@ def test_preparing_twice_changes_nothing(make_dataset):
     before = batch_of(dataset, range(12))
     dataset.init_processors()
     assert torch.equal(batch_of(dataset, range(12)).input_ids, before.input_ids)
+
+
+def test_validation_keeps_questions_outside_the_vocabulary_with_zero_targets(make_dataset):
+    """So that GQA's accuracy counts them as wrong."""
+    dataset = make_dataset(dataset_type="val", answers=["yes"], on_unknown_answer="skip")
+    everything = dataset.__getitems__(range(len(dataset)))
+    assert len(dataset) == 12 and sum(not sample.targets.any() for sample in everything) == 6

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import clipvil_mmf
 from clipvil_mmf.data import easy_vqa_files
 from mmf_bridge.line import detect
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
@@ -48,6 +49,8 @@ def package(tmp_path, monkeypatch):
 def run(tmp_path, package, monkeypatch):
     """A function that runs MMF with options, and returns its trainer."""
     import mmf_cli.run
+
+    clipvil_mmf.register()  # it was imported before MMF
 
     made, stock = [], mmf_cli.run.build_trainer
     monkeypatch.setattr(

@@ -9,6 +9,7 @@ import torch
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import JointConfig, JointFusion, build_fusion
+from tests.fusion.checkpointing import check_checkpointing
 
 TINY = {
     "hidden_size": 32,
@@ -72,6 +73,34 @@ def test_length_of_padding_does_not_matter() -> None:
     ids, mask, segments, visual = batch(length=5, padding=0)
     grown = [torch.nn.functional.pad(t, (0, 8)) for t in (ids, mask, segments)]
     torch.testing.assert_close(fusion(ids, mask, segments, visual), fusion(*grown, visual))
+
+
+def test_masked_visual_tokens_have_no_influence() -> None:
+    fusion = joint().eval()
+    text, visual = batch()[:3], torch.randn(3, 8, 32)
+    mask = torch.tensor([[1] * 6 + [0] * 2] * 3)
+    torch.testing.assert_close(fusion(*text, visual, mask), fusion(*text, visual[:, :6]))
+    assert not torch.allclose(fusion(*text, visual, mask), fusion(*text, visual))
+
+
+def test_language_states_are_the_text_of_the_last_state() -> None:
+    fusion = joint()
+    inputs = batch()
+    *_, last = fusion.hidden_states(*inputs)
+    states = fusion.language_states(*inputs)
+    torch.testing.assert_close(states, last[:, :7])
+    torch.testing.assert_close(fusion.pool(states), fusion(*inputs))
+
+
+def test_activations_can_be_computed_again() -> None:
+    check_checkpointing(
+        lambda again: joint(
+            checkpoint_activations=again,
+            hidden_dropout_prob=0.1,
+            attention_probs_dropout_prob=0.1,
+        ),
+        batch(),
+    )
 
 
 def test_pooler_is_linear() -> None:

@@ -1,21 +1,22 @@
-"""Run a golden file through the network and collect the deviation of every recorded quantity.
+"""What the comparisons with golden files share: the tiny network, tolerances, deviations.
 
-The golden numbers are those of the published code; see `clipvil_full.npz`'s `info`. Stored
-integers are float32. Tolerances: outputs 2e-5 absolute, gradients 1e-6 + 2e-4 of the tensor's
-maximum, norms and losses 1e-5 relative.
+The golden numbers are those of the published code; see each file's `info`. Stored integers are
+float32. Tolerances: outputs 2e-5 absolute, gradients 1e-6 + 2e-4 of the tensor's maximum, norms and
+losses 1e-5 relative. Each file has its comparison in a module of its own, listed in `files.py`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from clipvil_mmf.checkpoints import load_published, published_name
+from clipvil_mmf.checkpoints import load_published
 from clipvil_mmf.network import ClipVilNetwork
 
 GOLDEN = Path(__file__).parent
@@ -26,51 +27,60 @@ NORM_RTOL = 1e-5
 NORM_ATOL = 1e-9  # for norms that are exactly zero
 # Zero in theory, float noise in practice: an attention key's bias moves every score of a query by
 # the same amount, which softmax ignores.
-ZERO_GRADIENT = ".attention.self.key.bias"
+ZERO_GRADIENT = ".key.bias"
 ZERO_GRADIENT_ATOL = 1e-6
 
+TINY_WIDTHS = {
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "vocab_size": 200,
+    "max_position_embeddings": 32,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
 TINY = {
     "image_encoder": {
         "type": "clip_grid",
         "params": {"tower": {"layers": [1, 1, 1, 1], "width": 8}},
     },
-    "fusion": {
-        "type": "joint",
-        "params": {
-            "hidden_size": 64,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "intermediate_size": 128,
-            "vocab_size": 200,
-            "max_position_embeddings": 32,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        },
-    },
+    "fusion": {"type": "joint", "params": {**TINY_WIDTHS, "num_hidden_layers": 3}},
     "classifier": {"type": "mlp"},
     "num_answers": 13,
 }
 
+Golden = np.lib.npyio.NpzFile
+
 
 @dataclass
 class Deviation:
-    """The largest deviation of one quantity, and how much of its tolerance that uses."""
+    """Where one quantity uses most of its tolerance: how far off it is, and what is allowed."""
 
     quantity: str
     absolute: float
-    largest: float  # the largest recorded magnitude
-    used: float  # of the tolerance; at most 1 passes
+    tolerance: float
+    largest: float  # the largest recorded magnitude of the quantity
+
+    @property
+    def used(self) -> float:
+        """The part of the tolerance that is used; at most 1 passes."""
+        return self.absolute / self.tolerance
 
 
-def load_tiny() -> tuple[ClipVilNetwork, np.lib.npyio.NpzFile]:
-    """The tiny network with the golden weights, and the golden file."""
-    golden = np.load(GOLDEN / "clipvil_full.npz")
+def load_golden(name: str) -> Golden:
+    """The golden file `name`.npz."""
+    return np.load(GOLDEN / f"{name}.npz")
+
+
+def load_tiny() -> tuple[ClipVilNetwork, Golden]:
+    """The tiny CLIP-ViL with the golden weights, and the golden file."""
+    golden = load_golden("clipvil_full")
     network = ClipVilNetwork.from_config(**TINY)
     load_published(network, published_weights(golden))
     return network, golden
 
 
-def published_weights(golden: np.lib.npyio.NpzFile) -> dict[str, Tensor]:
+def published_weights(golden: Golden) -> dict[str, Tensor]:
     """The `sd/` part of a golden file; BatchNorm's counters as the scalars they were."""
     weights = {}
     for name in golden.files:
@@ -81,70 +91,55 @@ def published_weights(golden: np.lib.npyio.NpzFile) -> dict[str, Tensor]:
     return weights
 
 
-def inputs(golden: np.lib.npyio.NpzFile) -> dict[str, Tensor]:
-    """The network's arguments: every question has an image of its own."""
-    images = torch.from_numpy(golden["in/images"])
-    return {
-        "images": images,
-        "image_index": torch.arange(len(images)),
-        "input_ids": torch.from_numpy(golden["in/input_ids"]).long(),
-        "input_mask": torch.from_numpy(golden["in/mask"]).long(),
-        "segment_ids": torch.from_numpy(golden["in/segment_ids"]).long(),
-    }
+def naming(names: Mapping[str, str]) -> Callable[[str], str]:
+    """The function from our names to the published ones, of a table of prefixes.
 
-
-def compare(mode: str) -> list[Deviation]:
-    """Compare everything recorded under `eval/` or `train/`."""
-    network, golden = load_tiny()
-    network.train(mode == "train")
-    batch = inputs(golden)
-    target = torch.from_numpy(golden["in/target"])
-    recorded: dict[str, Tensor] = {}
-    handles = [
-        network.image_encoder.register_forward_hook(
-            lambda module, args, output: recorded.update(grid=output.detach())
-        ),
-        network.visual_embedding.register_forward_hook(
-            lambda module, args, output: recorded.update(visual=output.detach())
-        ),
+    Args:
+        names: our prefix -> published prefix, `{}` for a number on both sides.
+    """
+    rules = [
+        (re.compile(re.escape(ours).replace(r"\{\}", r"(\d+)")), theirs)
+        for ours, theirs in names.items()
     ]
-    output = network(**batch)
-    for handle in handles:
-        handle.remove()
-    loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
-    loss.backward()
 
-    text = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
-    with torch.no_grad():
-        *_, joint = network.fusion.hidden_states(*text, recorded["visual"])
-    ours = {
-        "grid": recorded["grid"],
-        "visn_fc": recorded["visual"][:, :4],
-        "joint": joint,
-        "pooled": output.pooled,
-        "logits": output.scores,
-    }
-    if mode == "train":  # stored thinned out
-        ours["grid"], ours["joint"] = ours["grid"][:, ::16], ours["joint"][:, ::5]
+    def published(name: str) -> str:
+        for pattern, theirs in rules:
+            match = pattern.match(name)
+            if match:
+                return theirs.format(*match.groups()) + name[match.end() :]
+        raise KeyError(name)
 
-    rows = [
-        _outputs(f"{mode}/{name}", value, golden[f"{mode}/{name}"])
-        for name, value in ours.items()
-        if f"{mode}/{name}" in golden.files
-    ]
-    rows.append(_norms(f"{mode}/loss", loss.detach().reshape(1), golden[f"{mode}/loss"]))
-    rows += _gradients(mode, network, golden)
-    rows += [
-        _outputs(name, network.state_dict()[_our_name(network, key)], golden[name])
-        for name in golden.files
-        if (key := name.removeprefix(f"{mode}/bn/")) != name
-    ]
-    return rows
+    return published
 
 
-def _gradients(mode: str, network: nn.Module, golden: np.lib.npyio.NpzFile) -> list[Deviation]:
+def load_named(
+    network: nn.Module, weights: Mapping[str, Tensor], published: Callable[[str], str]
+) -> None:
+    """Load weights under their published names; all of both sides must be used."""
+    ours = {name: published(name) for name in network.state_dict()}
+    if set(ours.values()) != set(weights):
+        raise AssertionError(f"keys differ: {set(ours.values()) ^ set(weights)}")
+    network.load_state_dict({name: weights[theirs] for name, theirs in ours.items()})
+
+
+def text_inputs(golden: Golden) -> dict[str, Tensor]:
+    """The questions; every question has an image of its own."""
+    names = {"input_ids": "in/input_ids", "input_mask": "in/mask", "segment_ids": "in/segment_ids"}
+    text = {ours: torch.from_numpy(golden[theirs]).long() for ours, theirs in names.items()}
+    return {"image_index": torch.arange(len(text["input_ids"])), **text}
+
+
+def inputs(golden: Golden) -> dict[str, Tensor]:
+    """The network's arguments for images."""
+    return {"images": torch.from_numpy(golden["in/images"]), **text_inputs(golden)}
+
+
+def gradients(
+    mode: str, network: nn.Module, golden: Golden, published: Callable[[str], str]
+) -> list[Deviation]:
+    """Norms of all gradients and the gradients that are recorded in full, under `mode`/."""
     grads = {
-        published_name(name): parameter.grad
+        published(name): parameter.grad
         for name, parameter in network.named_parameters()
         if parameter.grad is not None
     }
@@ -156,8 +151,8 @@ def _gradients(mode: str, network: nn.Module, golden: np.lib.npyio.NpzFile) -> l
     golden_norms = golden[f"{mode}/gradnorm"]
     zero = np.array([name.endswith(ZERO_GRADIENT) for name in names])
     rows = [
-        _norms(f"{mode}/gradnorm ({(~zero).sum()})", norms[~zero], golden_norms[~zero]),
-        _deviation(
+        close_norms(f"{mode}/gradnorm ({(~zero).sum()})", norms[~zero], golden_norms[~zero]),
+        deviation(
             f"{mode}/gradnorm, zero in theory ({zero.sum()})",
             norms[zero],
             golden_norms[zero],
@@ -168,32 +163,35 @@ def _gradients(mode: str, network: nn.Module, golden: np.lib.npyio.NpzFile) -> l
         key = name.removeprefix(f"{mode}/grad/")
         if key != name:
             tolerance = GRAD_ATOL + GRAD_RTOL_OF_MAX * np.abs(golden[name]).max()
-            rows.append(_deviation(name, grads[key], golden[name], tolerance))
+            rows.append(deviation(name, grads[key], golden[name], tolerance))
     return rows
 
 
-def _our_name(network: nn.Module, published: str) -> str:
-    return next(name for name in network.state_dict() if published_name(name) == published)
+def close_outputs(quantity: str, ours: Tensor, golden: np.ndarray) -> Deviation:
+    """Activations, scores, running statistics."""
+    return deviation(quantity, ours, golden, OUTPUT_ATOL)
 
 
-def _outputs(quantity: str, ours: Tensor, golden: np.ndarray) -> Deviation:
-    return _deviation(quantity, ours, golden, OUTPUT_ATOL)
+def close_norms(quantity: str, ours: Tensor, golden: np.ndarray) -> Deviation:
+    """Losses and norms."""
+    return deviation(quantity, ours, golden, NORM_ATOL + NORM_RTOL * np.abs(golden))
 
 
-def _norms(quantity: str, ours: Tensor, golden: np.ndarray) -> Deviation:
-    return _deviation(quantity, ours, golden, NORM_ATOL + NORM_RTOL * np.abs(golden))
-
-
-def _deviation(
+def deviation(
     quantity: str, ours: Tensor, golden: np.ndarray, tolerance: float | np.ndarray
 ) -> Deviation:
+    """The element of `ours` that uses most of its tolerance."""
     actual = ours.detach().double().numpy()
     if actual.shape != golden.shape:
         raise AssertionError(f"{quantity}: shape {actual.shape}, recorded {golden.shape}")
-    difference = np.abs(actual - golden.astype(np.float64))
+    difference = np.abs(actual - golden.astype(np.float64)).ravel()
+    allowed = np.broadcast_to(tolerance, golden.shape).astype(np.float64).ravel()
+    worst = int((difference / allowed).argmax())  # a NaN counts as the largest
     return Deviation(
-        quantity,
-        float(difference.max()),
-        float(np.abs(golden).max()),
-        float((difference / tolerance).max()),
+        quantity, float(difference[worst]), float(allowed[worst]), float(np.abs(golden).max())
     )
+
+
+def outside(rows: Iterable[Deviation]) -> list[Deviation]:
+    """The rows beyond their tolerance, NaN included."""
+    return [row for row in rows if not row.used <= 1.0]

@@ -1,19 +1,27 @@
-"""`python -m tests.golden.report`: the largest deviation from every golden quantity."""
+"""`python -m tests.golden.report [file ...]`: the largest deviation of every golden quantity."""
 
 from __future__ import annotations
 
-from tests.golden.compare import compare
+import sys
+
+from tests.golden.files import FILES
 
 
-def main() -> None:
-    """Print one row a quantity."""
-    print(f"{'quantity':<92} {'deviation':>10} {'of largest':>11} {'tolerance used':>15}")
-    for mode in ("eval", "train"):
-        for row in compare(mode):
+def main(names: list[str]) -> int:
+    """Print one row a quantity of the named files, or of all; 1 if any is beyond its tolerance."""
+    beyond = 0
+    print(f"{'file':<13} {'quantity':<92} {'deviation':>10} {'tolerance':>10} {'used':>7}")
+    for name in names or FILES:
+        rows = FILES[name]()
+        for row in rows:
             print(
-                f"{row.quantity:<92} {row.absolute:>10.2e} {row.largest:>11.3e} {row.used:>15.1%}"
+                f"{name:<13} {row.quantity:<92} {row.absolute:>10.2e} {row.tolerance:>10.2e} "
+                f"{row.used:>7.1%}"
             )
+        beyond += sum(not row.used <= 1.0 for row in rows)
+    print(f"{beyond} quantities are beyond their tolerance")
+    return min(beyond, 1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

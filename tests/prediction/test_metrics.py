@@ -24,3 +24,17 @@ def test_vqa_score_is_the_mean_label_of_the_best_answer(dtype):
 
 def test_metric_asks_for_what_it_needs():
     assert registry.get_metric_class("vqa_score")().required_params == ["scores", "targets"]
+
+
+def test_a_question_outside_the_vocabulary_counts_as_wrong():
+    """GQA: its targets are zero, and it stays in the denominator."""
+    batch = SampleList()
+    batch.add_field("targets", torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    batch.add_field("dataset_name", "gqa")
+    batch.add_field("dataset_type", "val")
+    values = Metrics(["vqa_score"])(batch, {"scores": torch.tensor([[1.0, 0.0], [1.0, 0.0]])})
+    assert values["val/gqa/vqa_score"].item() == 0.5
+
+
+def test_a_split_is_summed_up_batch_by_batch():
+    assert registry.get_metric_class("vqa_score").mean_of_samples

@@ -302,3 +302,57 @@ def test_timm_vit_says_which_size_it_takes() -> None:
 
 def test_config_is_built_without_yaml() -> None:
     assert ClipGridEncoder(ClipGridConfig(tower=RESNET)).out_channels == 256
+
+
+@pytest.mark.parametrize("tower", [RESNET, VIT], ids=["resnet", "vit"])
+def test_a_frozen_tower_keeps_nothing(tower: dict[str, Any]) -> None:
+    images = torch.randn(2, 3, 64, 64)
+    kept = {}
+    for frozen in (False, True):
+        module = encoder(tower=tower, frozen=frozen)
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, saved=saved: saved.append(tensor.numel()), lambda nothing: nothing
+        ):
+            grid = module(images)
+        kept[frozen] = len(saved)
+        assert (grid.grad_fn is None) is frozen
+        assert grid.requires_grad is not frozen
+        assert {p.requires_grad for p in module.parameters()} == {not frozen}
+        assert torch.is_grad_enabled()  # what comes behind the tower has its graph
+    assert kept[True] == 0 < kept[False]
+
+
+def test_a_frozen_tower_computes_the_same() -> None:
+    images = torch.randn(2, 3, 64, 64)
+    free = encoder(tower=RESNET)
+    frozen = encoder(tower=RESNET, frozen=True)
+    frozen.load_state_dict(free.state_dict())
+    assert torch.equal(frozen(images), free(images))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_running_statistics_of_a_frozen_tower(mode: str) -> None:
+    """As published they move in training; with batch_norm: eval they do not."""
+    module = encoder(tower=RESNET, frozen=True, batch_norm=mode)
+    before = {name: value.clone() for name, value in module.named_buffers()}
+    module(torch.randn(2, 3, 64, 64) + 1)
+    moved = {name for name, value in module.named_buffers() if not torch.equal(value, before[name])}
+    assert moved == (set(before) if mode == "train" else set())
+    module.eval()
+    before = {name: value.clone() for name, value in module.named_buffers()}
+    module(torch.randn(2, 3, 64, 64) + 1)
+    assert all(torch.equal(value, before[name]) for name, value in module.named_buffers())
+
+
+def test_running_statistics_make_an_image_independent_of_its_batch() -> None:
+    images = torch.randn(3, 3, 64, 64)
+    for mode in ("train", "eval"):
+        module = encoder(tower=RESNET, frozen=True, batch_norm=mode)
+        alone = torch.allclose(module(images[:2])[0], module(images)[0], atol=1e-5)
+        assert alone is (mode == "eval")
+
+
+def test_no_warning_of_weights_that_nobody_asked_open_clip_for(caplog) -> None:
+    encoder(name="RN50", layer=0)
+    assert not caplog.records

@@ -15,6 +15,8 @@ from clipvil_mmf.data.formats.rows import field, kinds, label
 
 NAME = "official GQA JSON"
 KINDS = ("structural", "semantic", "detailed")
+# Whether a question is one of the balanced split, on which GQA is scored: yes or no.
+BALANCED = "balanced"
 
 
 def recognises(key: str | None, value: Any) -> bool:
@@ -37,6 +39,11 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
             str(field(row, ("question",), where)),
             image_file(str(field(row, ("imageId",), where))),
             label(row, where),
-            kinds(row.get("types") or {}, KINDS),
+            {**kinds(row.get("types") or {}, KINDS), **_balanced(row)},
         )
     return builder.build()
+
+
+def _balanced(row: dict[str, Any]) -> dict[str, str]:
+    balanced = row.get("isBalanced")
+    return {} if balanced is None else {BALANCED: "yes" if balanced else "no"}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from mmf_bridge.common import checkpoint_files as files
 
@@ -111,6 +112,18 @@ def test_code_is_not_run_unless_the_file_is_named(tmp_path, capfd, value):
             files.safe_load(file, trusted=trusted)
     assert not capfd.readouterr().out
     assert "model" in files.safe_load(file, trusted=["other.ckpt", str(file)])
+
+
+def test_safetensors_files_and_folders(tmp_path):
+    save_file(WHOLE["model"], tmp_path / "model.safetensors")
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        assert torch.equal(files.safe_load(path)["a"], WHOLE["model"]["a"])
+    (tmp_path / "model.safetensors").write_bytes(b"0" * 20)
+    with pytest.raises(ValueError, match=r"model\.safetensors could not be read as safetensors"):
+        files.safe_load(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"holds no model\.safetensors"):
+        files.safe_load(tmp_path)
 
 
 def test_plain_copies_load_by_torchs_safe_default(tmp_path):

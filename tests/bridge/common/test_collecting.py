@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmf_bridge.common import evaluation, prediction
-from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage
+from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, MetricMeans, fields_of
 
 
 def batches(sizes):
@@ -99,3 +99,58 @@ def test_a_prediction_file_appears_whole_or_not_at_all(tmp_path):
 def test_rows_as_a_table(tmp_path):
     prediction.write_rows([{"question_id": 1, "answer": "a"}], tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text().split() == ["question_id,answer", "1,a"]
+
+
+class Toy:
+    """A metric: the mean of ``x``."""
+
+    required_params = ("x",)
+
+    def __init__(self, mean_of_samples):
+        self.mean_of_samples = mean_of_samples
+
+
+class ToyMetrics:
+    """As MMF's ``Metrics``."""
+
+    def __init__(self, **metrics):
+        self.metrics = metrics
+        self.required_params = {"dataset_name", "dataset_type", "x"}
+
+    def __call__(self, report, output):
+        return {f"val/toy/{name}": report["x"].mean().view(1) for name in self.metrics}
+
+
+class ToyReport(dict):
+    def __init__(self, x):
+        super().__init__(x=x)
+        self.batch_size = len(x)
+
+
+def test_means_over_samples_are_summed_up_and_other_metrics_are_not():
+    means = MetricMeans(ToyMetrics(streamed=Toy(True), whole=Toy(False)))
+    for x in ([1.0, 2.0, 3.0], [10.0]):  # batches of unlike sizes: weighted by them
+        means.add(ToyReport(torch.tensor(x)))
+    values, missing = means.mean()
+    assert values.keys() == {"val/toy/streamed"} and missing == set()
+    assert values["val/toy/streamed"].tolist() == [4.0]
+    assert means.others.metrics.keys() == {"whole"} and fields_of(means.others) == {"x"}
+
+
+def test_means_over_samples_say_which_fields_lack():
+    means = MetricMeans(ToyMetrics(streamed=Toy(True)))
+    report = ToyReport(torch.ones(2))
+    del report["x"]
+    means.add(report)
+    assert means.mean() == ({}, {"x"})
+    assert fields_of(means.others) == set()
+
+
+def test_means_over_samples_of_several_processes(monkeypatch):
+    """Also where one of them has had nothing."""
+    means = MetricMeans(ToyMetrics(streamed=Toy(True)))
+    means.add(ToyReport(torch.tensor([1.0])))
+    other = iter([[set(), set(), {"x"}], [({"val/toy/streamed": 1.0}, 1), ({}, 0)]])
+    monkeypatch.setattr(evaluation, "gather_objects", lambda value: next(other))
+    values, missing = means.mean()
+    assert values["val/toy/streamed"].tolist() == [1.0] and missing == {"x"}

@@ -130,3 +130,16 @@ def test_loaders_of_evaluation_are_kept(tmp_path):
     datamodule = run.trainer.dataset_loader.datamodules["tiny"]
     assert datamodule.val_dataloader() is datamodule.val_dataloader()
     assert datamodule.train_dataloader() is not datamodule.train_dataloader()
+
+
+def test_a_mean_over_samples_needs_no_fields(tmp_path, monkeypatch):
+    from mmf.modules.metrics import Accuracy
+
+    run = run_here(tmp_path, "run_type=val", "training.batch_size=4")
+    whole, expected = run.trainer.evaluation_loop("val")
+    monkeypatch.setattr(Accuracy, "mean_of_samples", True, raising=False)
+    report, meter = run.trainer.evaluation_loop("val")
+    assert {"scores", "targets"} <= set(whole) and not {"scores", "targets"} & set(report)
+    values = [m.meters["val/tiny/accuracy"].global_avg.item() for m in (meter, expected)]
+    assert float(values[0]) == pytest.approx(float(values[1]))
+    assert report.metrics.keys() == whole.metrics.keys() == {"val/tiny/accuracy"}

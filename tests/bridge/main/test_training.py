@@ -8,18 +8,7 @@ import re
 import pytest
 import torch
 
-from tests.bridge.runs import run_here, run_processes
-
-
-def equal(first, second):
-    """Whether two states hold the same tensors and numbers, bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
+from tests.bridge.runs import equal, run_here, run_processes
 
 
 def sizes(**splits):
@@ -159,6 +148,84 @@ def test_accumulated_batches_are_one_update(tmp_path):
     for name, weight in one.checkpoint()["model"].items():
         torch.testing.assert_close(two.checkpoint()["model"][name], weight)
     assert two.trainer._update_loss.item() == pytest.approx(one.trainer._update_loss.item())
+
+
+@pytest.mark.parametrize(
+    ("leftover", "updates", "batches"), [("step", 9, 21), ("carry", 6, 20), ("drop", 6, 18)]
+)
+def test_what_becomes_of_left_over_batches(tmp_path, leftover, updates, batches):
+    """7 batches an epoch, 3 an update. What is carried to nowhere is not computed."""
+    run = run_here(
+        tmp_path,
+        "run_type=train",
+        "training.max_epochs=3",
+        "training.update_frequency=3",
+        f"training.leftover_batches={leftover}",
+    )
+    assert run.trainer.max_updates == run.trainer.num_updates == updates
+    assert run.trainer.current_iteration == batches
+
+
+@pytest.mark.parametrize("cut", [2, 3, 4])
+def test_carried_gradients_are_neither_lost_nor_doubled_by_a_resume(tmp_path, cut):
+    """An epoch's two updates have 3 batches; the third left over joins the next epoch's first."""
+    opts = ("run_type=train", "training.update_frequency=3", "training.leftover_batches=carry")
+    whole = run_here(tmp_path / "whole", *opts, "training.max_updates=6")
+    run_here(tmp_path / "cut", *opts, f"training.max_updates={cut}")
+    again = run_here(tmp_path / "cut", *opts, "training.max_updates=6", "checkpoint.resume=true")
+    assert whole.trainer.current_iteration == again.trainer.current_iteration == 20
+    for key in ("model", "optimizer", "lr_scheduler", "rng_states"):
+        assert equal(whole.checkpoint()[key], again.checkpoint()[key]), key
+
+
+def test_gradients_that_are_not_finite_never_reach_the_weights(tmp_path, monkeypatch):
+    """A finite loss can have them; clipping would turn all of them into NaN."""
+    from mmf_bridge.main.trainer import MMFTrainer
+
+    stock = MMFTrainer._finish_update
+
+    def finish(self):
+        if self.num_updates == 3:
+            next(self.model.parameters()).grad.fill_(math.inf)
+        stock(self)
+
+    monkeypatch.setattr(MMFTrainer, "_finish_update", finish)
+    opts = ("run_type=train", "training.clip_gradients=true", "training.max_grad_l2_norm=1.0")
+    with pytest.raises(RuntimeError, match="norm of the gradients is not finite at update 4"):
+        run_here(tmp_path, *opts, "training.checkpoint_interval=1")
+    state = torch.load(tmp_path / "current.ckpt", weights_only=True)
+    assert state["num_updates"] == 3
+    assert all(weight.isfinite().all() for weight in state["model"].values())
+
+
+def test_the_length_of_the_run_is_registered_before_its_scheduler(tmp_path, monkeypatch):
+    from mmf.common.registry import registry
+    from mmf.trainers.callbacks import lr_scheduler
+
+    seen, stock = [], lr_scheduler.build_scheduler
+    monkeypatch.setattr(
+        lr_scheduler,
+        "build_scheduler",
+        lambda *args: seen.append(registry.get("run_length")) or stock(*args),
+    )
+    opts = ("run_type=train", "training.max_epochs=2", "training.update_frequency=3")
+    run_here(tmp_path, *opts)
+    (length,) = seen
+    assert (length.batches_per_epoch, length.updates_per_epoch, length.max_updates) == (7, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (("optimizer.type=Adamw",), r"No optimizer.type named 'Adamw'.*mean 'Adam"),
+        (("scheduler.type=warmup_liner",), r"'warmup_liner'.*did you mean 'warmup_linear'"),
+        (("training.leftover_batches=cary",), r"choose one of step, carry, drop"),
+        (("training.clip_gradients=true",), "max_grad_l2_norm is null"),
+    ],
+)
+def test_bad_settings_of_the_optimization(tmp_path, opts, message):
+    with pytest.raises(ValueError, match=message):
+        run_here(tmp_path, "run_type=train", *opts)
 
 
 def test_a_nan_never_reaches_the_weights(tmp_path):

@@ -36,19 +36,25 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_two_processes_train_one_model_as_one_process_does(tmp_path, run_watched):
+@pytest.mark.parametrize(("leftover", "updates"), [("step", 8), ("carry", 6)])
+def test_two_processes_train_one_model_as_one_process_does(
+    tmp_path, run_watched, leftover, updates
+):
     """52 samples in batches of 8 and one of 4; the gradients are reduced once an update."""
     opts = (*DETERMINISTIC, "training.max_epochs=2", "training.update_frequency=2")
+    opts += (f"training.leftover_batches={leftover}",)
     run, (first, second) = run_watched(tmp_path / "two", *opts)
     assert "(gloo)" in run.output and "In the sequence `MMF_" not in run.output
     assert first["wrapper"] == second["wrapper"] == "DistributedDataParallel"
     assert same(first["weights"], second["weights"])
-    assert first["num_updates"] == second["num_updates"] == 8
-    assert first["reductions"] == second["reductions"] == 8  # no_sync before an update's last batch
+    assert first["num_updates"] == second["num_updates"] == updates
+    assert (
+        first["reductions"] == second["reductions"] == updates
+    )  # no_sync before an update's last batch
     assert (first["local_rank"], second["local_rank"]) == (0, 1)
     # max_epochs is not shortened by the number of processes, nor are gradients summed.
     one = run_here(tmp_path / "one", *opts)
-    assert one.trainer.num_updates == 8
+    assert one.trainer.num_updates == updates
     for name, weight in one.checkpoint()["model"].items():
         torch.testing.assert_close(first["weights"][name], weight)
     assert "module." not in "".join(run.checkpoint()["model"])

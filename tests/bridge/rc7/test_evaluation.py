@@ -152,3 +152,35 @@ def test_mmfs_own_vqa_dataset_keeps_any_question_id(question_id):
     assert (row["question_id"], row["answer"]) == (question_id, "yes")
     assert batch.image_id.tolist() == [10**12]
     assert json.dumps(row)
+
+
+def test_a_mean_over_samples_needs_no_fields(tmp_path, monkeypatch):
+    from mmf.modules.metrics import Accuracy
+
+    run = run_here(tmp_path, "run_type=val", "training.batch_size=4")
+    whole, expected = run.trainer.evaluate(run.trainer.val_loader)
+    monkeypatch.setattr(Accuracy, "mean_of_samples", True, raising=False)
+    report, meter = run.trainer.evaluate(run.trainer.val_loader)
+    assert {"scores", "targets"} <= set(whole) and not {"scores", "targets"} & set(report)
+    values = [m.meters["val/tiny/accuracy"].global_avg for m in (meter, expected)]
+    assert float(values[0]) == pytest.approx(float(values[1]))
+    assert report.metrics.keys() == whole.metrics.keys() == {"val/tiny/accuracy"}
+
+
+def test_a_mean_over_samples_of_an_unlabelled_split(tmp_path, monkeypatch):
+    from mmf.modules.metrics import Accuracy
+
+    from mmf_bridge.common.evaluation import NoTargetsError
+    from tests.bridge.tiny_plugin import dataset
+
+    stock = dataset.TinyDataset.__init__
+
+    def init(self, *args):
+        stock(self, *args)
+        del self.is_labelled
+
+    monkeypatch.setattr(dataset.TinyDataset, "__init__", init)
+    monkeypatch.setattr(Accuracy, "mean_of_samples", True, raising=False)
+    run = run_here(tmp_path, "run_type=val", "dataset_config.tiny.labelled_test=false")
+    with pytest.raises(NoTargetsError, match="test split of tiny has no targets"):
+        run.trainer.evaluate(run.trainer.test_loader)

@@ -5,7 +5,7 @@ import traceback
 import pytest
 import torch
 
-from tests.bridge.runs import run_here, run_processes
+from tests.bridge.runs import equal, run_here, run_processes
 
 OPTIONS = (
     "training.max_updates=17",
@@ -18,6 +18,15 @@ VARIANTS = {
     "augmented": ("dataset_config.tiny.augment=true",),
     "images_once": ("dataset_config.tiny.unique_images=true",),
     "accumulated": ("training.update_frequency=3",),
+    "carried": ("training.update_frequency=3", "training.leftover_batches=carry"),
+    "carried_augmented": (
+        *("training.update_frequency=3", "training.leftover_batches=carry"),
+        *("dataset_config.tiny.augment=true", "training.precision=fp16"),
+    ),
+    "dropped": (
+        *("training.update_frequency=3", "training.leftover_batches=drop"),
+        "dataset_config.tiny.augment=true",
+    ),
     # The larger one last, so that an epoch ends with it.
     "two_datasets": ("dataset=tiny_two,tiny",),
     "two_accumulated": ("dataset=tiny_two,tiny", "training.update_frequency=3"),
@@ -43,17 +52,6 @@ def run_killed(*args, **kwargs):
         traceback.clear_frames(killed.__traceback__)  # which keep workers alive
     else:
         pytest.fail("The run came to its end")
-
-
-def equal(first, second):
-    """Whether two states hold the same tensors and numbers, bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return first.dtype == second.dtype and torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
 
 
 def assert_same_end(run, other):
@@ -100,6 +98,19 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path, kill_at, variant):
     kill_at(-1)
     resumed = run_here(folder, *opts, "checkpoint.resume=true", changes=changes)
     assert_same_end(whole, resumed)
+
+
+@pytest.mark.parametrize("batch", [6, 7, 8, 9, 10, 11])
+def test_gradients_that_are_carried_over_are_neither_lost_nor_doubled(tmp_path, kill_at, batch):
+    """Killed in each micro-batch around the end of the first epoch, of 7: 3, 3 and 1."""
+    opts = ("run_type=train", "training.max_epochs=2", "training.checkpoint_interval=1")
+    opts += ("training.update_frequency=3", "training.leftover_batches=carry")
+    whole = run_here(tmp_path / "whole", *opts)
+    assert whole.trainer.num_updates == 4 and whole.trainer.current_iteration == 13
+    kill_at(batch)
+    run_killed(tmp_path / "killed", *opts)
+    kill_at(-1)
+    assert_same_end(whole, run_here(tmp_path / "killed", *opts, "checkpoint.resume=true"))
 
 
 def test_killed_before_any_checkpoint_it_starts_again(tmp_path, kill_at):

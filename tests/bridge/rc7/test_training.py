@@ -110,6 +110,115 @@ def test_left_over_batches_make_an_update_of_their_own(tmp_path):
     torch.testing.assert_close(trained["linear.bias"], linear.bias.data)
 
 
+@pytest.mark.parametrize("leftover", ["carry", "drop"])
+def test_left_over_batches_are_carried_or_dropped(tmp_path, leftover):
+    """20 samples in batches of 4, two an update, by hand on the same samples in the same order."""
+    opts = (*SHORT, *PLAIN, "training.lr_scheduler=false", "training.batch_size=4")
+    opts += ("training.update_frequency=2", f"training.leftover_batches={leftover}")
+    many = run_here(
+        tmp_path / "many",
+        *opts,
+        "training.max_epochs=2",
+        f"dataset_config.tiny.trace={tmp_path / 'seen'}",
+        changes=sizes(train=20),
+    )
+    assert many.trainer.num_updates == 4
+    zero = run_here(tmp_path / "zero", *opts, "training.max_epochs=0", changes=sizes(train=20))
+    weights = zero.checkpoint()["model"]
+    linear = torch.nn.Linear(8, 3)
+    linear.load_state_dict({n.split(".")[1]: w for n, w in weights.items()})
+    loader = many.trainer.train_loader
+    dataset, updates, waiting = loader.datasets[0], [], []
+    for epoch in (1, 2):
+        loader.seed_sampler(epoch)
+        for number, batch in enumerate(loader.samplers[0], start=1):
+            waiting.append(batch)
+            if number % 2 == 0:
+                updates.append(waiting)
+                waiting = []
+        if leftover == "drop":
+            waiting = []
+    assert [len(update) for update in updates] == [2, 2, 3 if leftover == "carry" else 2, 2]
+    for update in updates:
+        linear.zero_grad()
+        for batch in update:
+            target = dataset.x[batch, :3].argmax(dim=1)
+            loss = torch.nn.functional.cross_entropy(linear(dataset.x[batch]), target)
+            (loss / 2).backward()
+        for parameter in linear.parameters():
+            parameter.data -= 0.01 * parameter.grad
+    torch.testing.assert_close(many.checkpoint()["model"]["linear.weight"], linear.weight.data)
+    torch.testing.assert_close(many.checkpoint()["model"]["linear.bias"], linear.bias.data)
+    # What is dropped, or carried to nowhere, is not even loaded.
+    seen = (tmp_path / "seen-train").read_text().split()
+    assert len(seen) == sum(len(batch) for update in updates for batch in update)
+
+
+def test_an_unknown_leftover_names_the_choices(tmp_path):
+    with pytest.raises(ValueError, match=r"leftover_batches is 'cary': choose one of step, carry"):
+        run_here(tmp_path, *SHORT, "training.leftover_batches=cary")
+
+
+def test_the_length_of_the_run_is_registered_before_its_scheduler(tmp_path, monkeypatch):
+    from mmf.common.registry import registry
+
+    from mmf_bridge.rc7 import trainer
+
+    seen, stock = [], trainer.build_scheduler
+    monkeypatch.setattr(
+        trainer,
+        "build_scheduler",
+        lambda *args: seen.append(registry.get("run_length")) or stock(*args),
+    )
+    run_here(tmp_path, *SHORT, "training.max_epochs=2", "training.update_frequency=3")
+    (length,) = seen
+    assert (length.batches_per_epoch, length.updates_per_epoch, length.max_updates) == (7, 3, 6)
+
+
+def test_gradients_that_are_not_finite_never_reach_the_weights(tmp_path, monkeypatch):
+    """A finite loss can have them; clipping would turn all of them into NaN."""
+    from mmf_bridge.rc7.trainer import MMFTrainer
+
+    stock = MMFTrainer._finish_update
+
+    def finish(self):
+        if self.num_updates == 3:
+            next(self.model.parameters()).grad.fill_(math.inf)
+        stock(self)
+
+    monkeypatch.setattr(MMFTrainer, "_finish_update", finish)
+    opts = ("run_type=train", "training.clip_gradients=true", "training.max_grad_l2_norm=1.0")
+    opts += ("training.checkpoint_interval=1",)
+    with pytest.raises(RuntimeError, match="norm of the gradients is not finite at update 4"):
+        run_here(tmp_path, *opts)
+    state = torch.load(tmp_path / "current.ckpt", weights_only=True)
+    assert state["num_updates"] == 3
+    assert all(weight.isfinite().all() for weight in state["model"].values())
+
+
+def test_clipping_without_a_norm_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="max_grad_l2_norm is null"):
+        run_here(tmp_path, *SHORT, "training.clip_gradients=true")
+
+
+def test_the_gradient_norm_is_logged_at_the_log_interval(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    opts = ("training.tensorboard=true", "training.max_updates=10", "training.log_interval=5")
+    run_here(
+        tmp_path, *SHORT, *opts, "training.clip_gradients=true", "training.max_grad_l2_norm=0.1"
+    )
+    (file,) = tmp_path.rglob("events.out.*")
+    norms = EventAccumulator(str(file)).Reload().Scalars("grad_norm")
+    assert [event.step for event in norms] == [4, 9]
+    assert all(event.value > 0.1 for event in norms)
+
+
+def test_an_unknown_optimizer_names_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match=r"No optimizer.type named 'Adamw'.*mean 'Adam"):
+        run_here(tmp_path, *SHORT, "optimizer.type=Adamw")
+
+
 def test_several_datasets_without_proportions_cannot_accumulate(tmp_path):
     opts = (*SHORT, "dataset=tiny,tiny_two", "training.dataset_size_proportional_sampling=false")
     run_here(tmp_path / "one", *opts, "training.max_updates=25")

@@ -1,0 +1,106 @@
+"""The answer head of pre-training (LXMERT's table of 9500 answers) becomes a task's head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+
+_ARTICLES = ("a ", "an ", "the ")
+_WORDS: dict[str, str] = {
+    "one": "1",
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+    "grey": "gray",
+}
+
+
+def normalise_answer(answer: str) -> str:
+    """Write an answer as LXMERT's pre-training table does (airsplay/lxmert, AnswerTable).
+
+    Lower case; a final "." goes; then "a ", "an " and "the ", each once and in that order; whole
+    answers "one" to "ten" become digits, "grey" becomes "gray".
+    """
+    answer = answer.lower()
+    if answer.endswith("."):
+        answer = answer[:-1].strip()
+    for article in _ARTICLES:
+        if answer.startswith(article):
+            answer = answer[len(article) :].strip()
+    return _WORDS.get(answer, answer)
+
+
+@dataclass(frozen=True)
+class AnswerMap:
+    """Which row of the pre-training table each answer of a task takes.
+
+    Args:
+        rows: (answers,) int64; -1 where the table lacks the answer.
+        missing: the answers that it lacks.
+    """
+
+    rows: Tensor
+    missing: list[str]
+
+    def __str__(self) -> str:
+        found = len(self.rows) - len(self.missing)
+        return f"{found} answers found in the pre-training table, {len(self.missing)} not"
+
+
+def map_answers(answers: Sequence[str], table: Sequence[str]) -> AnswerMap:
+    """Look up a task's answers in the pre-training table, by their normalised text."""
+    row_of = {answer: row for row, answer in enumerate(table)}
+    rows = [row_of.get(normalise_answer(answer), -1) for answer in answers]
+    missing = [answer for answer, row in zip(answers, rows, strict=True) if row < 0]
+    return AnswerMap(torch.tensor(rows, dtype=torch.int64), missing)
+
+
+def take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a head's weight (answers, D) or bias (answers,); zeros where a row is -1."""
+    taken = values[rows.clamp(min=0)]
+    taken[rows < 0] = 0
+    return taken
+
+
+def read_answer_table(path: str | Path) -> list[str]:
+    """Read LXMERT's ``all_ans.json``: a JSON list of ``{"ans": answer, ...}``, in row order.
+
+    A plain list of answers (``.json``, or one a line) is taken too.
+
+    Raises:
+        CheckpointError: no such file, or it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected the answer table of the pre-training, LXMERT's "
+            "data/lxmert/all_ans.json."
+        )
+    text = path.read_text(encoding="utf-8")
+    try:
+        entries = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: no JSON ({error}); expected a list of answers.") from error
+    if not isinstance(entries, list):
+        raise CheckpointError(
+            f"{path}: expected a list of answers, got a {type(entries).__name__}."
+        )
+    answers = [entry.get("ans") if isinstance(entry, dict) else entry for entry in entries]
+    wrong = next((row for row, answer in enumerate(answers) if not isinstance(answer, str)), None)
+    if wrong is not None or not answers:
+        what = "is empty" if wrong is None else f"has {entries[wrong]!r} in entry {wrong}"
+        raise CheckpointError(f'{path} {what}; expected answers, or {{"ans": answer}} entries.')
+    return answers

@@ -1,0 +1,137 @@
+"""The layouts of published files: what a file holds, and how its keys differ from `BEST.pth`'s.
+
+Every other layout is `BEST.pth`'s with other prefixes, so that one table of names does for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.names_joint import BERT, CLIP
+
+_DDP = "module."
+# LayerNorm's parameters in BERT files of 2018.
+_OLD_NORMS = {".gamma": ".weight", ".beta": ".bias"}
+_TOWER_ALONE = re.compile(r"(conv1\.weight|trunk\.)")
+
+
+class Kind(str, Enum):
+    """What a published file holds."""
+
+    finetuned = "finetuned"  # BEST.pth: the network for one task
+    pretrained = "pretrained"  # Epoch11_LXRT.pth: with the 9500-answer head and other heads
+    clip = "clip"  # a CLIP model, or its vision tower alone
+    bert = "bert"  # BERT, with or without its heads
+
+
+# Kind -> (prefix in BEST.pth, prefix in this file); the first that fits counts.
+_PREFIXES: dict[Kind, list[tuple[str, str]]] = {
+    Kind.finetuned: [],
+    Kind.pretrained: [(BERT, "bert."), ("logit_fc.", "answer_head.logit_fc.")],
+    Kind.clip: [(CLIP, "")],
+    Kind.bert: [(BERT, "bert.")],
+}
+# The same for files of the part alone: a vision tower, a BertModel.
+_BARE_PREFIXES: dict[Kind, list[tuple[str, str]]] = {
+    Kind.clip: [(f"{CLIP}visual.", "")],
+    Kind.bert: [(BERT, "")],
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the keys of one file are written.
+
+    Args:
+        kind: what the file holds.
+        ddp: every key has DDP's ``module.`` in front.
+        bare: the file holds a vision tower alone (no ``visual.``) or a BertModel alone (no
+            ``bert.``).
+        old_norms: LayerNorms have ``gamma`` and ``beta``.
+    """
+
+    kind: Kind
+    ddp: bool = False
+    bare: bool = False
+    old_norms: bool = False
+
+    def canonical(self, key: str) -> str:
+        """The name that `BEST.pth` would give this key of the file."""
+        key = key.removeprefix(_DDP) if self.ddp else key
+        if self.old_norms:
+            for old, new in _OLD_NORMS.items():
+                if f".LayerNorm{old}" in key:
+                    key = key.replace(f".LayerNorm{old}", f".LayerNorm{new}")
+        for ours, theirs in self._prefixes:
+            if key.startswith(theirs):
+                return ours + key[len(theirs) :]
+        return key
+
+    def in_file(self, canonical: str) -> str:
+        """The key in the file of a name of `BEST.pth`; the inverse of :meth:`canonical`."""
+        key = canonical
+        for ours, theirs in self._prefixes:
+            if key.startswith(ours):
+                key = theirs + key[len(ours) :]
+                break
+        if self.old_norms:
+            for old, new in _OLD_NORMS.items():
+                key = key.replace(f".LayerNorm{new}", f".LayerNorm{old}")
+        return _DDP + key if self.ddp else key
+
+    @property
+    def _prefixes(self) -> list[tuple[str, str]]:
+        return (_BARE_PREFIXES if self.bare else _PREFIXES)[self.kind]
+
+
+def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) -> Layout:
+    """Recognise a published file by its keys.
+
+    Args:
+        keys: the file's.
+        source: its name, for the error.
+        kind: what it is known to hold; None to find out.
+
+    Raises:
+        CheckpointError: the keys are those of no known file, or not of one of this kind.
+    """
+    ddp = all(key.startswith(_DDP) for key in keys)
+    plain = [key.removeprefix(_DDP) for key in keys] if ddp else list(keys)
+
+    def some(*prefixes: str) -> bool:
+        return any(key.startswith(prefixes) for key in plain)
+
+    found: dict[Kind, Layout] = {}
+    if some(BERT):
+        found[Kind.finetuned] = Layout(Kind.finetuned, ddp)
+    elif some("bert.encoder.visn_fc.", "answer_head."):
+        found[Kind.pretrained] = Layout(Kind.pretrained, ddp)
+    elif some("visual."):
+        found[Kind.clip] = Layout(Kind.clip, ddp)
+    elif some("bert.embeddings.", "embeddings.word_embeddings."):
+        old = any(key.endswith(".LayerNorm.gamma") for key in plain)
+        found[Kind.bert] = Layout(Kind.bert, ddp, bare=not some("bert."), old_norms=old)
+    elif any(_TOWER_ALONE.match(key) for key in plain):
+        found[Kind.clip] = Layout(Kind.clip, ddp, bare=True)
+    if kind is None and found:
+        return next(iter(found.values()))
+    if kind in found:
+        return found[kind]
+    what = f"is no {kind.value} checkpoint" if kind else "is no checkpoint of a known layout"
+    instead = f", but a {next(iter(found)).value} one" if found else ""
+    raise CheckpointError(
+        f"{source} {what}{instead}: it has {len(plain)} keys, such as {', '.join(plain[:3])}. "
+        "Expected: finetuned (lxrt_encoder.model.bert.*, logit_fc.*), pretrained (bert.*, "
+        "answer_head.*), clip (visual.*, or a tower alone) or bert (bert.embeddings.*)."
+    )
+
+
+def canonical(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """The tensors of a file under the names that `BEST.pth` gives them."""
+    return {layout.canonical(key): value for key, value in state.items()}

@@ -1,0 +1,323 @@
+"""A model on disk with all it needs: an imported checkpoint, or what a run of MMF left.
+
+An imported checkpoint is a folder:
+
+* ``config.yaml``: the network's sections, preprocessing, where it came from (:class:`Description`);
+* ``model.safetensors``: the network under our names; tensors that a tuning method added under
+  ``side.`` and their published names;
+* ``unused.safetensors``: tensors that the network has no use for, under the names of `BEST.pth`,
+  for the export; it may be deleted;
+* ``answers.json`` and ``vocab.txt``: the answers and the text vocabulary, where they are known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+from yaml import YAMLError
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.layouts import Kind, Layout
+from clipvil_mmf.checkpoints.shapes import infer_network
+from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.data.images import CLIP_MEAN, CLIP_STD
+from clipvil_mmf.text.vocabulary import read_tokens
+from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
+
+CONFIG, WEIGHTS, UNUSED = "config.yaml", "model.safetensors", "unused.safetensors"
+ANSWERS, VOCABULARY = "answers.json", "vocab.txt"
+SIDE = "side."
+SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier")
+# What MMF leaves, the best first.
+_RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
+
+
+def published_images() -> dict[str, Any]:
+    """How CLIP-ViL prepares images: the keys of `data.images.ImageParams`."""
+    return {
+        "image_transform": "fit_pad",
+        "image_size": [384, 640],
+        "mean": list(CLIP_MEAN),
+        "std": list(CLIP_STD),
+    }
+
+
+@dataclass
+class Description:
+    """``config.yaml`` of an imported checkpoint.
+
+    Args:
+        source: name of the imported file.
+        layout: how its keys are written, see :class:`Layout`.
+        network: ``image_encoder``, ``visual_embedding``, ``fusion``, ``classifier`` as in
+            ``model_config.clipvil``, and ``num_answers``; of a tower or a BERT its part alone.
+        images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
+        text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
+        max_seq_length: word pieces of a question, [CLS] and [SEP] included.
+        tied: published key -> the key whose tensor it shares.
+        tuning: the methods whose tensors are under ``side.``.
+        format: of this file.
+    """
+
+    source: str
+    layout: dict[str, Any]
+    network: dict[str, Any]
+    images: dict[str, Any] = field(default_factory=published_images)
+    text_vocabulary: str = "bert-base-uncased"
+    max_seq_length: int = 20
+    tied: dict[str, str] = field(default_factory=dict)
+    tuning: list[str] = field(default_factory=list)
+    format: int = 1
+
+
+@dataclass
+class SavedModel:
+    """A model as it lies on disk, read.
+
+    Args:
+        description: what it is.
+        network: our names -> tensors.
+        side: names of `BEST.pth` -> tensors that a tuning method added.
+        unused: names of `BEST.pth` -> tensors that no network of ours takes.
+        answers: the classifier's rows, None where they are not known.
+        tokens: the text vocabulary, None where only its name is known.
+    """
+
+    description: Description
+    network: dict[str, Tensor]
+    side: dict[str, Tensor] = field(default_factory=dict)
+    unused: dict[str, Tensor] = field(default_factory=dict)
+    answers: list[str] | None = None
+    tokens: list[str] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How the keys of the published file are written."""
+        return Layout(**{**self.description.layout, "kind": Kind(self.description.layout["kind"])})
+
+
+def write_saved(model: SavedModel, folder: str | Path) -> None:
+    """Write an imported checkpoint; the folder appears when all of it is written.
+
+    Raises:
+        WeightFileError: the folder exists, or it could not be written.
+    """
+    with new_folder(folder) as partial:
+        config = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
+        (partial / CONFIG).write_text(config, encoding="utf-8")
+        side = {SIDE + name: tensor for name, tensor in model.side.items()}
+        write_safetensors({**model.network, **side}, partial / WEIGHTS)
+        if model.unused:
+            write_safetensors(model.unused, partial / UNUSED)
+        if model.answers is not None:
+            text = json.dumps(model.answers, ensure_ascii=False, indent=0)
+            (partial / ANSWERS).write_text(text, encoding="utf-8")
+        if model.tokens is not None:
+            text = "".join(f"{token}\n" for token in model.tokens)
+            (partial / VOCABULARY).write_text(text, encoding="utf-8")
+
+
+def read_saved(path: str | Path) -> SavedModel:
+    """Read an imported checkpoint or what a run of MMF left.
+
+    Args:
+        path: the folder of either, the ``model.safetensors`` of the first, a ``.pth`` or ``.ckpt``
+            of the second with its ``config.yaml`` beside it or one folder up.
+
+    Raises:
+        CheckpointError: it is neither, or a part of it is missing or wrong.
+        WeightFileError: a file of weights cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder.")
+    folder = imported_folder(path)
+    if folder is not None:
+        tensors = read_weights(folder / WEIGHTS)
+        unused = read_weights(folder / UNUSED) if (folder / UNUSED).is_file() else {}
+        return from_tensors(folder, tensors, unused)
+    if path.name == WEIGHTS or (path / WEIGHTS).is_file():
+        raise CheckpointError(missing_config(path))
+    return _read_run(path)
+
+
+def missing_config(path: str | Path) -> str:
+    """What to say of an imported checkpoint without its configuration."""
+    return (
+        f"{path}: {CONFIG} is missing beside {WEIGHTS}; it says which network the weights belong "
+        "to. Put it there, or import the checkpoint again (clipvil import)."
+    )
+
+
+def imported_folder(path: str | Path) -> Path | None:
+    """The folder of an imported checkpoint that a path names (it or its weights), or None."""
+    path = Path(path)
+    if not (path.is_dir() or path.name == WEIGHTS):
+        return None
+    folder = path if path.is_dir() else path.parent
+    return folder if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() else None
+
+
+def from_tensors(
+    folder: Path, tensors: Mapping[str, Tensor], unused: Mapping[str, Tensor] | None = None
+) -> SavedModel:
+    """An imported checkpoint whose ``model.safetensors`` has been read already.
+
+    Raises:
+        CheckpointError: ``config.yaml`` or ``answers.json`` is missing or wrong.
+    """
+    description = _read_description(folder / CONFIG)
+    answers = None
+    if (folder / ANSWERS).is_file():
+        answers = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+    vocabulary = folder / VOCABULARY
+    return SavedModel(
+        description,
+        network={name: t for name, t in tensors.items() if not name.startswith(SIDE)},
+        side={name[len(SIDE) :]: t for name, t in tensors.items() if name.startswith(SIDE)},
+        unused=dict(unused or {}),
+        answers=answers,
+        tokens=read_tokens(vocabulary) if vocabulary.is_file() else None,
+    )
+
+
+def _read_description(file: Path) -> Description:
+    try:
+        return from_config(Description, OmegaConf.load(file), str(file))
+    except (ConfigError, OmegaConfBaseException, YAMLError, OSError) as error:
+        raise CheckpointError(
+            f"{file} does not describe an imported checkpoint ({error}). Import it again "
+            "(clipvil import)."
+        ) from error
+
+
+def _read_run(path: Path) -> SavedModel:
+    file = _run_file(path)
+    config_file = next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
+    if config_file is None:
+        raise CheckpointError(
+            f"{path} is neither an imported checkpoint nor what a run of MMF left: there is no "
+            f"{CONFIG} beside {file.name}. A published checkpoint is imported first: "
+            f"clipvil import {path}"
+        )
+    loaded = read_file(file)
+    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else {}
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    tensors = {
+        key.removeprefix("network."): value
+        for key, value in state.items()
+        if key.startswith("network.")
+    }
+    vocabularies = state.get("_extra_state")
+    if not tensors or not isinstance(vocabularies, Mapping):
+        raise CheckpointError(
+            f"{file} is no checkpoint of the model clipvil: it lacks network.* or _extra_state. "
+            f"A published checkpoint is imported first: clipvil import {file}"
+        )
+    config = OmegaConf.load(config_file)
+    sections = read_sections(config)
+    description = Description(
+        source=file.name,
+        layout=asdict(Layout(Kind.finetuned)),
+        network=complete_sections(sections, tensors, str(file)),
+        **read_preprocessing(config),
+    )
+    return SavedModel(
+        description,
+        tensors,
+        answers=list(vocabularies["answer"]),
+        tokens=list(vocabularies["text"]),
+    )
+
+
+def _run_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for pattern in _RUN_FILES:
+        found = sorted(path.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise CheckpointError(f"{path} holds several models: {found}; name one of them.")
+    raise CheckpointError(
+        f"{path} holds no model: neither {WEIGHTS} with {CONFIG} (an imported checkpoint) nor "
+        f"{' or '.join(_RUN_FILES)} (a run of MMF)."
+    )
+
+
+def read_sections(config: Any) -> dict[str, Any]:
+    """The network's sections of a configuration: MMF's, or with the sections at its top."""
+    whole = OmegaConf.select(config, "model_config.clipvil") or config
+    sections = {key: OmegaConf.select(whole, key) for key in SECTIONS}
+    return {
+        key: OmegaConf.to_container(section, resolve=True)
+        for key, section in sections.items()
+        if section is not None
+    }
+
+
+def read_preprocessing(config: Any) -> dict[str, Any]:
+    """``images`` and ``max_seq_length`` of an MMF configuration's one dataset; or published ones.
+
+    Raises:
+        CheckpointError: it has several datasets.
+    """
+    datasets = OmegaConf.select(config, "dataset_config") or {}
+    if len(datasets) > 1:
+        raise CheckpointError(
+            f"The configuration has several datasets ({', '.join(datasets)}), which may prepare "
+            "images in different ways: give one with a single dataset."
+        )
+    if not datasets:
+        return {}
+    (section,) = datasets.values()
+    params = OmegaConf.select(section, "processors.text_processor.params") or {}
+    images = {key: section[key] for key in published_images() if key in section}
+    return {
+        "images": {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in images.items()
+        },
+        "max_seq_length": int(params.get("max_seq_length", 20)),
+    }
+
+
+def complete_sections(
+    given: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+) -> dict[str, Any]:
+    """Fill the sections that are not given, and the values that are null, from the shapes.
+
+    An image encoder counts as a whole; of the other sections the given keys count.
+
+    Raises:
+        CheckpointError: the shapes do not say what is not given.
+    """
+    named = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not ("image_encoder" in given and name.startswith("image_encoder."))
+    }
+    inferred = infer_network(named, source)
+    if any(name.startswith("image_encoder.") for name in tensors) and "image_encoder" in given:
+        inferred["image_encoder"] = given["image_encoder"]
+    for key in SECTIONS[1:]:
+        if key in inferred and key in given:
+            inferred[key] = _overlay(inferred[key], given[key])
+    return inferred
+
+
+def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(inferred)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _overlay(merged[key], value)
+        elif value is not None:
+            merged[key] = value
+    return merged

@@ -1,0 +1,122 @@
+"""The sections of a yaml file that a checkpoint's network has, read off its tensors' shapes.
+
+What shapes cannot say takes the published value: 64 channels an attention head, the dropout.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+
+_HEAD_WIDTH = 64
+# Bottleneck blocks and stem width of OpenAI's ResNets -> name.
+_RESNETS: dict[tuple[tuple[int, ...], int], str] = {
+    ((3, 4, 6, 3), 64): "RN50",
+    ((3, 4, 23, 3), 64): "RN101",
+    ((4, 6, 10, 6), 80): "RN50x4",
+    ((6, 8, 18, 8), 96): "RN50x16",
+    ((3, 15, 36, 10), 128): "RN50x64",
+}
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def infer_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
+    """Describe the network that fits these tensors.
+
+    Args:
+        tensors: under our names; of the whole network, or of a tower or a BERT alone.
+        source: the file, for the error.
+
+    Returns:
+        The sections of the parts that are there: ``image_encoder``, ``visual_embedding``,
+        ``fusion``, ``classifier``, and ``num_answers``.
+
+    Raises:
+        CheckpointError: the shapes do not say it (a ViT tower): a configuration must be given.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    try:
+        return _infer(shapes)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source}: the network cannot be told by the shapes, because {error.args[0]}. Give "
+            "its image_encoder, visual_embedding, fusion and classifier in a yaml file: --config"
+        ) from error
+
+
+def _infer(shapes: Shapes) -> dict[str, Any]:
+    network: dict[str, Any] = {}
+    if _some(shapes, "image_encoder.tower."):
+        network["image_encoder"] = {"type": "clip_grid", "params": _tower(shapes)}
+    elif _some(shapes, "visual_embedding.box_projection."):
+        _, features = _shape(shapes, "visual_embedding.projection.weight")
+        _, box = _shape(shapes, "visual_embedding.box_projection.weight")
+        params = {"feature_size": features, "box_size": box}
+        network["image_encoder"] = {"type": "region_features", "params": params}
+    if _some(shapes, "visual_embedding.positions."):
+        network["visual_embedding"] = {
+            "pos_num": _shape(shapes, "visual_embedding.positions.rows.weight")[0]
+        }
+    if _some(shapes, "fusion."):
+        network["fusion"] = _fusion(shapes)
+    if _some(shapes, "classifier."):
+        answers, hidden = _shape(shapes, "classifier.output.weight")
+        network["classifier"] = {"type": "mlp", "params": {"hidden_size": hidden}}
+        network["num_answers"] = answers
+    return network
+
+
+def _tower(shapes: Shapes) -> dict[str, Any]:
+    prefix = "image_encoder.tower."
+    blocks = [_count(shapes, rf"{prefix}layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)]
+    if not all(blocks):
+        raise KeyError("its tower is no ResNet")
+    width = _shape(shapes, f"{prefix}conv3.weight")[0]
+    name = _RESNETS.get((tuple(blocks), width))
+    return {"name": name} if name else {"tower": {"layers": blocks, "width": width}}
+
+
+def _fusion(shapes: Shapes) -> dict[str, Any]:
+    words, width = _shape(shapes, "fusion.embeddings.word.weight")
+    cross = _count(shapes, r"fusion\.cross_layers\.(\d+)\.")
+    if cross:
+        depths = {
+            "language_layers": _count(shapes, r"fusion\.language_layers\.(\d+)\."),
+            "cross_layers": cross,
+            "visual_layers": _count(shapes, r"fusion\.visual_layers\.(\d+)\."),
+        }
+        first = "fusion.cross_layers.0.language."
+    else:
+        depths = {"num_hidden_layers": _count(shapes, r"fusion\.layers\.(\d+)\.")}
+        first = "fusion.layers.0."
+    params = {
+        "hidden_size": width,
+        **depths,
+        "num_attention_heads": max(1, width // _HEAD_WIDTH),
+        "intermediate_size": _shape(shapes, f"{first}feed_forward.intermediate.weight")[0],
+        "vocab_size": words,
+        "max_position_embeddings": _shape(shapes, "fusion.embeddings.position.weight")[0],
+        "type_vocab_size": _shape(shapes, "fusion.embeddings.segment.weight")[0],
+    }
+    return {"type": "cross_modal" if cross else "joint", "params": params}
+
+
+def _some(shapes: Shapes, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
+
+
+def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
+    if name not in shapes:
+        raise KeyError(f"it lacks {name}")
+    return shapes[name]
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    found = [re.match(pattern, name) for name in shapes]
+    return 1 + max((int(match.group(1)) for match in found if match), default=-1)

@@ -1,0 +1,205 @@
+"""Weights of other formats for the network of a run, with the run's answers and words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from clipvil_mmf.checkpoints.answers import map_answers, read_answer_table, take_rows
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout
+from clipvil_mmf.checkpoints.loading import match
+from clipvil_mmf.checkpoints.saved import (
+    WEIGHTS,
+    from_tensors,
+    imported_folder,
+    missing_config,
+)
+from clipvil_mmf.checkpoints.tables import table_for
+from clipvil_mmf.weight_files import read_weights
+
+logger = logging.getLogger(__name__)
+
+TABLE_FILE = "all_ans.json"
+_HEAD = ("logit_fc.3.weight", "logit_fc.3.bias")
+_PARTIAL = (Kind.clip, Kind.bert)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run brings that a checkpoint has to fit.
+
+    Args:
+        answers: the rows of its classifier.
+        tokens: its text vocabulary.
+        answer_table: path of the pre-training's answer table; None for ``all_ans.json`` beside
+            the checkpoint.
+    """
+
+    answers: Sequence[str]
+    tokens: Sequence[str]
+    answer_table: str | None = None
+
+
+@dataclass
+class _Source:
+    """A checkpoint under the names of `BEST.pth`, and what is known about it."""
+
+    kind: Kind
+    tensors: dict[str, Tensor]
+    answers: list[str] | None = None
+    tokens: list[str] | None = None
+
+
+def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[str, Tensor]:
+    """Weights to start from: a whole published or imported checkpoint, a CLIP model or a BERT.
+
+    Returns:
+        Our names -> tensors; a CLIP model and a BERT give a part of the network.
+
+    Raises:
+        CheckpointError: it does not fit the network or the task.
+        WeightFileError: it cannot be read.
+    """
+    file = Path(path, WEIGHTS) if Path(path).is_dir() else path
+    return _fit(network, read_weights(file), path, task)
+
+
+def whole_weights(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, task: Task
+) -> dict[str, Tensor]:
+    """All weights of the network from a published or imported checkpoint that has been read.
+
+    Args:
+        network: what the weights are for.
+        tensors: as they lie in the file.
+        path: where they come from; files beside it say more about them.
+        task: the run's.
+
+    Raises:
+        CheckpointError: it does not fit, or holds a part of the network alone.
+    """
+    return _fit(network, tensors, path, task, partial=False)
+
+
+def _fit(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    path: str | Path,
+    task: Task,
+    partial: bool = True,
+) -> dict[str, Tensor]:
+    source = _recognise(tensors, path)
+    if source.kind in _PARTIAL and not partial:
+        raise CheckpointError(
+            f"{path} holds a {source.kind.value} model alone, which is no checkpoint to resume. "
+            f"Start from it instead: model_config.clipvil.pretrained={path}"
+        )
+    if source.kind is Kind.pretrained:
+        _make_task_head(source, path, task)
+    elif source.kind is Kind.finetuned:
+        _order_answers(source, path, task)
+    _check_words(source, path, task, network)
+    try:
+        found, report = match(network.state_dict(), source.tensors, partial=source.kind in _PARTIAL)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    logger.info("%s (%s): %s", path, source.kind.value, report)
+    return found
+
+
+def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> _Source:
+    folder = imported_folder(path)
+    if folder is None:
+        if any(name.startswith(("fusion.", "image_encoder.")) for name in tensors):
+            raise CheckpointError(missing_config(path))
+        layout = detect_layout(tensors, str(path))
+        return _Source(layout.kind, canonical(tensors, layout))
+    saved = from_tensors(folder, tensors)
+    table = table_for(saved.network)
+    named = {table.published(name): tensor for name, tensor in saved.network.items()}
+    return _Source(saved.layout.kind, {**named, **saved.side}, saved.answers, saved.tokens)
+
+
+def _make_task_head(source: _Source, path: str | Path, task: Task) -> None:
+    table = source.answers
+    if table is None:
+        beside = Path(path) if Path(path).is_dir() else Path(path).parent
+        file = Path(task.answer_table) if task.answer_table else beside / TABLE_FILE
+        if not file.is_file():
+            raise CheckpointError(
+                f"{path} is pre-trained: its answer head has a row for each answer of the "
+                f"pre-training, and the list of these, LXMERT's data/lxmert/{TABLE_FILE}, is not "
+                f"at {file}. Put it there or name it: "
+                "model_config.clipvil.pretrained_answers=PATH"
+            )
+        table = read_answer_table(file)
+    rows = _head_rows(source)
+    if rows != len(table):
+        raise CheckpointError(
+            f"{path} has an answer head of {rows} rows, but the answer table has {len(table)} "
+            "answers: it is the table of another pre-training."
+        )
+    mapped = map_answers(task.answers, table)
+    logger.info("%s: %s; their rows are zero", path, mapped)
+    _take(source, mapped.rows)
+
+
+def _order_answers(source: _Source, path: str | Path, task: Task) -> None:
+    """Put the rows of a head whose answers are known in the run's order."""
+    theirs, ours = source.answers, list(task.answers)
+    rows = _head_rows(source)
+    if rows is not None and rows != len(ours):
+        raise CheckpointError(
+            f"{path} answers with {rows} answers, but this run's vocabulary has {len(ours)}: it "
+            "was fine-tuned for another task. Give the run the answers it was fine-tuned with "
+            "(dataset_config.<dataset>.processors.answer_processor.params.vocab)."
+        )
+    if theirs is None or theirs == ours:
+        return
+    lacking = [answer for answer in ours if answer not in set(theirs)]
+    if lacking:
+        raise CheckpointError(
+            f"{path} was fine-tuned with other answers: {len(lacking)} of this run's are not among "
+            f"them ({', '.join(map(repr, lacking[:3]))}). Give the run the answers it was "
+            "fine-tuned with (dataset_config.<dataset>.processors.answer_processor.params.vocab)."
+        )
+    place = {answer: row for row, answer in enumerate(theirs)}
+    _take(source, torch.tensor([place[answer] for answer in ours]))
+    logger.info("%s: the rows of its answer head are put in this run's order", path)
+
+
+def _take(source: _Source, rows: Tensor) -> None:
+    for key in _HEAD:
+        source.tensors[key] = take_rows(source.tensors[key], rows)
+
+
+def _head_rows(source: _Source) -> int | None:
+    weight = source.tensors.get(_HEAD[0])
+    return None if weight is None else len(weight)
+
+
+def _check_words(source: _Source, path: str | Path, task: Task, network: nn.Module) -> None:
+    """The token ids of the run must mean what they meant to the checkpoint."""
+    advice = (
+        "Give the run the vocabulary it was trained with "
+        "(dataset_config.<dataset>.processors.text_processor.params.vocab; the published one is "
+        "bert-base-uncased)."
+    )
+    if source.tokens is not None and source.tokens != list(task.tokens):
+        raise CheckpointError(f"{path} was trained with another text vocabulary. {advice}")
+    key = table_for(network.state_dict()).published("fusion.embeddings.word.weight")
+    theirs = source.tensors.get(key)
+    if theirs is None:
+        return
+    ours = network.fusion.config.vocab_size
+    if len(theirs) != ours:
+        raise CheckpointError(
+            f"{path} has {len(theirs)} word pieces, but this run's network has {ours}: it was "
+            f"trained with another text vocabulary. {advice}"
+        )

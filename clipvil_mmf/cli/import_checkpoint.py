@@ -1,0 +1,99 @@
+"""``clipvil import``: a published checkpoint becomes a folder of safetensors and configuration."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+from yaml import YAMLError
+
+from clipvil_mmf.checkpoints.importing import ImportReport, import_checkpoint
+from clipvil_mmf.checkpoints.layouts import Kind
+
+
+class KindOption(str, Enum):
+    """What the file holds."""
+
+    auto = "auto"
+    finetuned = "finetuned"
+    pretrained = "pretrained"
+    clip = "clip"
+    bert = "bert"
+
+
+def command(
+    checkpoint: Annotated[Path, typer.Argument(help="BEST.pth, Epoch11_LXRT.pth, RN50x4.pt, ...")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The folder to make; the checkpoint's name without its ending."),
+    ] = None,
+    kind: Annotated[
+        KindOption, typer.Option(help="What the file holds; auto: told by its keys.")
+    ] = KindOption.auto,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A yaml file for what the shapes do not say: sections image_encoder, "
+            "visual_embedding, fusion, classifier, or the config.yaml of a run of MMF."
+        ),
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help="The answers in the order of the classifier's rows: trainval_label2ans.json; of "
+            "a pre-trained checkpoint all_ans.json."
+        ),
+    ] = None,
+    vocab: Annotated[
+        Path | None, typer.Option(help="BERT's vocab.txt; without it, bert-base-uncased by name.")
+    ] = None,
+) -> None:
+    """Import a published checkpoint: safetensors and configuration in one folder."""
+    folder = output or checkpoint.with_suffix("")
+    try:
+        report = import_checkpoint(
+            checkpoint,
+            folder,
+            kind=None if kind is KindOption.auto else Kind(kind.value),
+            config=None if config is None else OmegaConf.load(config),
+            answers=answers,
+            vocabulary=vocab,
+        )
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError) as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(1) from e
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_table(report, checkpoint))
+    typer.echo(f"written: {folder}")
+    if report.model.answers is None and "classifier" in report.model.description.network:
+        typer.echo("answers: not known; import with --answers FILE to ask the model from Python")
+
+
+def _table(report: ImportReport, checkpoint: Path) -> Table:
+    model = report.model
+    layout = model.layout
+    prefix = ", keys with module." if layout.ddp else ""
+    table = Table(
+        "tensors",
+        "count",
+        "where to, or why not",
+        title=f"{checkpoint}: {layout.kind.value}{prefix}",
+    )
+    table.columns[1].justify = "right"
+    table.add_row("used by the network", str(len(report.keys.loaded)), "model.safetensors")
+    if model.side:
+        methods = ", ".join(model.description.tuning)
+        table.add_row(f"of {methods}", str(len(model.side)), "model.safetensors, under side.")
+    for reason, count in report.keys.reasons().items():
+        table.add_row("not used", str(count), reason)
+    if model.unused:
+        table.add_row(
+            "  of these kept", str(len(model.unused)), "unused.safetensors, for the export"
+        )
+    return table

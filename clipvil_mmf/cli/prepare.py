@@ -1,0 +1,190 @@
+"""``clipvil prepare``: VQA v2 and GQA made ready for training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
+from clipvil_mmf.data.prepare import (
+    Item,
+    Prepared,
+    PrepareError,
+    build_vocabulary,
+    check_counts,
+    check_images,
+    prepare_split,
+    survey,
+    write_vocabulary,
+)
+from clipvil_mmf.prediction.vocabulary import read_vocabulary
+
+_STOPPED = 130  # what a shell gives for Ctrl-C
+
+
+def command(
+    dataset: Annotated[str, typer.Argument(help="vqa2 or gqa.")],
+    root: Annotated[Path, typer.Option(help="The folder with the dataset's files.")],
+    splits: Annotated[
+        str | None,
+        typer.Option(help="Splits, with commas between them; by default those of the recipe."),
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="A published answer vocabulary (trainval_label2ans.json).")
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option(help="Make a vocabulary of the answers that occur this often.", min=1),
+    ] = None,
+    allow_other_counts: Annotated[
+        bool, typer.Option("--allow-other-counts", help="Take a part of the data.")
+    ] = False,
+    image_check: Annotated[
+        bool, typer.Option(help="Look at the head of every image, and keep the sizes.")
+    ] = True,
+) -> None:
+    """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
+    console = Console(highlight=False, soft_wrap=True)
+    logging.getLogger("clipvil_mmf").setLevel(logging.WARNING)  # the tables say it
+    try:
+        known = catalogue(dataset)
+        names = _names(known, splits)
+        _check_options(root, answers, min_count)
+        items = survey(known, root, names)
+        console.print(_found(items, known, root))
+        _check_found(items, known, root, splits, image_check)
+        prepared = []
+        for name in names:
+            ready = prepare_split(find_split(dataset, name, root), name, root, progress=True)
+            if not allow_other_counts:
+                check_counts(known, ready)
+            if image_check:
+                check_images(known, ready, root, progress=True)
+            prepared.append(ready)
+        vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
+    except KeyboardInterrupt as e:
+        typer.echo("stopped. What is done is kept: the same command goes on from there", err=True)
+        raise typer.Exit(_STOPPED) from e
+    except (OSError, ValueError) as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(1) from e
+    console.print(_ready(prepared))
+    console.print(f"answers: {count:,} in {vocabulary}")
+    section = f"dataset_config.{dataset}"
+    console.print(
+        f"next: mmf_run config=projects/clipvil/configs/{dataset}.yaml {section}.data_dir={root} "
+        f"{section}.processors.answer_processor.params.vocab={vocabulary}"
+    )
+
+
+def _names(known: Catalogue, splits: str | None) -> list[str]:
+    """The splits by the catalogue's own names, each once."""
+    if splits is None:
+        return list(known.default_splits)
+    given = [name.strip() for name in splits.split(",") if name.strip()]
+    for name in given:
+        known.split(name)
+    if not given:
+        raise PrepareError("--splits: names none; expected names with commas between them")
+    return list(dict.fromkeys(known.aliases.get(name, name) for name in given))
+
+
+def _check_options(root: Path, answers: Path | None, min_count: int | None) -> None:
+    if not root.is_dir():
+        raise PrepareError(f"--root {root}: no such folder; make it, and put the files there")
+    if answers is not None and min_count is not None:
+        raise PrepareError(
+            "--answers takes a vocabulary, --min-count makes one; expected one of them"
+        )
+    if answers is not None:
+        read_vocabulary(answers)
+
+
+def _check_found(
+    items: list[Item], known: Catalogue, root: Path, splits: str | None, image_check: bool
+) -> None:
+    missing = [
+        item for item in items if item.path is None and (image_check or not item.name.endswith("/"))
+    ]
+    if not missing:
+        return
+    hint = "get them from where the table says and unpack them there"
+    official = [name for name in known.splits if _is_complete(known, name, root)]
+    if splits is None and "train" in official:
+        hint += f", or take the official splits that are there: --splits {','.join(official)}"
+    elif all(item.name.endswith("/") for item in missing):
+        hint += ", or go on without a look at the images: --no-image-check"
+    for url in dict.fromkeys(item.url for item in missing):
+        typer.echo(url)  # on a line of its own, to be copied
+    names = ", ".join(item.name for item in missing)
+    raise PrepareError(f"missing in {root}: {names}; {hint}")
+
+
+def _is_complete(known: Catalogue, name: str, root: Path) -> bool:
+    """Whether a split's official files are there."""
+    official = known.splits[name].layouts.get(OFFICIAL)
+    return official is not None and all(known.find(root, file.name) for file in official.files)
+
+
+def _vocabulary(
+    known: Catalogue,
+    root: Path,
+    prepared: list[Prepared],
+    answers: Path | None,
+    min_count: int | None,
+) -> tuple[Path, int]:
+    """The answer vocabulary and its size: the one that is named, a new one, or the published one.
+
+    Raises:
+        PrepareError: there is none, and no labelled split to make one of.
+    """
+    published = answers or known.find(root, known.answers.name)
+    if published is not None and min_count is None:
+        return published, len(read_vocabulary(published))
+    labelled = [ready for ready in prepared if ready.table.is_labelled]
+    if not labelled:
+        raise PrepareError(
+            f"no answer vocabulary: {root} has no {known.answers.name}, and no prepared split has "
+            f"answers to make one of. Get it from {known.answers.url}, or add a labelled split"
+        )
+    at_least = known.min_count if min_count is None else min_count
+    made = build_vocabulary((ready.table for ready in labelled), at_least)
+    path = root / f"answers_min{at_least}.json"
+    write_vocabulary(path, made)
+    return path, len(made)
+
+
+def _found(items: list[Item], known: Catalogue, root: Path) -> Table:
+    title = f"{known.name} in {root} (descriptions and licences: {', '.join(known.pages)})"
+    table = Table("split", "file", "", "where", title=title, title_justify="left")
+    _whole(table)
+    for item in items:
+        state, where = ("found", str(item.path)) if item.path else ("missing", item.url)
+        table.add_row(item.split, item.name, state, where, style=None if item.path else "red")
+    return table
+
+
+def _ready(prepared: list[Prepared]) -> Table:
+    table = Table("split", "format", "questions", "images", "", "store", title="ready")
+    _whole(table)
+    for ready in prepared:
+        table.add_row(
+            ready.split,
+            ", ".join(ready.table.formats),
+            f"{len(ready.table):,}",
+            f"{ready.table.image_count:,}",
+            "kept" if ready.kept else "converted",
+            str(ready.folder),
+        )
+    return table
+
+
+def _whole(table: Table) -> None:
+    """Break names and addresses rather than cut them off: they are there to be copied."""
+    for column in table.columns:
+        column.overflow = "fold"

@@ -1,0 +1,147 @@
+"""``clipvil score``: the score of a prediction file, over all questions and by type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clipvil_mmf.cli.check_submission import Format
+from clipvil_mmf.cli.questions import EASY_VQA, find_files, load_questions
+from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
+from clipvil_mmf.prediction.submission import LAYOUTS, layout_of_rows, predictions_of, read_rows
+from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths, from_questions, read_truths
+from clipvil_mmf.prediction.vocabulary import read_vocabulary
+
+_CANNOT = "not among the vocabulary's answers"
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
+    questions: Annotated[
+        str,
+        typer.Option(
+            help="What it answers: a question file (official VQA v2, official GQA, LXMERT's), "
+            "easy_vqa, vqa2 or gqa."
+        ),
+    ],
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="The annotation file beside an official VQA v2 question file."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "val",
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of vqa2 or gqa, where it is named.")
+    ] = None,
+    format: Annotated[
+        Format, typer.Option(help="Names of the fields; auto: by those of the first row.")
+    ] = Format.auto,
+    vocab: Annotated[
+        Path | None,
+        typer.Option(
+            help="The model's answers (.json list or .txt): also score as published GQA code "
+            "does, without the questions whose answer is none of them."
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(help="Question types to list, the largest first.", min=1)
+    ] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Score a prediction file as VQA v2 and GQA do; unanswered questions count as wrong."""
+    try:
+        truths = load_truths(questions, annotations, split, root)
+        if vocab is not None and truths.rule == OFFICIAL_VQA:
+            raise ValueError(
+                "--vocab: belongs to GQA, whose published code leaves questions out by it; the "
+                "official VQA accuracy knows no vocabulary. Leave it out"
+            )
+        vocabulary = None if vocab is None else read_vocabulary(vocab)
+        rows = read_rows(file)
+        layout = layout_of_rows(rows) if format is Format.auto else LAYOUTS[format.value]
+        predictions = predictions_of(rows, layout, truths.columns.ids, str(file))
+        scores = score_predictions(predictions, truths, vocabulary)
+    except (OSError, ValueError, ModuleNotFoundError) as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(1) from e
+    if as_json:
+        typer.echo(json.dumps(as_dict(scores), indent=2))
+    else:
+        show(scores, Console(highlight=False, soft_wrap=True), top)
+
+
+def load_truths(questions: str, annotations: Path | None, split: str, root: Path | None) -> Truths:
+    """The ground truth behind the options.
+
+    Raises:
+        ValueError: they name nothing that has one.
+        FileNotFoundError: a file is missing.
+    """
+    if questions == EASY_VQA:
+        return from_questions(load_questions(questions, split), f"{EASY_VQA} {split}")
+    files = find_files(questions, split, root)
+    return read_truths(files.questions, annotations or files.annotations)
+
+
+def as_dict(scores: Scores) -> dict[str, Any]:
+    """The scores as what ``--json`` prints: percentages with two decimals, and counts."""
+
+    def mean(value: Mean) -> dict[str, float | int]:
+        return {"accuracy": value.percent, "questions": value.questions}
+
+    result: dict[str, Any] = {
+        "rule": scores.rule,
+        "overall": mean(scores.overall),
+        "missing": scores.missing,
+        "groups": {
+            kind: {name: mean(value) for name, value in sorted(names.items())}
+            for kind, names in scores.groups.items()
+        },
+    }
+    if scores.unbalanced:
+        result["unbalanced"] = scores.unbalanced
+    if scores.in_vocabulary is not None:
+        result["in_vocabulary"] = mean(scores.in_vocabulary)
+    return result
+
+
+def show(scores: Scores, console: Console, top: int) -> None:
+    """Print the tables."""
+    table = _table(scores.rule, "")
+    table.add_row("all questions", *_cells(scores.overall))
+    if scores.in_vocabulary is not None:
+        table.add_row("as published: answer in the vocabulary", *_cells(scores.in_vocabulary))
+    console.print(table)
+    for kind, names in scores.groups.items():
+        largest = sorted(names.items(), key=lambda item: (-item[1].questions, item[0]))
+        table = _table(f"by {kind}", kind)
+        for name, value in largest[:top]:
+            table.add_row(name, *_cells(value))
+        console.print(table)
+        if len(largest) > top:
+            console.print(f"... and {len(largest) - top} more (--top {len(largest)})")
+    if scores.missing:
+        console.print(f"questions without a prediction, counted as wrong: {scores.missing:,}")
+    if scores.unbalanced:
+        console.print(
+            "predictions for questions outside GQA's balanced split, not counted: "
+            f"{scores.unbalanced:,}"
+        )
+    if scores.in_vocabulary is not None:
+        outside = scores.overall.questions - scores.in_vocabulary.questions
+        console.print(f"questions whose answer is {_CANNOT}: {outside:,}")
+
+
+def _table(title: str, head: str) -> Table:
+    table = Table(head, "accuracy %", "questions", title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _cells(value: Mean) -> tuple[str, str]:
+    return f"{value.percent:.2f}", f"{value.questions:,}"

@@ -1,0 +1,193 @@
+"""Preparing VQA v2 and GQA: look for the files, convert each split once, check it against what is
+known of it, make the answer vocabulary.
+
+Each step is complete or leaves nothing, and one that is done is not done again: whoever stops it
+starts it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clipvil_mmf.data.catalogue import (
+    Catalogue,
+    CatalogueError,
+    SplitFiles,
+    find_split,
+    store_folder,
+)
+from clipvil_mmf.data.locking import writing
+from clipvil_mmf.data.store import is_fresh, open_or_convert
+from clipvil_mmf.data.table import QuestionTable
+
+
+class PrepareError(ValueError):
+    """The data are not what they should be; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that is there or missing.
+
+    Args:
+        split: the splits that need it.
+        name: of the file or folder.
+        path: where it is; ``None`` if it is missing.
+        url: where it is downloaded from.
+    """
+
+    split: str
+    name: str
+    path: Path | None
+    url: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A split that is ready for training.
+
+    Args:
+        split: its name.
+        table: its questions, mapped from the store.
+        folder: of the store.
+        kept: whether an earlier run had converted it.
+    """
+
+    split: str
+    table: QuestionTable
+    folder: Path
+    kept: bool
+
+
+def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
+    """What the splits need, and what of it is there.
+
+    Of a split's formats the first complete one counts; where none is, the files of the first one
+    are listed, with the names of those that would do instead.
+
+    Raises:
+        CatalogueError: no such split.
+    """
+    items = []
+    for name in splits:
+        split = dataset.split(name)
+        try:
+            files = find_split(dataset.name, name, root)
+        except CatalogueError:
+            items += _missing_files(dataset, root, name)
+            continue
+        layouts = [file for layout in split.layouts.values() for file in layout.files]
+        urls = {file.name: file.url for file in layouts}
+        items += [Item(name, path.name, path, urls[path.name]) for path in files.paths]
+    for folder in dict.fromkeys(dataset.split(name).image_folder for name in splits):
+        users = [name for name in splits if dataset.split(name).image_folder == folder]
+        path = root / folder if (root / folder).is_dir() else None
+        items.append(Item(", ".join(users), f"{folder}/", path, dataset.image_archives[folder]))
+    return items
+
+
+def _missing_files(dataset: Catalogue, root: Path, name: str) -> list[Item]:
+    first, *others = dataset.split(name).layouts.values()
+    instead = " + ".join(file.name for layout in others for file in layout.files)
+    hint = f" (or {instead})" if instead else ""
+    return [
+        Item(name, f"{file.name}{hint}", dataset.find(root, file.name), file.url)
+        for file in first.files
+    ]
+
+
+def prepare_split(files: SplitFiles, split: str, root: Path, progress: bool = False) -> Prepared:
+    """Convert the files of a split, unless that is done.
+
+    Raises:
+        AnnotationError: a file cannot be used.
+        StoreError: the store cannot be written.
+    """
+    folder = store_folder(root, split)
+    kept = is_fresh(folder, files.paths)
+    table = open_or_convert(files.paths, folder, progress)
+    return Prepared(split, table, folder, kept)
+
+
+def check_counts(dataset: Catalogue, prepared: Prepared) -> None:
+    """Compare a split with its published size.
+
+    Raises:
+        PrepareError: it has another one.
+    """
+    known = dataset.split(prepared.split)
+    found = (len(prepared.table), prepared.table.image_count)
+    for what, count, expected in zip(
+        ("questions", "images"), found, (known.questions, known.images), strict=True
+    ):
+        if expected is not None and count != expected:
+            raise PrepareError(
+                f"{dataset.name} {prepared.split}: {prepared.table.source} has {count:,} {what}; "
+                f"expected {expected:,}. Download it again, or give --allow-other-counts for a "
+                "part of the data"
+            )
+
+
+def check_images(
+    dataset: Catalogue, prepared: Prepared, root: Path, progress: bool = False
+) -> None:
+    """Read the size of each image of a split; the store keeps them, for grouping by aspect ratio.
+
+    Raises:
+        PrepareError: images are missing or damaged.
+        StoreError: the sizes cannot be kept.
+    """
+    folder = root / dataset.image_root
+    sizes = prepared.table.image_sizes(folder, progress)
+    bad = np.flatnonzero(~sizes.all(axis=1))
+    if len(bad):
+        first = folder / prepared.table.image_path(int(bad[0]))
+        url = dataset.image_archives[dataset.split(prepared.split).image_folder]
+        raise PrepareError(
+            f"{dataset.name} {prepared.split}: {len(bad):,} of {len(sizes):,} images are missing "
+            f"or damaged, such as {first}. Get them from {url}, or give --no-image-check"
+        )
+
+
+def build_vocabulary(tables: Iterable[QuestionTable], min_count: int) -> list[str]:
+    """The answers that occur often enough, the most frequent first, then by letter.
+
+    Of each question its main answer counts, normalised as in the official evaluation (VQA's
+    ``multiple_choice_answer``). Source of the rule: the preprocessing behind
+    ``trainval_label2ans.json`` (at least 9 times in train and val: 3,129 answers); that file has
+    another order.
+
+    Raises:
+        PrepareError: none does.
+    """
+    counts: Counter[str] = Counter()
+    for table in tables:
+        answers = table.answers_of(np.arange(len(table)))
+        main = answers.rows[np.unique(answers.positions, return_index=True)[1]]
+        texts = table.answer_texts
+        rows, times = np.unique(main, return_counts=True)
+        counts.update({texts[row]: int(n) for row, n in zip(rows, times, strict=True)})
+    del counts[""]
+    kept = [answer for answer, count in counts.items() if count >= min_count]
+    if not kept:
+        raise PrepareError(
+            f"--min-count {min_count}: none of the {len(counts):,} answers occurs that often; "
+            "expected at least one. Lower it"
+        )
+    return sorted(kept, key=lambda answer: (-counts[answer], answer))
+
+
+def write_vocabulary(path: Path, answers: Sequence[str]) -> None:
+    """Write a JSON list, at once.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with writing(path) as partial:
+        partial.write_text(json.dumps(list(answers), indent=0) + "\n", encoding="utf-8")

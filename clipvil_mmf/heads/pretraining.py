@@ -1,0 +1,87 @@
+"""The pre-training heads of LXMERT and CLIP-ViL: masked words, image-text matching, answers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+
+# A label that is not there: a word that is not masked, a pair without a question.
+NO_LABEL = -1
+
+
+class PretrainingLosses(NamedTuple):
+    """One mean cross-entropy a task, in the published order; 0 where nothing has a label."""
+
+    masked_words: Tensor  # ()
+    matching: Tensor  # ()
+    answers: Tensor  # ()
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum, the published objective."""
+        return self.masked_words + self.matching + self.answers
+
+
+class PretrainingHeads(nn.Module):
+    """Word scores at masked positions, and whether a sentence belongs to its image.
+
+    The word scores are tied to the word embeddings (BERT, arXiv 1810.04805): the table is passed in
+    and owned by the fusion alone. The third task, answers, has the head of visual question
+    answering (`heads/mlp.py`). LXMERT's object prediction is not here: a grid has no objects.
+
+    Args:
+        hidden_size: D.
+        vocab_size: V, word pieces.
+        initializer_range: standard deviation of the initial weights.
+    """
+
+    def __init__(self, hidden_size: int, vocab_size: int, initializer_range: float = 0.02) -> None:
+        super().__init__()
+        self.transform = nn.Linear(hidden_size, hidden_size)
+        self.LayerNorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.word_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.matching = nn.Linear(hidden_size, 2)
+        init_bert_weights(self, initializer_range)
+
+    def score_words(self, states: Tensor, table: Tensor) -> Tensor:
+        """Score every word piece.
+
+        Args:
+            states: (..., D), the fusion's last states of the text.
+            table: (V, D), the word embeddings.
+
+        Returns:
+            (..., V) before the softmax.
+        """
+        return F.linear(self.LayerNorm(F.gelu(self.transform(states))), table, self.word_bias)
+
+    def score_matching(self, pooled: Tensor) -> Tensor:
+        """(B, D) -> (B, 2) before the softmax; 1 is "the sentence belongs to the image"."""
+        return self.matching(pooled)
+
+    def word_loss(self, states: Tensor, labels: Tensor, table: Tensor) -> Tensor:
+        """Mean cross-entropy of the masked words, which alone are scored.
+
+        Args:
+            states: (B, T, D).
+            labels: (B, T) int64, the word piece that was masked, or NO_LABEL.
+            table: (V, D).
+        """
+        masked = labels != NO_LABEL
+        return mean_cross_entropy(self.score_words(states[masked], table), labels[masked])
+
+
+def mean_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """The mean over rows with a label: (), 0 when there is none.
+
+    Args:
+        scores: (B, classes).
+        labels: (B,) int64, NO_LABEL where there is none.
+    """
+    total = F.cross_entropy(scores.float(), labels, ignore_index=NO_LABEL, reduction="sum")
+    return total / (labels != NO_LABEL).sum().clamp(min=1)

@@ -1,0 +1,210 @@
+"""Trained models for a notebook or a script: an image and a question give answers, without MMF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.saved import SavedModel, read_saved
+from clipvil_mmf.config import from_config
+from clipvil_mmf.data.images import ImageParams, build_transform, decode, normalize
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.text.tokenizer import WordPieceTokenizer
+from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
+from clipvil_mmf.vision import RegionFeatures
+
+Picture = Image.Image | str | PathLike[str]
+Answers = list[tuple[str, float]]
+
+
+class Answerer:
+    """A network with its answers, its text vocabulary and its preprocessing.
+
+    Args:
+        network: in evaluation mode.
+        answers: the classifier's rows.
+        tokenizer: questions -> token ids.
+        images: how images are prepared.
+    """
+
+    def __init__(
+        self,
+        network: ClipVilNetwork,
+        answers: Sequence[str],
+        tokenizer: WordPieceTokenizer,
+        images: ImageParams,
+    ) -> None:
+        self.network = network
+        self.answers = list(answers)
+        self._tokenizer = tokenizer
+        self._transform = build_transform(images)
+        self._mean = torch.tensor(list(images.mean)).view(3, 1, 1)
+        self._std = torch.tensor(list(images.std)).view(3, 1, 1)
+
+    def answer(
+        self,
+        image: Picture | Sequence[Picture],
+        question: str | Sequence[str],
+        top_k: int = 5,
+    ) -> Answers | list[Answers]:
+        """Answer one question or several.
+
+        Args:
+            image: a PIL image or a file; or a list of them, one for each question. One image
+                serves all questions, and the tower runs once for it.
+            question: a question, or a list; one question is asked of all images.
+            top_k: answers to give, the best first; all of them if there are fewer.
+
+        Returns:
+            Pairs of an answer and its score, the sigmoid of the network's output: 0 to 1, as the
+            published loss trains it, and not summing up to 1. For lists, such a list a question.
+
+        Raises:
+            ValueError: lists of different lengths, an empty list, or a ``top_k`` below 1.
+            BadImageError: a file is missing or no image.
+        """
+        if top_k < 1:
+            raise ValueError(f"top_k: got {top_k}, expected at least 1.")
+        single = isinstance(question, str) and isinstance(image, (Image.Image, str, PathLike))
+        images = [image] if isinstance(image, (Image.Image, str, PathLike)) else list(image)
+        questions = [question] if isinstance(question, str) else list(question)
+        count = max(len(images), len(questions)) if images and questions else 0
+        if {len(images), len(questions)} - {1, count} or not count:
+            raise ValueError(
+                f"{len(images)} images and {len(questions)} questions: expected as many of both, "
+                "or one of either."
+            )
+        asked = questions * count if len(questions) == 1 else questions
+        scores = self.scores(images, [0] * count if len(images) == 1 else list(range(count)), asked)
+        best, rows = scores.sigmoid().topk(min(top_k, len(self.answers)))
+        found = [
+            [(self.answers[row], score) for row, score in zip(*pair, strict=True)]
+            for pair in zip(rows.tolist(), best.tolist(), strict=True)
+        ]
+        return found[0] if single else found
+
+    @torch.inference_mode()
+    def scores(
+        self, images: Sequence[Picture], image_index: Sequence[int], questions: Sequence[str]
+    ) -> Tensor:
+        """Score all answers.
+
+        Args:
+            images: each distinct image once.
+            image_index: of each question, its place in ``images``.
+            questions: B of them.
+
+        Returns:
+            (B, answers) float32 on the CPU, before the sigmoid.
+        """
+        parameter = next(self.network.parameters())
+        ids, lengths = self._tokenizer(questions)
+        mask = np.arange(ids.shape[1]) < lengths[:, None]
+        input_ids = torch.from_numpy(ids).long().to(parameter.device)
+        input_mask = torch.from_numpy(mask).long().to(parameter.device)
+        pictures = [self._read(image) for image in images]
+        output = torch.empty(len(questions), len(self.answers))
+        # Landscape and portrait pictures have different canvases, and a batch has one.
+        for shape in dict.fromkeys(picture.shape for picture in pictures):
+            places = [i for i, picture in enumerate(pictures) if picture.shape == shape]
+            batch = normalize([pictures[i] for i in places], self._mean, self._std)
+            place = {image: row for row, image in enumerate(places)}
+            chosen = [row for row, image in enumerate(image_index) if image in place]
+            index = torch.tensor([place[image_index[row]] for row in chosen])
+            scored = self.network(
+                batch.to(parameter),
+                index.to(parameter.device),
+                input_ids[chosen],
+                input_mask[chosen],
+                torch.zeros_like(input_ids[chosen]),
+            )
+            output[chosen] = scored.scores.float().cpu()
+        return output
+
+    def _read(self, image: Picture) -> Tensor:
+        if isinstance(image, Image.Image):
+            return torch.from_numpy(self._transform(image))
+        return torch.from_numpy(decode(str(Path(image)), self._transform))
+
+
+def from_pretrained(
+    path: str | PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Answerer:
+    """Load a model that answers questions about images.
+
+    Args:
+        path: a folder that ``clipvil import`` wrote, or the ``env.save_dir`` of a run of MMF (or
+            one of its checkpoints).
+        device: where the network runs.
+        dtype: of the network's parameters.
+
+    Raises:
+        CheckpointError: no model is there, it is incomplete, or it cannot run.
+        ConfigError: the text vocabulary cannot be had.
+    """
+    saved = read_saved(Path(path))
+    description = saved.description
+    if "classifier" not in description.network:
+        raise CheckpointError(
+            f"{path} holds a {description.layout['kind']} model alone, which answers nothing."
+        )
+    if saved.side:
+        raise CheckpointError(
+            f"{path} was tuned with {', '.join(description.tuning)}, and the network cannot run "
+            f"without the {len(saved.side)} tensors of it, for which it has no modules."
+        )
+    if saved.answers is None:
+        raise CheckpointError(
+            f"{path} has no answers.json: import the checkpoint again with --answers FILE, the "
+            "answers in the order of the classifier's rows (LXMERT's trainval_label2ans.json)."
+        )
+    network = _network(description.network, saved, str(path))
+    tokens = saved.tokens
+    if tokens is None:
+        tokens = read_tokens(find_vocabulary(description.text_vocabulary))
+    if len(tokens) > network.fusion.config.vocab_size:
+        raise CheckpointError(
+            f"{path}: the text vocabulary has {len(tokens)} word pieces, but the network "
+            f"{network.fusion.config.vocab_size}: import the checkpoint again with its --vocab."
+        )
+    return Answerer(
+        network.to(device=device, dtype=dtype),
+        saved.answers,
+        WordPieceTokenizer(tokens, description.max_seq_length, str(path)),
+        from_config(ImageParams, description.images, f"{path}: images"),
+    )
+
+
+def _network(sections: dict[str, Any], saved: SavedModel, path: str) -> ClipVilNetwork:
+    encoder = sections["image_encoder"]
+    if encoder.get("params", {}).get("pretrained") is not None:  # its weights are in the file
+        encoder = {**encoder, "params": {**encoder["params"], "pretrained": None}}
+    with torch.device("meta"):
+        network = ClipVilNetwork.from_config(
+            **{**sections, "image_encoder": encoder}, where=f"{path}: network"
+        )
+    if isinstance(network.image_encoder, RegionFeatures):
+        raise CheckpointError(
+            f"{path} takes the regions of a detector, not images: run it with mmf_predict."
+        )
+    expected = network.state_dict()
+    wrong = sorted(set(expected) ^ set(saved.network)) or [
+        name for name, value in expected.items() if value.shape != saved.network[name].shape
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: the weights do not fit the configuration beside them ({', '.join(wrong[:5])}"
+            f"{f' and {len(wrong) - 5} more' * (len(wrong) > 5)})."
+        )
+    network.load_state_dict(saved.network, assign=True)
+    return network.eval()

@@ -1,0 +1,46 @@
+"""What MMF finds by name: `optimizer.type: clipvil_adamw_sgd`, `scheduler.type: clipvil_recipe`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mmf.common.registry import registry
+from torch.optim import Optimizer
+
+from clipvil_mmf.config import from_config
+from clipvil_mmf.optim.optimizers import AdamWSGD
+from clipvil_mmf.optim.schedules import RecipeSchedule, ScheduleConfig
+
+registry.register_optimizer("clipvil_adamw_sgd")(AdamWSGD)
+
+
+@registry.register_scheduler("clipvil_recipe")
+class RunSchedule(RecipeSchedule):
+    """`RecipeSchedule` over the length of the run, which the trainer registers as `run_length`.
+
+    Args:
+        optimizer: MMF's optimizer.
+        **params: `scheduler.params`, see `ScheduleConfig`; what is given there goes before the
+            run's length.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is missing or out of its range.
+    """
+
+    def __init__(self, optimizer: Optimizer, **params: Any) -> None:
+        config = from_config(ScheduleConfig, params, "scheduler.params")
+        run = registry.get("run_length", no_warning=True)
+        if run is not None:
+            lengths = {
+                "num_training_steps": run.scheduled_updates,
+                "updates_per_epoch": run.updates_per_epoch,
+            }
+            # A run that only predicts has no updates, but MMF builds its scheduler.
+            missing = {
+                key: max(1, value)
+                for key, value in lengths.items()
+                if getattr(config, key) is None and value is not None
+            }
+            config = replace(config, **missing)
+        super().__init__(optimizer, config)

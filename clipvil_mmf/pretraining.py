@@ -1,0 +1,76 @@
+"""CLIP-ViL with its pre-training heads: from captions and questions to three losses."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from clipvil_mmf.heads.pretraining import (
+    PretrainingHeads,
+    PretrainingLosses,
+    mean_cross_entropy,
+)
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.vision import Regions
+
+
+class PretrainingOutput(NamedTuple):
+    """What the pre-training network returns."""
+
+    losses: PretrainingLosses
+    scores: Tensor  # (B, answers), before the softmax
+
+
+class PretrainingNetwork(ClipVilNetwork):
+    """The network, with the heads of masked words and image-text matching beside its answer head.
+
+    Its parameters are those of :class:`ClipVilNetwork` under the same names, and `pretraining.*`.
+    Arguments are those of :class:`ClipVilNetwork`.
+    """
+
+    def __init__(self, *parts: Any, **named_parts: Any) -> None:
+        super().__init__(*parts, **named_parts)
+        config = self.fusion.config
+        self.pretraining = PretrainingHeads(
+            config.hidden_size, config.vocab_size, config.initializer_range
+        )
+
+    def forward(
+        self,
+        images: Tensor | Regions,
+        image_index: Tensor,
+        input_ids: Tensor,
+        input_mask: Tensor,
+        segment_ids: Tensor,
+        word_labels: Tensor,
+        matching_labels: Tensor,
+        answer_labels: Tensor,
+    ) -> PretrainingOutput:
+        """Compute the published losses.
+
+        Args:
+            images: as for :meth:`ClipVilNetwork.forward`, like the next four.
+            image_index: (B,) int64.
+            input_ids: (B, T) int64, with masked words.
+            input_mask: (B, T).
+            segment_ids: (B, T) int64.
+            word_labels: (B, T) int64, the word pieces that were masked, -1 elsewhere.
+            matching_labels: (B,) int64, 1 where the sentence belongs to the image, else 0.
+            answer_labels: (B,) int64, the row of the answer; -1 for a sentence that is no question
+                or belongs to another image.
+
+        Returns:
+            The losses, and the answers' scores.
+        """
+        visual = self.tokens_of_questions(images, image_index)
+        states = self.fusion.language_states(input_ids, input_mask, segment_ids, *visual)
+        pooled = self.fusion.pool(states)
+        scores = self.classifier(pooled)
+        heads = self.pretraining
+        losses = PretrainingLosses(
+            heads.word_loss(states, word_labels, self.fusion.embeddings.word.weight),
+            mean_cross_entropy(heads.score_matching(pooled), matching_labels),
+            mean_cross_entropy(scores, answer_labels),
+        )
+        return PretrainingOutput(losses, scores)

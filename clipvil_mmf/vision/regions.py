@@ -1,0 +1,110 @@
+"""Region features with their boxes, as LXMERT reads them, in the place of an image tower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from clipvil_mmf.config import check_at_least
+from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+
+
+class Regions(NamedTuple):
+    """What a detector found in each image of a batch."""
+
+    # (B_img, R, C) float, one vector a region.
+    features: Tensor
+    # (B_img, R, 4) float: left, top, right, bottom as fractions of the image's width and height.
+    boxes: Tensor
+    # (B_img, R), 1 for regions, 0 for padding; None when every image has R of them.
+    mask: Tensor | None = None
+
+
+@dataclass
+class RegionFeaturesConfig:
+    """`params` of the image encoder `region_features`."""
+
+    # C, the width of a region's feature vector; 2048 for Faster R-CNN on ResNet-101.
+    feature_size: int = 2048
+    # Numbers that describe a box.
+    box_size: int = 4
+
+    def __post_init__(self) -> None:
+        check_at_least("feature_size", self.feature_size, 1)
+        check_at_least("box_size", self.box_size, 1)
+
+
+class RegionFeatures(nn.Module):
+    """The image encoder of regions that a detector has encoded already: checks their sizes.
+
+    Args:
+        config: the sizes.
+
+    Attributes:
+        out_channels: C, the width of the region features.
+        box_size: numbers that describe a box.
+    """
+
+    def __init__(self, config: RegionFeaturesConfig) -> None:
+        super().__init__()
+        self.out_channels = config.feature_size
+        self.box_size = config.box_size
+
+    def forward(self, regions: Regions) -> Regions:
+        """Give the regions back.
+
+        Raises:
+            ValueError: features, boxes or mask have other shapes than the configuration says.
+        """
+        shapes = {
+            "features": (regions.features, (self.out_channels,), "feature_size"),
+            "boxes": (regions.boxes, (self.box_size,), "box_size"),
+        }
+        batch = tuple(regions.features.shape[:2])
+        for name, (value, last, key) in shapes.items():
+            if tuple(value.shape) != batch + last:
+                raise ValueError(
+                    f"The regions' {name} have shape {tuple(value.shape)}, expected (images, "
+                    f"regions, {last[0]}): correct the files or image_encoder.params.{key}."
+                )
+        if regions.mask is not None and tuple(regions.mask.shape) != batch:
+            raise ValueError(
+                f"The regions' mask has shape {tuple(regions.mask.shape)}, expected {batch}."
+            )
+        return regions
+
+
+class RegionEmbedding(nn.Module):
+    """Features and boxes, each projected and normalised, averaged (LXMERT, arXiv 1908.07490).
+
+    Args:
+        feature_size: C, the width of the region features.
+        box_size: numbers that describe a box.
+        hidden_size: D, the width of the fusion.
+        dropout: probability, the fusion's `hidden_dropout_prob`.
+        initializer_range: standard deviation of the initial weights.
+    """
+
+    def __init__(
+        self,
+        feature_size: int,
+        box_size: int,
+        hidden_size: int,
+        dropout: float = 0.1,
+        initializer_range: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.projection = nn.Linear(feature_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.box_projection = nn.Linear(box_size, hidden_size)
+        self.box_norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        init_bert_weights(self, initializer_range)
+
+    def forward(self, regions: Regions) -> Tensor:
+        """Regions -> (B_img, R, D)."""
+        features = self.norm(self.projection(regions.features))
+        boxes = self.box_norm(self.box_projection(regions.boxes))
+        return self.dropout((features + boxes) / 2)

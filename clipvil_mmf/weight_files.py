@@ -1,0 +1,203 @@
+"""Files of weights: read without running their code, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+# What torch.load says of a class or function that its safe default does not allow.
+_REFUSED = re.compile(r"GLOBAL (\S+)")
+
+# How files begin that are often taken for checkpoints -> what they are and what to do.
+_NO_CHECKPOINTS: dict[bytes, str] = {
+    b"<": "a web page: the download went wrong. Fetch the file again",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself with `git lfs pull`",
+    b"\x1f\x8b": "compressed: unpack it with `gunzip` first",
+    b"BZh": "compressed: unpack it with `bunzip2` first",
+    b"\xfd7zXZ": "compressed: unpack it with `unxz` first",
+}
+
+
+class WeightFileError(ValueError):
+    """A file of weights cannot be read or written; the message names it and what to do."""
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dict of a safetensors file, a torch checkpoint or a TorchScript archive.
+
+    A checkpoint of open_clip's training, which has the weights under ``state_dict``, gives these.
+
+    Returns:
+        Names -> CPU tensors of the dtypes in the file.
+
+    Raises:
+        WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
+            code; it holds something other than named tensors.
+    """
+    path = Path(path)
+    loaded = read_file(path)
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping):
+        raise WeightFileError(_no_state_dict(path, f"a {type(loaded).__name__}"))
+    foreign = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
+    if foreign:
+        raise WeightFileError(_no_state_dict(path, f"{foreign[0]!r} that is no tensor"))
+    return dict(loaded)
+
+
+def read_file(path: str | Path) -> Any:
+    """What a safetensors file, a torch checkpoint or a TorchScript archive holds, on the CPU.
+
+    Torch checkpoints are read by ``torch.load(weights_only=True)``, in today's format (mapped, not
+    copied into memory) and in that of torch before 1.6.
+
+    Raises:
+        WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
+            code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightFileError(f"{path}: no such file.")
+    _refuse_other_files(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if _is_torchscript(path):
+            return dict(torch.jit.load(path, map_location="cpu").state_dict())
+        return torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    # Old files that are cut short raise whatever their pickle's half-read bytes lead to.
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        raise WeightFileError(_why_unreadable(path, error)) from error
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a safetensors file; a reader sees the old file or all of the new one.
+
+    Raises:
+        WeightFileError: it could not be written; nothing is left behind.
+    """
+    # safetensors takes neither views with gaps nor two tensors of one storage.
+    own: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
+    with _atomic(path) as partial:
+        save_file(own, partial)
+
+
+def write_torch(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a state dict with ``torch.save``; a reader sees the old file or all of the new one.
+
+    Raises:
+        WeightFileError: it could not be written; nothing is left behind.
+    """
+    with _atomic(path) as partial:
+        torch.save(dict(tensors), partial)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill, which gets its name once it is filled.
+
+    Raises:
+        WeightFileError: something stands there already, or writing failed; nothing is left.
+    """
+    path = Path(path)
+    if path.exists():
+        raise WeightFileError(f"{path} exists: remove it, or name another folder with --output.")
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise WeightFileError(_why_unwritten(path, error)) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _atomic(path: str | Path) -> Iterator[Path]:
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode  # what the umask allows; safetensors has 0600
+        yield partial
+        partial.chmod(mode)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise WeightFileError(_why_unwritten(path, error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _refuse_other_files(path: Path) -> None:
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if not start:
+        raise WeightFileError(f"{path} is empty. Fetch it again.")
+    for beginning, what in _NO_CHECKPOINTS.items():
+        # A safetensors file begins with a length, which may be any byte.
+        if start.startswith(beginning) and path.suffix != ".safetensors":
+            raise WeightFileError(f"{path} is no checkpoint but {what}.")
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    refused = _REFUSED.search(str(error))
+    if refused is not None:
+        return (
+            f"{path} was not read: it carries code ({refused.group(1)}), which reading it would "
+            "run. Checkpoints hold tensors alone: fetch it from its authors, or, if you trust this "
+            "file, load it in Python yourself and save its state dict with torch.save."
+        )
+    return (
+        f"{path} could not be read as safetensors, as a torch checkpoint of tensors alone, or as a "
+        f"TorchScript archive ({_first_line(error)}): it is none, is damaged or cut short. Fetch "
+        "it again."
+    )
+
+
+def _no_state_dict(path: Path, found: str) -> str:
+    return f"{path} holds no state dict (names -> tensors), but {found}."
+
+
+def _why_unwritten(path: Path, error: Exception) -> str:
+    return (
+        f"{path} could not be written: {_first_line(error)}. Free some disk space or choose "
+        "another place; nothing was left there."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    if not text or text.startswith("Weights only load failed"):  # pages of advice
+        return type(error).__name__
+    return text.splitlines()[0]

@@ -1,0 +1,115 @@
+"""How the micro-batches of a run form updates: ``training.update_frequency``, ``leftover_batches``.
+
+An epoch's number of micro-batches need not be a multiple of ``update_frequency``.
+``training.leftover_batches`` says what becomes of those that are left over at its end:
+
+* ``step`` (default, as MMF main does): they make an update of their own, averaged over themselves;
+* ``carry``: they join the first update of the next epoch, each divided by ``update_frequency``
+  (CLIP-ViL's published training); those of the last epoch, which no update follows, are left out;
+* ``drop``: they are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+LEFTOVERS = ("step", "carry", "drop")
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """The length of a run; registered with MMF as ``run_length`` before its scheduler is built.
+
+    Attributes:
+        batches_per_epoch: micro-batches of one process in an epoch; None where no one knows, as
+            with a stream of samples.
+        max_updates: updates of the whole run.
+        update_frequency: micro-batches of an update.
+        leftover_batches: ``step``, ``carry`` or ``drop``.
+        max_epochs: epochs of the whole run, or None where ``max_updates`` was given.
+    """
+
+    batches_per_epoch: int | None
+    max_updates: int
+    update_frequency: int = 1
+    leftover_batches: str = "step"
+    max_epochs: int | None = None
+
+    @classmethod
+    def of(cls, training: Any, batches_per_epoch: int | None) -> RunLength:
+        """Read MMF's ``training`` section; ``max_epochs`` goes before ``max_updates``.
+
+        Raises:
+            ValueError: a value is none of its choices, neither length is given, or the epoch is
+                too short for an update.
+        """
+        frequency, leftover = training.update_frequency, training.leftover_batches
+        if leftover not in LEFTOVERS:
+            raise ValueError(
+                f"training.leftover_batches is {leftover!r}: choose one of {', '.join(LEFTOVERS)}"
+            )
+        if not isinstance(frequency, int) or frequency < 1:
+            raise ValueError(
+                f"training.update_frequency is {frequency!r}: give a whole number of micro-batches "
+                "an update, 1 or more"
+            )
+        if batches_per_epoch and leftover != "step" and batches_per_epoch < frequency:
+            raise ValueError(
+                f"An epoch has {batches_per_epoch} micro-batches, fewer than "
+                f"training.update_frequency={frequency}: with training.leftover_batches={leftover} "
+                "there would be no update. Use step, or a lower update_frequency"
+            )
+        max_epochs = None if batches_per_epoch is None else training.max_epochs
+        run = cls(batches_per_epoch, training.max_updates, frequency, leftover, max_epochs)
+        if max_epochs is not None:
+            updates = run.updates_per_epoch * max_epochs
+            return cls(batches_per_epoch, updates, frequency, leftover, max_epochs)
+        if training.max_updates is None:
+            raise ValueError(
+                "Set training.max_updates or training.max_epochs"
+                if batches_per_epoch is not None
+                else "A dataset without a length needs training.max_updates"
+            )
+        return run
+
+    @property
+    def updates_per_epoch(self) -> int | None:
+        """Updates that an epoch ends; None where its length is unknown."""
+        if self.batches_per_epoch is None:
+            return None
+        if self.leftover_batches == "step":
+            return math.ceil(self.batches_per_epoch / self.update_frequency)
+        return self.batches_per_epoch // self.update_frequency
+
+    @property
+    def used_batches(self) -> int | None:
+        """Micro-batches of an epoch that are computed."""
+        if self.leftover_batches == "drop" and self.batches_per_epoch is not None:
+            return self.updates_per_epoch * self.update_frequency
+        return self.batches_per_epoch
+
+    @property
+    def scheduled_updates(self) -> int:
+        """Where a schedule that lasts the whole run ends.
+
+        With ``carry`` and ``max_epochs`` that is the number of updates that all micro-batches
+        would fill, as published: a few more than the run makes, if some are left over each epoch.
+        """
+        if self.leftover_batches == "carry" and self.max_epochs is not None:
+            return self.batches_per_epoch * self.max_epochs // self.update_frequency
+        return self.max_updates
+
+    def divisor(self, position: int) -> int:
+        """What the loss of micro-batch ``position`` of an epoch (from 0) is divided by."""
+        if self.leftover_batches != "step" or self.batches_per_epoch is None:
+            return self.update_frequency
+        start = position - position % self.update_frequency
+        return min(self.update_frequency, self.batches_per_epoch - start)
+
+    def finishes(self, done: int) -> bool:
+        """Whether an update is due when ``done`` micro-batches of the epoch have been computed."""
+        if done % self.update_frequency == 0:
+            return True
+        return self.leftover_batches == "step" and done == self.batches_per_epoch

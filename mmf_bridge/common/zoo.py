@@ -1,0 +1,123 @@
+"""MMF's zoo: entries that plugins add, and downloads that end in a file or in one clear error.
+
+A plugin (an entry point of the group ``mmf.plugins``) adds entries in
+``projects/NAME/configs/zoo/datasets.yaml`` and ``models.yaml``, written as MMF's own are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mmf_bridge.common.plugins import zoo_files
+from mmf_bridge.common.replace import replace
+
+_SECONDS = 30  # until a server that does not answer counts as out of reach
+_BLOCK = 1 << 20
+
+
+class DownloadError(RuntimeError):
+    """A file that could not be fetched; the message says which file to put where."""
+
+
+def mend_configuration(module: ModuleType) -> None:
+    """Look a key up in the zoo files of plugins where MMF's own zoo lacks it."""
+    stock = module.get_zoo_config
+
+    def get_zoo_config(
+        key: str,
+        variation: str = "defaults",
+        zoo_config_path: str | None = None,
+        zoo_type: str = "datasets",
+    ) -> tuple[str | None, Any]:
+        version, resources = stock(key, variation, zoo_config_path, zoo_type)
+        for path in zoo_files(zoo_type):
+            if resources is None:
+                version, resources = stock(key, variation, str(path), zoo_type)
+        return version, resources
+
+    module.get_zoo_config = get_zoo_config
+
+
+def mend_download(module: ModuleType) -> None:
+    """Take files that somebody put in their place; name file, place and checksum in errors."""
+    requests = module.requests
+
+    class DownloadableFile(module.DownloadableFile):
+        __doc__ = module.DownloadableFile.__doc__
+
+        def download_file(self, download_path: str) -> None:
+            """Fetch the file unless it is there, compare its checksum, unpack it.
+
+            MMF unpacks only what it has just downloaded: an archive that was put there by hand, or
+            whose unpacking was interrupted, would stay packed.
+
+            Raises:
+                DownloadError: the file cannot be fetched, or is another one.
+            """
+            # `_dest_folder` is main's alone.
+            folder = Path(download_path, getattr(self, "_dest_folder", None) or "")
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / self._file_name
+            if not file.is_file() or self._found(file) != self._hashcode:
+                self._fetch(file)
+            if self._compressed:
+                module.decompress(str(folder), self._file_name, self._delete_original)
+
+        def _fetch(self, file: Path) -> None:
+            refused = (requests.exceptions.RequestException, AssertionError, RuntimeWarning)
+            try:
+                if self._from_google:
+                    module.download_from_google_drive(self._url, str(file), redownload=True)
+                else:
+                    module.download(self._url, str(file.parent), file.name, redownload=True)
+            except refused as e:
+                expected = f", sha256 {self._hashcode}" if self._hashcode else ""
+                there = ""
+                if file.is_file():
+                    there = f" (what lies there has the sha256 {self._found(file)})"
+                raise DownloadError(
+                    f"{self._url} cannot be downloaded ({type(e).__name__}: {e}). Fetch it "
+                    f"elsewhere, put it at {file}{expected}{there}, and start again: it is "
+                    "unpacked there"
+                ) from e
+            found = self._found(file)
+            if found != self._hashcode:
+                raise DownloadError(
+                    f"{file}, downloaded from {self._url}, has the sha256 {found}; expected "
+                    f"{self._hashcode}. Start again to download it once more; if that does not "
+                    "help, the file on the server is another one than MMF's zoo lists"
+                )
+
+        def _found(self, file: Path) -> str | None:
+            """The checksum of a file, or None where none is known to compare it with."""
+            return None if self._hashcode is None else _sha256(file)
+
+    stock_check = module.check_header
+
+    def check_header(url: str, from_google: bool = False) -> None:
+        """MMF's ``check_header``; it gives up on a server that does not answer.
+
+        Raises:
+            RequestException: the server is out of reach, or has no such file.
+        """
+        if from_google:
+            stock_check(url, from_google)
+            return
+        # Some servers refuse a client that does not look like a browser.
+        headers = {"User-Agent": "Mozilla/5.0"}
+        response = requests.head(url, allow_redirects=True, timeout=_SECONDS, headers=headers)
+        response.raise_for_status()
+
+    replace(module, DownloadableFile)
+    module.check_header = check_header
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

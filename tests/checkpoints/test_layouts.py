@@ -1,0 +1,59 @@
+"""Files are recognised by their keys, and their keys come back."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.layouts import Kind, Layout, detect_layout
+from clipvil_mmf.checkpoints.names_tuning import methods
+from clipvil_mmf.checkpoints.tables import CROSS_MODAL, JOINT, table_for, table_of_published
+from tests.checkpoints.conftest import golden_state
+from tests.checkpoints.test_round_trip import bert_state, clip_state
+
+FILES = {
+    "finetuned": (golden_state("unipt"), Layout(Kind.finetuned)),
+    "pretrained": (golden_state("pretrain"), Layout(Kind.pretrained)),
+    "clip": (clip_state(), Layout(Kind.clip)),
+    "tower": (clip_state(bare=True), Layout(Kind.clip, bare=True)),
+    "bert": (bert_state(), Layout(Kind.bert)),
+    "old bert": (bert_state(old=True), Layout(Kind.bert, old_norms=True)),
+    "bare bert": (bert_state(bare=True), Layout(Kind.bert, bare=True)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_known_files(name: str) -> None:
+    keys, layout = FILES[name]
+    assert detect_layout(keys, "file") == layout
+    assert [layout.in_file(layout.canonical(key)) for key in keys] == list(keys)
+    assert len({layout.canonical(key) for key in keys}) == len(keys)
+
+
+def test_unknown_files() -> None:
+    with pytest.raises(CheckpointError, match=r"file is no checkpoint of a known layout.*such as"):
+        detect_layout(["model.a", "model.b"], "file")
+    with pytest.raises(CheckpointError, match="file is no pretrained checkpoint, but a bert one"):
+        detect_layout(bert_state(), "file", Kind.pretrained)
+
+
+@pytest.mark.parametrize("table", [JOINT, CROSS_MODAL])
+def test_tables_read_both_ways(table) -> None:
+    for ours in table.names:
+        name = ours.replace("{}", "7") + "x"
+        assert table.ours(table.published(name)) == name
+    assert len(set(table.names.values())) == len(table.names)
+
+
+def test_the_table_of_an_architecture() -> None:
+    assert table_of_published(golden_state("lxmert")) is CROSS_MODAL
+    assert table_of_published(golden_state("sherl")) is JOINT
+    assert table_for(["fusion.cross_layers.0.language.attention.query.weight"]) is CROSS_MODAL
+    assert table_for(["fusion.layers.0.attention.query.weight"]) is JOINT
+
+
+def test_a_side_network_nobody_knows() -> None:
+    assert methods(["lxrt_encoder.model.bert.encoder.side_new.weight"]) == [
+        "an unknown side network"
+    ]
+    assert methods(golden_state("clipvil_full")) == []

@@ -1,0 +1,56 @@
+"""The name tables of LXMERT and of pre-trained checkpoints."""
+
+from __future__ import annotations
+
+from clipvil_mmf.checkpoints import names_cross_modal, names_pretraining
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.pretraining import PretrainingNetwork
+from tests.golden.compare import TINY, naming
+from tests.golden.lxmert import TINY_LXMERT
+
+GRID = {**TINY, "fusion": TINY_LXMERT["fusion"]}
+
+
+def test_every_name_over_regions_and_over_a_grid() -> None:
+    published = naming(names_cross_modal.NAMES)
+    for sections in (TINY_LXMERT, GRID):
+        names = [published(name) for name in ClipVilNetwork.from_config(**sections).state_dict()]
+        assert len(set(names)) == len(names)
+    bert = "lxrt_encoder.model.bert"
+    assert published("visual_embedding.positions.rows.weight") == (
+        f"{bert}.encoder.visual_pos.x_position_embedding.weight"
+    )
+    assert published("fusion.cross_layers.4.visual.feed_forward.output.bias") == (
+        f"{bert}.encoder.x_layers.4.visn_output.dense.bias"
+    )
+
+
+def test_weight_decay_rule_by_name_survives() -> None:
+    """Published optimizers spare names with `bias` or `LayerNorm.weight`; ours pick the same."""
+    fine_tuned = naming(names_cross_modal.NAMES)
+    pretrained = naming(names_pretraining.pretraining_names(names_cross_modal.NAMES))
+    for name in PretrainingNetwork.from_config(**TINY_LXMERT).state_dict():
+        published = [pretrained(name)]
+        if not name.startswith("pretraining."):
+            published.append(fine_tuned(name))
+        for theirs in published:
+            for part in ("bias", "LayerNorm.weight"):
+                assert (part in name) is (part in theirs), name
+
+
+def test_a_pretrained_table_is_made_of_a_fine_tuned_one() -> None:
+    names = names_pretraining.pretraining_names(names_cross_modal.NAMES)
+    published = naming(names)
+    assert published("fusion.pooler.bias") == "bert.pooler.dense.bias"
+    assert published("classifier.output.bias") == "answer_head.logit_fc.3.bias"
+    assert published("pretraining.word_bias") == "cls.predictions.bias"
+    assert not any("lxrt_encoder" in theirs for theirs in names.values())
+    unused = names_pretraining.pretraining_unused({"lxrt_encoder.model.bert.x.": "a reason"})
+    assert unused == {"bert.x.": "a reason", **names_pretraining.UNUSED}
+
+
+def test_the_tie_has_a_reason_of_its_own() -> None:
+    """The first prefix that fits gives the reason."""
+    key = "cls.predictions.decoder.weight"
+    reason = next(why for prefix, why in names_pretraining.UNUSED.items() if key.startswith(prefix))
+    assert reason.startswith("tied")

@@ -1,0 +1,176 @@
+"""Import then export gives the same tensors under the same keys, for every published layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from clipvil_mmf.checkpoints.exporting import export_checkpoint
+from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.checkpoints.layouts import Kind
+from clipvil_mmf.checkpoints.saved import read_saved
+from clipvil_mmf.network import ClipVilNetwork
+from tests.checkpoints.conftest import BERT, HEADS, golden_state
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        assert value.dtype == b[key].dtype and torch.equal(value, b[key]), key
+
+
+def round_trip(path: Path, **options: object) -> None:
+    folder = path.with_suffix("")
+    import_checkpoint(path, folder, **options)
+    written = path.with_name("written.pth")
+    export_checkpoint(folder, written)
+    same(torch.load(path, weights_only=True), torch.load(written, weights_only=True))
+
+
+METHODS = {
+    "clipvil_full": [],
+    "unipt": ["UniPT"],
+    "sherl": ["SHERL"],
+    "lst": ["LST"],
+    "lora": ["LoRA"],
+    "adapter": ["adapters"],
+    "adapter_vis": ["adapters", "adapters in the visual tower"],
+    "lxmert": [],
+    "pretrain": [],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_golden_checkpoints(publish, name: str) -> None:
+    path = publish(name)
+    round_trip(path, config=HEADS)
+    saved = read_saved(path.with_suffix(""))
+    assert saved.description.tuning == METHODS[name]
+    assert bool(saved.side) is bool(METHODS[name])
+    assert saved.layout.ddp
+    network = ClipVilNetwork.from_config(**saved.description.network)
+    network.load_state_dict(saved.network)
+
+
+def test_every_tensor_of_a_tuning_method_is_kept_apart(publish, tmp_path: Path) -> None:
+    import_checkpoint(publish("unipt"), tmp_path / "unipt", config=HEADS)
+    plain = set(golden_state("clipvil_full"))
+    added = set(golden_state("unipt")) - plain
+    assert set(read_saved(tmp_path / "unipt").side) == added
+
+
+@pytest.mark.parametrize("ddp", [True, False])
+def test_the_prefix_may_be_chosen(publish, tmp_path: Path, ddp: bool) -> None:
+    import_checkpoint(publish("clipvil_full", ddp=not ddp), tmp_path / "model", config=HEADS)
+    export_checkpoint(tmp_path / "model", tmp_path / "written.pth", ddp=ddp)
+    keys = torch.load(tmp_path / "written.pth", weights_only=True)
+    assert all(key.startswith("module.") is ddp for key in keys)
+
+
+def test_files_of_torch_before_1_6(publish) -> None:
+    round_trip(publish("clipvil_full", _use_new_zipfile_serialization=False), config=HEADS)
+
+
+def test_without_the_unused_tensors_the_rest_is_exported(publish, tmp_path: Path) -> None:
+    import_checkpoint(publish("clipvil_full"), tmp_path / "model", config=HEADS)
+    (tmp_path / "model" / "unused.safetensors").unlink()
+    report = export_checkpoint(tmp_path / "model", tmp_path / "written.pth")
+    assert report.unused == 0
+    assert len(torch.load(tmp_path / "written.pth", weights_only=True)) == report.network == 181
+
+
+def clip_state(bare: bool = False) -> dict[str, torch.Tensor]:
+    prefix = f"{BERT}encoder.visual_model." + ("visual." if bare else "")
+    state = golden_state("clipvil_full")
+    return {k[len(prefix) :]: v.half() for k, v in state.items() if k.startswith(prefix)}
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_clip_and_its_tower_alone(tmp_path: Path, bare: bool) -> None:
+    torch.save(clip_state(bare), tmp_path / "clip.pt")
+    round_trip(tmp_path / "clip.pt")
+    saved = read_saved(tmp_path / "clip")
+    assert saved.description.network == {
+        "image_encoder": {
+            "type": "clip_grid",
+            "params": {"tower": {"layers": [1, 1, 1, 1], "width": 8}},
+        }
+    }
+
+
+def bert_state(old: bool = False, bare: bool = False) -> dict[str, torch.Tensor]:
+    parts = tuple(f"{BERT}{part}" for part in ("embeddings.", "encoder.layer.", "pooler."))
+    prefix = BERT if bare else "lxrt_encoder.model."
+    state = {
+        key[len(prefix) :]: value
+        for key, value in golden_state("clipvil_full").items()
+        if key.startswith(parts)
+    }
+    if not bare:
+        state["cls.predictions.transform.LayerNorm.weight"] = torch.ones(64)
+        state["cls.predictions.decoder.weight"] = state["bert.embeddings.word_embeddings.weight"]
+    if old:
+        norms = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
+        for new, before in norms.items():
+            state = {key.replace(new, before): value for key, value in state.items()}
+    return state
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("bare", [True, False])
+def test_bert(tmp_path: Path, old: bool, bare: bool) -> None:
+    torch.save(bert_state(old, bare), tmp_path / "bert.bin")
+    round_trip(tmp_path / "bert.bin", config=HEADS)
+    saved = read_saved(tmp_path / "bert")
+    assert saved.layout.kind is Kind.bert
+    assert saved.description.network["fusion"]["params"]["num_hidden_layers"] == 3
+    word = saved.network["fusion.embeddings.word.weight"]
+    assert torch.equal(
+        word, golden_state("clipvil_full")[f"{BERT}embeddings.word_embeddings.weight"]
+    )
+
+
+@pytest.mark.slow
+def test_full_size(tmp_path: Path) -> None:
+    """Shapes of RN50x4 and BERT-base, one number a tensor: the sizes are told by the shapes."""
+    import open_clip
+
+    with torch.device("meta"):
+        network = ClipVilNetwork.from_config(
+            image_encoder={"type": "clip_grid"},
+            fusion={"type": "joint"},
+            classifier={"type": "mlp"},
+            num_answers=3129,
+        )
+        clip = open_clip.create_model("RN50x4", device="meta")
+    from clipvil_mmf.checkpoints import to_published
+
+    shapes = to_published(network)
+    prefix = f"{BERT}encoder.visual_model."
+    shapes.update({prefix + key: value for key, value in clip.state_dict().items()})
+    for key, size in {"box_fc.weight": (768, 4), "box_fc.bias": (768,)}.items():
+        shapes[f"{BERT}encoder.visn_fc.{key}"] = torch.empty(size, device="meta")
+    for key in ("weight", "bias"):
+        shapes[f"{BERT}encoder.visn_fc.box_layer_norm.{key}"] = torch.empty(768, device="meta")
+    state = {
+        f"module.{key}": torch.full(meta.shape, number % 251, dtype=torch.uint8)
+        for number, (key, meta) in enumerate(shapes.items())
+    }
+    torch.save(state, tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth")
+    described = OmegaConf.load(tmp_path / "BEST" / "config.yaml").network
+    assert described.image_encoder.params.name == "RN50x4"
+    assert described.fusion.params == {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "vocab_size": 30522,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+    }
+    assert described.num_answers == 3129
+    assert described.visual_embedding == {"pos_num": 25}

@@ -1,0 +1,133 @@
+"""What a run takes from checkpoints of other formats, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.weight_files import read_weights
+from tests.checkpoints.conftest import BERT, HEADS, golden_state
+from tests.checkpoints.test_round_trip import bert_state, clip_state
+from tests.golden.compare import TINY
+
+ANSWERS = [f"answer {row}" for row in range(13)]
+WORDS = [f"word {row}" for row in range(200)]
+TASK = Task(ANSWERS, WORDS)
+
+
+@pytest.fixture
+def network() -> ClipVilNetwork:
+    return ClipVilNetwork.from_config(**TINY)
+
+
+def imported(path: Path, tmp_path: Path, answers: list[str] | None = None) -> Path:
+    options = {}
+    if answers is not None:
+        (tmp_path / "answers.json").write_text(json.dumps(answers))
+        options = {"answers": tmp_path / "answers.json"}
+    import_checkpoint(path, path.with_suffix(""), config=HEADS, **options)
+    return path.with_suffix("")
+
+
+@pytest.mark.parametrize("through_import", [True, False])
+def test_clip_gives_the_tower_and_bert_the_text_part(network, tmp_path, through_import) -> None:
+    torch.save(clip_state(), tmp_path / "clip.pt")
+    torch.save(bert_state(old=True), tmp_path / "bert.bin")
+    expected = golden_state("clipvil_full")
+    for name, part, count in (
+        ("clip.pt", "image_encoder.tower.", 114),
+        ("bert.bin", "fusion.", 55),
+    ):
+        path = tmp_path / name
+        path = imported(path, tmp_path) if through_import else path
+        weights = starting_weights(network, path, TASK)
+        assert len(weights) == sum(key.startswith(part) for key in network.state_dict())
+        assert all(name.startswith(part) for name in weights)
+        assert len(weights) == count
+    assert torch.equal(
+        weights["fusion.layers.1.attention.LayerNorm.weight"],
+        expected[f"{BERT}encoder.layer.1.attention.output.LayerNorm.weight"],
+    )
+
+
+def test_a_deeper_bert_gives_its_first_layers(tmp_path) -> None:
+    fusion = {**TINY["fusion"], "params": {**TINY["fusion"]["params"], "num_hidden_layers": 2}}
+    network = ClipVilNetwork.from_config(**{**TINY, "fusion": fusion})
+    torch.save(bert_state(), tmp_path / "bert.bin")
+    weights = starting_weights(network, tmp_path / "bert.bin", TASK)
+    assert "fusion.layers.1.feed_forward.output.weight" in weights
+    assert not any("layers.2." in name for name in weights)
+
+
+def test_a_part_is_nothing_to_resume(network, tmp_path) -> None:
+    torch.save(clip_state(), tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match=r"holds a clip model alone.*clipvil\.pretrained="):
+        whole_weights(network, clip_state(), tmp_path / "clip.pt", TASK)
+
+
+def test_rows_go_by_answer(network, publish, tmp_path) -> None:
+    folder = imported(publish("clipvil_full"), tmp_path, ANSWERS[::-1])
+    weights = starting_weights(network, folder, TASK)
+    expected = golden_state("clipvil_full")
+    assert torch.equal(weights["classifier.output.bias"], expected["logit_fc.3.bias"].flip(0))
+    with pytest.raises(CheckpointError, match=r"1 of this run's are not among them \('more'\)"):
+        starting_weights(network, folder, Task([*ANSWERS[:-1], "more"], WORDS))
+
+
+def test_another_number_of_answers(network, publish) -> None:
+    with pytest.raises(CheckpointError, match=r"answers with 13 answers.*vocabulary has 2"):
+        starting_weights(network, publish("clipvil_full"), Task(["yes", "no"], WORDS))
+
+
+def test_the_words_must_be_the_same(network, publish, tmp_path) -> None:
+    path = publish("clipvil_full")
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    import_checkpoint(path, tmp_path / "a", config=HEADS, vocabulary=tmp_path / "vocab.txt")
+    starting_weights(network, tmp_path / "a", TASK)
+    with pytest.raises(CheckpointError, match="another text vocabulary"):
+        starting_weights(network, tmp_path / "a", Task(ANSWERS, WORDS[::-1]))
+
+
+def test_the_pre_training_table(network, publish, tmp_path) -> None:
+    path = publish("pretrain")
+    rows = golden_state("pretrain")["answer_head.logit_fc.3.weight"]
+    table = [f"The answer {row}"[4:] for row in range(len(rows))][::-1]
+    answers = ["an answer 3.", "nothing", *ANSWERS[2:]]
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    task = Task(answers, WORDS, str(tmp_path / "table.json"))
+    for start in (path, imported(path, tmp_path, table)):
+        head = starting_weights(network, start, task)["classifier.output.weight"]
+        assert torch.equal(head[0], rows[len(rows) - 1 - 3])
+        assert not head[1].any()
+    (tmp_path / "table.json").write_text(json.dumps(table[:-1]))
+    with pytest.raises(CheckpointError, match=r"of 13 rows, but the answer table has 12"):
+        starting_weights(network, path, task)
+    with pytest.raises(CheckpointError, match=r"is not at .*all_ans\.json"):
+        starting_weights(network, path, TASK)
+
+
+def test_weights_without_their_configuration(network, publish, tmp_path) -> None:
+    folder = imported(publish("clipvil_full"), tmp_path)
+    (folder / "config.yaml").unlink()
+    for path in (folder, folder / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"config\.yaml is missing"):
+            starting_weights(network, path, TASK)
+
+
+def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp_path) -> None:
+    from clipvil_mmf.checkpoints import load_published
+    from clipvil_mmf.checkpoints.layouts import canonical, detect_layout
+    from clipvil_mmf.pretraining import PretrainingNetwork
+
+    state = read_weights(publish("pretrain"))
+    network = PretrainingNetwork.from_config(**TINY)
+    report = load_published(network, canonical(state, detect_layout(state, "it")))
+    assert "cls.predictions.bias" in report.loaded
+    assert report.unused["cls.predictions.decoder.weight"].startswith("tied to the word")

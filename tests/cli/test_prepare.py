@@ -1,0 +1,233 @@
+"""`clipvil prepare` on small files in the official formats."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clipvil_mmf.cli.main import app
+from clipvil_mmf.data.catalogue import VQA2, store_folder
+from clipvil_mmf.data.prepare import build_vocabulary
+from clipvil_mmf.data.questions import Question
+from clipvil_mmf.data.table import QuestionTable
+
+ROOT = Path(__file__).parents[2]
+SPLITS = ("train", "nominival", "minival", "test")
+
+
+@pytest.fixture(params=["vqa2", "gqa"])
+def either(request, tmp_path):
+    shutil.copytree(ROOT / "tests" / "fixtures" / request.param, tmp_path / request.param)
+    return request.param, tmp_path / request.param
+
+
+@pytest.fixture
+def vqa2(tmp_path):
+    shutil.copytree(ROOT / "tests" / "fixtures" / "vqa2", tmp_path / "vqa2")
+    return tmp_path / "vqa2"
+
+
+def run(dataset, root, *arguments):
+    given = ["prepare", dataset, "--root", str(root), *map(str, arguments)]
+    return CliRunner(env={"COLUMNS": "240"}).invoke(app, given)
+
+
+def part(dataset, root, *arguments):
+    """Prepare what is a part of the data."""
+    return run(dataset, root, "--allow-other-counts", *arguments)
+
+
+def cells(result):
+    """Rows of the tables."""
+    lines = [line for line in result.stdout.splitlines() if line.startswith("│")]
+    return [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in lines]
+
+
+def failure(result):
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_splits_are_converted_once(either):
+    dataset, root = either
+    result = part(dataset, root)
+    assert result.exit_code == 0, result.output
+    ready = [row for row in cells(result) if len(row) == 6]
+    splits = SPLITS if dataset == "vqa2" else ("train", "val", "testdev")
+    assert [row[0] for row in ready] == list(splits)
+    assert {row[4] for row in ready} == {"converted"}
+    for name in splits:
+        table = QuestionTable.open(store_folder(root, name))
+        assert len(table) and table.is_labelled == (name != "test")
+    lines = result.stdout.splitlines()
+    published = root / "trainval_label2ans.json"
+    assert f"answers: {len(json.loads(published.read_text()))} in {published}" in lines
+    assert lines[-1].startswith(f"next: mmf_run config=projects/clipvil/configs/{dataset}.yaml")
+    assert f"dataset_config.{dataset}.data_dir={root}" in lines[-1]
+
+    again = part(dataset, root)
+    assert {row[4] for row in cells(again) if len(row) == 6} == {"kept"}
+    # The bar of a conversion is not shown again, and nothing half-made is left.
+    assert "converting" in result.stderr and "converting" not in again.stderr
+    assert not [path for path in root.rglob("*") if "partial" in path.name]
+
+
+def test_known_sizes_are_compared(vqa2):
+    line = failure(run("vqa2", vqa2))
+    assert "train2014_questions.json has 56 questions; expected 443,757." in line
+    assert "--allow-other-counts" in line
+    # The split that was converted before is looked at again, not taken for good.
+    assert failure(run("vqa2", vqa2)) == line
+
+
+def test_missing_files_and_where_they_are(vqa2):
+    (vqa2 / "minival.json").unlink()
+    shutil.rmtree(vqa2 / "test2015")
+    result = part("vqa2", vqa2)
+    line = failure(result)
+    assert f"missing in {vqa2}: minival.json (or imdb_minival2014.npy), test2015/" in line
+    # Without LXMERT's files, the official splits are left.
+    assert "--splits train,val,test,test-dev" in line
+    assert "https://nlp.cs.unc.edu/data/lxmert_data/vqa/minival.json" in result.stdout.splitlines()
+    rows = {row[1]: row for row in cells(result)}
+    assert rows["test2015/"][2:] == ("missing", "http://images.cocodataset.org/zips/test2015.zip")
+    minival = rows["minival.json (or imdb_minival2014.npy)"]
+    assert minival[2:] == ("missing", "https://nlp.cs.unc.edu/data/lxmert_data/vqa/minival.json")
+    assert rows["nominival.json"][2:] == ("found", str(vqa2 / "nominival.json"))
+    assert not (vqa2 / "stores").exists()
+
+
+def test_splits_can_be_named(vqa2):
+    result = part("vqa2", vqa2, "--splits", "train2014, minival")
+    assert [row[0] for row in cells(result) if len(row) == 6] == ["train", "minival"]
+
+
+def test_images_are_checked(vqa2):
+    image = next((vqa2 / "train2014").iterdir())
+    image.write_bytes(image.read_bytes()[:10])
+    line = failure(part("vqa2", vqa2, "--splits", "train"))
+    assert re.search(rf"1 of \d+ images are missing or damaged, such as {image}\.", line)
+    assert "http://images.cocodataset.org/zips/train2014.zip" in line
+    assert "--no-image-check" in line
+    assert part("vqa2", vqa2, "--splits", "train", "--no-image-check").exit_code == 0
+    shutil.rmtree(vqa2 / "train2014")
+    assert "--no-image-check" in failure(part("vqa2", vqa2, "--splits", "train"))
+    assert part("vqa2", vqa2, "--splits", "train", "--no-image-check").exit_code == 0
+
+
+def test_a_vocabulary_of_ones_own(vqa2):
+    result = part("vqa2", vqa2, "--min-count", "3")
+    path = vqa2 / "answers_min3.json"
+    made = json.loads(path.read_text())
+    assert f"answers: {len(made)} in {path}" in result.stdout
+    assert f"processors.answer_processor.params.vocab={path}" in result.stdout
+    assert "none of the" in failure(part("vqa2", vqa2, "--min-count", "1000"))
+
+
+def test_which_answers_a_vocabulary_has():
+    """The main answer of each question counts, however many others it has."""
+
+    def table(*answers):
+        questions = [
+            Question(i, "?", "0.jpg", label) for i, label in enumerate(answers, start=len(answers))
+        ]
+        return QuestionTable.from_questions(questions, "test")
+
+    one = table({"red": 1.0, "blue": 0.3}, {"red": 0.9}, {"blue": 1.0}, {})
+    two = table({"red": 1.0}, {"green": 0.3, "blue": 0.6}, {"yellow": 0.6})
+    assert build_vocabulary([one, two], 2) == ["red", "blue"]  # 3 and 2 times
+    assert build_vocabulary([one, two], 1) == ["red", "blue", "yellow"]
+
+
+def test_without_a_published_vocabulary_one_is_made(vqa2):
+    (vqa2 / "trainval_label2ans.json").unlink()
+    result = part("vqa2", vqa2)
+    assert f"in {vqa2}/answers_min{VQA2.min_count}.json" in result.stdout
+    counts = Counter()
+    for name in SPLITS[:-1]:
+        table = QuestionTable.open(store_folder(vqa2, name))
+        counts.update(next(iter(table.question(row).answers)) for row in range(len(table)))
+    made = json.loads((vqa2 / "answers_min9.json").read_text())
+    assert set(made) == {answer for answer, count in counts.items() if count >= 9} != set()
+    line = failure(part("vqa2", vqa2, "--splits", "test"))
+    assert "no answer vocabulary" in line and "trainval_label2ans.json" in line
+
+
+KILLED = """
+import os, signal, sys
+from clipvil_mmf.data import store
+stock = store._write_table
+def write(path, table):
+    if "nominival" in str(path):
+        stock(path, table)
+        os.kill(os.getpid(), signal.SIGKILL)
+    stock(path, table)
+store._write_table = write
+from clipvil_mmf.cli.main import app
+app(sys.argv[1:])
+"""
+
+
+def test_after_a_kill_it_goes_on(vqa2):
+    arguments = ["prepare", "vqa2", "--root", str(vqa2), "--allow-other-counts"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert store_folder(vqa2, "train").is_dir() and not store_folder(vqa2, "nominival").exists()
+    result = part("vqa2", vqa2)
+    assert result.exit_code == 0, result.output
+    states = [row[4] for row in cells(result) if len(row) == 6]
+    assert states == ["kept", "converted", "converted", "converted"]
+    assert not [path for path in (vqa2 / "stores").iterdir() if "partial" in path.name]
+
+
+def test_ctrl_c(vqa2, monkeypatch):
+    from clipvil_mmf.data import store
+
+    stock = store.read_columns
+
+    def stop(files, progress):
+        if "minival" in files[0].name:
+            raise KeyboardInterrupt
+        return stock(files, progress)
+
+    monkeypatch.setattr(store, "read_columns", stop)
+    result = part("vqa2", vqa2, "--splits", "train,minival")
+    assert result.exit_code == 130
+    assert "stopped. What is done is kept" in result.stderr
+    assert store_folder(vqa2, "train").is_dir() and not store_folder(vqa2, "minival").exists()
+
+
+def test_changed_files_are_converted_anew(vqa2):
+    part("vqa2", vqa2, "--splits", "minival")
+    file = vqa2 / "minival.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:10]))
+    result = part("vqa2", vqa2, "--splits", "minival")
+    (row,) = [row for row in cells(result) if len(row) == 6]
+    assert row[2] == "10" and row[4] == "converted"
+
+
+def test_bad_options(vqa2, tmp_path):
+    assert "no dataset 'vqa'; expected one of vqa2, gqa. Did you mean 'vqa2'?" in (
+        failure(run("vqa", vqa2))
+    )
+    assert "no such folder" in failure(run("vqa2", tmp_path / "nowhere"))
+    assert "no split 'dev'" in failure(run("vqa2", vqa2, "--splits", "train,dev"))
+    assert "--splits: names none" in failure(run("vqa2", vqa2, "--splits", ","))
+    both = ("--answers", vqa2 / "trainval_label2ans.json", "--min-count", "2")
+    assert "expected one of them" in failure(part("vqa2", vqa2, *both))
+    wrong = ("--answers", vqa2 / "trainval_ans2label.json")
+    assert "(not ans2label)" in failure(part("vqa2", vqa2, *wrong))
+    (vqa2 / "minival.json").write_text("[{")
+    assert "minival.json is not valid JSON" in failure(part("vqa2", vqa2, "--splits", "minival"))

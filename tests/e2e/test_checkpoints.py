@@ -1,0 +1,132 @@
+"""Published and imported checkpoints in runs of MMF, and runs of MMF in Python without MMF."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.data import easy_vqa_files
+from tests.checkpoints.conftest import (  # noqa: F401 (fixtures)
+    BERT,
+    HEADS,
+    golden_state,
+    publish,
+)
+
+# The golden networks: 13 answers, as many as easy-VQA has, and 200 word pieces.
+SIZES = (
+    "model_config.clipvil.fusion.params.hidden_size=64",
+    "model_config.clipvil.fusion.params.num_hidden_layers=3",
+    "model_config.clipvil.fusion.params.intermediate_size=128",
+    "model_config.clipvil.fusion.params.vocab_size=200",
+)
+LAYER, TOWER = "encoder.layer.2.", "encoder.visual_model.visual."
+NOTHING = "run_type=nothing"
+
+
+def weight(trainer, name):
+    return dict(trainer.model.state_dict())[f"network.{name}"]
+
+
+@pytest.fixture
+def answers():
+    return easy_vqa_files.read_answers()
+
+
+def test_a_fine_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):  # noqa: F811
+    path = publish("clipvil_full").rename(tmp_path / "BEST.pth")
+    trainer = run(*SIZES, NOTHING, f"checkpoint.resume_file={path}")
+    expected = golden_state("clipvil_full")
+    for name, key in {
+        "classifier.output.weight": "logit_fc.3.weight",
+        "fusion.layers.2.attention.query.weight": f"{BERT}{LAYER}attention.self.query.weight",
+        "image_encoder.tower.bn1.running_mean": f"{BERT}{TOWER}bn1.running_mean",
+    }.items():
+        assert torch.equal(weight(trainer, name), expected[key])
+    log = "".join(file.read_text() for file in (tmp_path / "save" / "logs").iterdir())
+    assert "BEST.pth (finetuned): 181 tensors loaded, 31 not used" in log
+    assert "17: CLIP's text tower" in log
+    run(*SIZES, f"checkpoint.resume_file={path}", predict=True)
+    (file,) = (tmp_path / "save").rglob("reports/*.json")
+    assert len(json.loads(file.read_text())) == len(easy_vqa_files.read_questions("test"))
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_an_imported_checkpoint_is_resumed(tmp_path, publish, run, answers, what):  # noqa: F811
+    """Its answers are known, so that its rows are put in the run's order."""
+    file = tmp_path / "answers.json"
+    file.write_text(json.dumps(answers[::-1]))
+    import_checkpoint(publish("clipvil_full"), tmp_path / "model", config=HEADS, answers=file)
+    path = tmp_path / "model" / ("model.safetensors" if what == "file" else "")
+    trainer = run(*SIZES, NOTHING, f"checkpoint.resume_file={path}")
+    rows = golden_state("clipvil_full")["logit_fc.3.weight"]
+    assert torch.equal(weight(trainer, "classifier.output.weight"), rows.flip(0))
+
+
+def test_a_pre_trained_file_is_the_start_of_a_training(tmp_path, publish, run, answers):  # noqa: F811
+    path = publish("pretrain")
+    rows = golden_state("pretrain")["answer_head.logit_fc.3.weight"]
+    table = [{"ans": f"other {i}"} for i in range(len(rows))]
+    table[2] = {"ans": answers[4]}
+    (tmp_path / "all_ans.json").write_text(json.dumps(table))
+    expected = torch.zeros(13, 128)
+    expected[4] = rows[2]
+    for option in ("checkpoint.resume_file", "model_config.clipvil.pretrained"):
+        trainer = run(*SIZES, NOTHING, f"{option}={path}")
+        assert torch.equal(weight(trainer, "classifier.output.weight"), expected)
+    run(*SIZES, "run_type=train", f"model_config.clipvil.pretrained={path}")
+
+
+def test_without_the_answer_table_the_error_says_what_to_do(publish, run):  # noqa: F811
+    with pytest.raises(ValueError, match=r"all_ans\.json.*clipvil\.pretrained_answers=PATH"):
+        run(*SIZES, NOTHING, f"checkpoint.resume_file={publish('pretrain')}")
+
+
+def test_a_checkpoint_of_a_tuning_method_is_refused(publish, run):  # noqa: F811
+    with pytest.raises(ValueError, match=r"26 of a tuning method that the network lacks \(UniPT"):
+        run(*SIZES, NOTHING, f"checkpoint.resume_file={publish('unipt')}")
+
+
+def test_another_size_is_one_error_with_all_keys(publish, run):  # noqa: F811
+    with pytest.raises(ValueError, match=r"has 200 word pieces.*another text vocabulary"):
+        run(NOTHING, f"checkpoint.resume_file={publish('clipvil_full')}")
+    changed = "model_config.clipvil.fusion.params.intermediate_size=64"
+    with pytest.raises(ValueError, match=r"9 of another shape"):
+        run(*SIZES, changed, NOTHING, f"checkpoint.resume_file={publish('clipvil_full')}")
+
+
+def test_pickled_code_in_a_published_file_is_refused(tmp_path, run):
+    path = tmp_path / "BEST.pth"
+    torch.save({"logit_fc.0.weight": print}, path)
+    with pytest.raises(ValueError, match=r"BEST\.pth is not a plain checkpoint.*print"):
+        run(*SIZES, NOTHING, f"checkpoint.resume_file={path}")
+
+
+IN_PYTHON = """
+import sys
+import clipvil_mmf
+model = clipvil_mmf.from_pretrained(sys.argv[1])
+for question in sys.argv[3:]:
+    print(model.answer(sys.argv[2], question, top_k=1)[0][0])
+assert "mmf" not in sys.modules, "MMF was imported"
+"""
+
+
+def test_what_was_trained_answers_in_python_without_mmf(tmp_path, run):
+    run("run_type=train")
+    run("checkpoint.resume=true", predict=True)
+    (file,) = (tmp_path / "save").rglob("reports/*.json")
+    predicted = [row["answer"] for row in json.loads(file.read_text())][:4]
+    questions = easy_vqa_files.read_questions("test")[:4]
+    assert len({question.image for question in questions}) == 1
+    command = [sys.executable, "-c", IN_PYTHON, tmp_path / "save", questions[0].image]
+    done = subprocess.run(
+        [*map(str, command), *(question.text for question in questions)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == predicted

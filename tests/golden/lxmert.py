@@ -1,0 +1,78 @@
+"""LXMERT on region features and boxes: both sides of the last layer, pooled, scores, gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipvil_mmf.checkpoints.names_cross_modal import NAMES
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.vision import Regions
+from tests.golden.compare import (
+    TINY,
+    TINY_WIDTHS,
+    Deviation,
+    Golden,
+    close_norms,
+    close_outputs,
+    gradients,
+    load_golden,
+    load_named,
+    naming,
+    published_weights,
+    text_inputs,
+)
+
+TINY_LXMERT = {
+    **TINY,
+    "image_encoder": {"type": "region_features", "params": {"feature_size": 32}},
+    "fusion": {
+        "type": "cross_modal",
+        "params": {**TINY_WIDTHS, "language_layers": 3, "cross_layers": 2, "visual_layers": 2},
+    },
+}
+
+
+published = naming(NAMES)
+
+
+def load() -> tuple[ClipVilNetwork, Golden]:
+    """The tiny LXMERT with the golden weights, and the golden file."""
+    golden = load_golden("lxmert")
+    network = ClipVilNetwork.from_config(**TINY_LXMERT)
+    load_named(network, published_weights(golden), published)
+    return network, golden
+
+
+def region_inputs(golden: Golden) -> dict[str, Tensor | Regions]:
+    """The network's arguments."""
+    regions = Regions(torch.from_numpy(golden["in/feats"]), torch.from_numpy(golden["in/boxes"]))
+    return {"images": regions, **text_inputs(golden)}
+
+
+def compare() -> list[Deviation]:
+    """Everything that is recorded; there is no `train/`."""
+    network, golden = load()
+    network.eval()
+    batch = region_inputs(golden)
+    target = torch.from_numpy(golden["in/target"])
+    output = network(**batch)
+    loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
+    loss.backward()
+    with torch.no_grad():
+        visual = network.encode_images(batch["images"])
+        text = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+        language_states, visual_states = network.fusion.encode(*text, visual)
+    ours = {
+        "visn_fc": visual,
+        "lang": language_states,
+        "visn": visual_states,
+        "pooled": output.pooled,
+        "logits": output.scores,
+    }
+    return [
+        *(close_outputs(f"eval/{name}", v, golden[f"eval/{name}"]) for name, v in ours.items()),
+        close_norms("eval/loss", loss.detach().reshape(1), golden["eval/loss"]),
+        *gradients("eval", network, golden, published),
+    ]

@@ -1,0 +1,71 @@
+"""The pre-training heads on CLIP-ViL: three losses, answer scores, norms of all gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clipvil_mmf.checkpoints import published_name
+from clipvil_mmf.checkpoints.layouts import Kind, Layout
+from clipvil_mmf.pretraining import PretrainingNetwork
+from tests.golden.compare import (
+    TINY,
+    Deviation,
+    Golden,
+    close_norms,
+    close_outputs,
+    gradients,
+    inputs,
+    load_golden,
+    load_named,
+    load_tiny,
+    published_weights,
+    text_inputs,
+)
+
+
+def published(name: str) -> str:
+    """The published name of one of our parameters in a pre-trained checkpoint."""
+    return Layout(Kind.pretrained).in_file(published_name(name))
+
+
+def load() -> tuple[PretrainingNetwork, Golden]:
+    """The tiny network with the golden weights, and the golden file."""
+    golden = load_golden("pretrain")
+    network = PretrainingNetwork.from_config(**TINY)
+    backbone, _ = load_tiny()
+    weights = {
+        published(name): value
+        for name, value in backbone.state_dict().items()
+        if not name.startswith("classifier.")
+    }
+    load_named(network, {**weights, **published_weights(golden)}, published)
+    return network, golden
+
+
+def pretraining_inputs(golden: Golden) -> dict[str, Tensor]:
+    """The network's arguments; the images are those of clipvil_full."""
+    labels = {
+        "word_labels": "in/masked_lm_labels",
+        "matching_labels": "in/matched_label",
+        "answer_labels": "in/ans",
+    }
+    return {
+        "images": inputs(load_golden("clipvil_full"))["images"],
+        **text_inputs(golden),
+        **{ours: torch.from_numpy(golden[theirs]).long() for ours, theirs in labels.items()},
+    }
+
+
+def compare() -> list[Deviation]:
+    """Everything that is recorded; there is no `train/`."""
+    network, golden = load()
+    network.eval()
+    losses, scores = network(**pretraining_inputs(golden))
+    losses.total.backward()
+    return [
+        close_norms("eval/losses", torch.stack(losses)[None], golden["eval/losses"]),
+        close_norms("eval/total", losses.total.reshape(1), golden["eval/total"]),
+        close_outputs("eval/answer_score", scores, golden["eval/answer_score"]),
+        *gradients("eval", network, golden, published),
+    ]

@@ -1,0 +1,163 @@
+"""from_pretrained: an image and a question give answers, in a process without MMF."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import clipvil_mmf
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.data.images import BadImageError
+from clipvil_mmf.hub import Answerer
+from tests.checkpoints.conftest import HEADS, publish  # noqa: F401 (a fixture)
+from tests.golden.compare import GOLDEN, inputs, load_tiny
+
+SENTENCES = (
+    "What color is the man's umbrella?",
+    "  Is the dog ON the red couch in the kitchen?  ",
+    "How many people are standing next to the very big unaffable looking green tree that is near "
+    "to the old house?",
+)
+VOCABULARY = json.loads((GOLDEN / "data_side.json").read_text())["vocab"]
+ANSWERS = [f"answer {row}" for row in range(13)]
+
+
+@pytest.fixture
+def imported(tmp_path: Path, publish) -> Path:  # noqa: F811
+    (tmp_path / "answers.json").write_text(json.dumps(ANSWERS))
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
+    import_checkpoint(
+        publish("clipvil_full"),
+        tmp_path / "model",
+        config=HEADS,
+        answers=tmp_path / "answers.json",
+        vocabulary=tmp_path / "vocab.txt",
+    )
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def model(imported: Path) -> Answerer:
+    return clipvil_mmf.from_pretrained(imported)
+
+
+def picture(width: int, height: int) -> Image.Image:
+    gradient = Image.linear_gradient("L").resize((width, height))
+    return Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180)))
+
+
+LANDSCAPE, PORTRAIT = picture(64, 48), picture(48, 64)
+
+
+def test_the_network_is_the_published_one(model: Answerer) -> None:
+    """The golden scores come out of the imported weights, and the tokenizer gives their ids."""
+    _, golden = load_tiny()
+    batch = inputs(golden)
+    with torch.no_grad():
+        scores = model.network(**batch).scores
+    assert torch.allclose(scores, torch.from_numpy(golden["eval/logits"]), atol=2e-5)
+    ids, lengths = model._tokenizer(SENTENCES)
+    assert ids.tolist() == batch["input_ids"].tolist()
+    assert lengths.tolist() == batch["input_mask"].sum(1).tolist()
+
+
+def test_one_question(model: Answerer) -> None:
+    found = model.answer(LANDSCAPE, SENTENCES[0], top_k=3)
+    scores = model.scores([LANDSCAPE], [0], [SENTENCES[0]])[0].sigmoid()
+    assert [ANSWERS.index(answer) for answer, _ in found] == scores.topk(3).indices.tolist()
+    assert [score for _, score in found] == pytest.approx(scores.topk(3).values.tolist())
+    assert len(model.answer(LANDSCAPE, SENTENCES[0])) == 5
+    assert len(model.answer(LANDSCAPE, SENTENCES[0], top_k=100)) == 13
+
+
+def test_lists_give_what_each_question_gives_alone(model: Answerer, tmp_path: Path) -> None:
+    """Landscape and portrait images have different canvases."""
+    PORTRAIT.save(tmp_path / "portrait.png")
+    images = [LANDSCAPE, tmp_path / "portrait.png", str(tmp_path / "portrait.png")]
+    together = model.answer(images, SENTENCES, top_k=13)
+    for found, image, question in zip(together, images, SENTENCES, strict=True):
+        alone = model.answer(image, question, top_k=13)
+        assert [a for a, _ in found] == [a for a, _ in alone]
+        assert [s for _, s in found] == pytest.approx([s for _, s in alone], abs=1e-5)
+
+
+def test_the_tower_runs_once_for_an_image(model: Answerer) -> None:
+    seen = []
+    model.network.image_encoder.register_forward_pre_hook(
+        lambda module, inputs: seen.append(len(inputs[0]))
+    )
+    assert len(model.answer(LANDSCAPE, SENTENCES)) == 3
+    assert seen == [1]
+    assert len(model.answer([LANDSCAPE, PORTRAIT, LANDSCAPE], SENTENCES[0])) == 3
+    assert sorted(seen) == [1, 1, 2]
+
+
+def test_half_precision(imported: Path, model: Answerer) -> None:
+    half = clipvil_mmf.from_pretrained(imported, dtype=torch.bfloat16)
+    assert {p.dtype for p in half.network.parameters()} == {torch.bfloat16}
+    a = model.scores([LANDSCAPE], [0], [SENTENCES[0]])
+    b = half.scores([LANDSCAPE], [0], [SENTENCES[0]])
+    assert torch.allclose(a, b, atol=0.15 * float(a.abs().max()))
+
+
+def test_bad_questions(model: Answerer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 images and 3 questions"):
+        model.answer([LANDSCAPE, PORTRAIT], SENTENCES)
+    with pytest.raises(ValueError, match="0 images and 1 questions"):
+        model.answer([], SENTENCES[0])
+    with pytest.raises(ValueError, match="top_k: got 0"):
+        model.answer(LANDSCAPE, SENTENCES[0], top_k=0)
+    with pytest.raises(BadImageError, match=r"gone\.jpg does not exist"):
+        model.answer(tmp_path / "gone.jpg", SENTENCES[0])
+
+
+def test_what_cannot_answer(imported: Path, publish, tmp_path: Path) -> None:  # noqa: F811
+    import_checkpoint(publish("unipt"), tmp_path / "unipt", config=HEADS)
+    with pytest.raises(CheckpointError, match=r"tuned with UniPT.*26 tensors"):
+        clipvil_mmf.from_pretrained(tmp_path / "unipt")
+    import_checkpoint(publish("lxmert"), tmp_path / "lxmert", config=HEADS)
+    with pytest.raises(CheckpointError, match=r"has no answers\.json.*--answers"):
+        clipvil_mmf.from_pretrained(tmp_path / "lxmert")
+    (tmp_path / "lxmert" / "answers.json").write_text(json.dumps(ANSWERS))
+    with pytest.raises(CheckpointError, match="takes the regions of a detector"):
+        clipvil_mmf.from_pretrained(tmp_path / "lxmert")
+    with pytest.raises(CheckpointError, match=r"BEST\.pth: no such file or folder"):
+        clipvil_mmf.from_pretrained(tmp_path / "BEST.pth")
+    with pytest.raises(CheckpointError, match=r"imported first: clipvil import .*unipt\.pth"):
+        clipvil_mmf.from_pretrained(tmp_path / "unipt.pth")
+    (imported / "config.yaml").unlink()
+    with pytest.raises(CheckpointError, match=r"config\.yaml is missing.*clipvil import"):
+        clipvil_mmf.from_pretrained(imported)
+
+
+@pytest.mark.parametrize("content", ["{", "layout: 3", "source: a\nlayout: {}\nnetwork: {}\nx: 1"])
+def test_a_damaged_configuration(imported: Path, content: str) -> None:
+    (imported / "config.yaml").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.yaml does not describe"):
+        clipvil_mmf.from_pretrained(imported)
+
+
+def test_a_configuration_of_another_network(imported: Path) -> None:
+    file = imported / "config.yaml"
+    file.write_text(file.read_text().replace("num_hidden_layers: 3", "num_hidden_layers: 2"))
+    with pytest.raises(CheckpointError, match=r"weights do not fit.*fusion\.layers\.2"):
+        clipvil_mmf.from_pretrained(imported)
+
+
+def test_without_mmf(imported: Path, tmp_path: Path) -> None:
+    LANDSCAPE.save(tmp_path / "a.png")
+    code = (
+        "import sys, clipvil_mmf\n"
+        f"model = clipvil_mmf.from_pretrained({str(imported)!r})\n"
+        f"print(model.answer({str(tmp_path / 'a.png')!r}, 'what color?', top_k=1)[0][0])\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] == 'mmf']\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ANSWERS

@@ -1,0 +1,50 @@
+"""The published scale of the loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmf.common.registry import registry
+from torch.nn import functional as F
+
+import clipvil_mmf
+from clipvil_mmf.config import ConfigError
+
+
+def batch() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    return {"targets": torch.rand(4, 7)}, {"scores": torch.randn(4, 7)}
+
+
+@pytest.mark.parametrize(("params", "factor"), [({}, 7), ({"loss_scale": 1}, 7)])
+def test_one_stands_for_the_number_of_answers(params: dict[str, float], factor: int) -> None:
+    clipvil_mmf.register()
+    samples, output = batch()
+    loss = registry.get_loss_class("clipvil_bce")(**params)(samples, output)
+    mean = F.binary_cross_entropy_with_logits(output["scores"], samples["targets"])
+    torch.testing.assert_close(loss, mean * factor)
+    torch.testing.assert_close(loss, registry.get_loss_class("logit_bce")()(samples, output))
+
+
+@pytest.mark.parametrize("scale", [500, 0.5])
+def test_any_other_scale_is_the_factor(scale: float) -> None:
+    clipvil_mmf.register()
+    samples, output = batch()
+    loss = registry.get_loss_class("clipvil_bce")(loss_scale=scale)(samples, output)
+    mean = F.binary_cross_entropy_with_logits(output["scores"], samples["targets"])
+    torch.testing.assert_close(loss, mean * scale)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0])
+def test_a_scale_is_positive(scale: float) -> None:
+    clipvil_mmf.register()
+    with pytest.raises(ConfigError, match=r"loss_scale: got .*expected above 0"):
+        registry.get_loss_class("clipvil_bce")(loss_scale=scale)
+
+
+def test_half_precision_scores_are_scored_in_float32() -> None:
+    clipvil_mmf.register()
+    samples, output = batch()
+    half = {"scores": output["scores"].bfloat16()}
+    loss = registry.get_loss_class("clipvil_bce")(loss_scale=500)(samples, half)
+    assert loss.dtype == torch.float32
