@@ -105,6 +105,7 @@ setup(
         "safetensors>=0.4",
         "numpy>=1.26",
         "pillow>=10.1",
+        "pyarrow>=15",
         "rich>=13",
         "tensorboard>=2.15",
         "tqdm>=4.60",
