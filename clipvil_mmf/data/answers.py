@@ -52,7 +52,8 @@ class AnswerProcessor(BaseProcessor):
         self._rows: dict[str, int] = {}
         if params.vocab != FROM_DATASET:
             inside = Path(data_dir or ".", params.vocab)
-            path = str(inside) if inside.is_file() else params.vocab
+            here = Path(params.vocab).is_file() or not inside.is_file()
+            path = params.vocab if here else str(inside)
             self._set(read_answer_file(path), path)
 
     @property

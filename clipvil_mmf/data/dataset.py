@@ -2,8 +2,9 @@
 
 A batch (``ClipVilDataset.collate``) is a ``SampleList`` with
 
-* ``images`` (B_img, 3, H, W) float32: the batch's unique images;
-* ``image_index`` (B,) int64: the row of ``images`` that each question is about;
+* ``images`` (B_img, 3, H, W) float32: the batch's unique images; or, where ``features`` is set,
+  their ``region_features``, ``region_boxes`` and ``region_mask`` (``regions.py``);
+* ``image_index`` (B,) int64: the row of these that each question is about;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64;
 * ``targets`` (B, A) float32 soft targets, on labelled splits;
 * ``question_id``: a list of B ids, as the annotation gives them.
@@ -23,7 +24,7 @@ from mmf.common.sample import Sample, SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import check_choice, from_config
+from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.data.answers import UnknownAnswerError
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 from clipvil_mmf.data.images import (
@@ -34,6 +35,7 @@ from clipvil_mmf.data.images import (
     report_bad_images,
 )
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.regions import RegionParams, RegionStore, pad_regions
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.data.token_cache import TokenCache
 
@@ -53,6 +55,7 @@ class DatasetParams(ImageParams):
         group_by_aspect_ratio: keep questions on landscape images in other batches than those on
             portrait and square ones; for ``fit_pad``, whose canvas differs for the two. The sizes
             of all images are read once, at the first start.
+        features: region features instead of images, ``{path, max_regions}`` (``regions.py``).
         on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``skip`` leaves the
             answer out of the targets, and a question without any other answer out of training (in
             validation and test it stays and counts as wrong), and logs how many there are.
@@ -63,11 +66,19 @@ class DatasetParams(ImageParams):
     processors: dict[str, Any] = field(default_factory=dict)
     group_by_image: bool = True
     group_by_aspect_ratio: bool = False
+    features: Any = None
     on_unknown_answer: str = "raise"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "skip"))
+        if self.features is not None:
+            self.features = from_config(RegionParams, self.features, "features")
+            for key in ("group_by_aspect_ratio", "in_memory"):
+                if getattr(self, key):
+                    raise ConfigError(
+                        f"{key}: true, but with features no image is read; set it to false."
+                    )
 
 
 class ImagePaths(Sequence[str]):
@@ -127,9 +138,7 @@ class ClipVilDataset(BaseDataset):
         prediction_fields: tuple[str, str] = ("question_id", "answer"),
     ) -> None:
         super().__init__(dataset_name, config, dataset_type)
-        self.params = params or from_config(
-            DatasetParams, config, f"dataset_config.{dataset_name}"
-        )
+        self.params = params or from_config(DatasetParams, config, f"dataset_config.{dataset_name}")
         self.table = table
         self.is_labelled = table.is_labelled
         self._split = dataset_type
@@ -140,15 +149,20 @@ class ClipVilDataset(BaseDataset):
         self._mean = torch.tensor(list(self.params.mean)).view(3, 1, 1)
         self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
         skip_bad = self.params.on_bad_image == "skip"
-        self._images = ImageStore(
-            ImagePaths(table, image_root),
-            build_transform(self.params),
-            in_memory=self.params.in_memory,
-            blank_shape=(3, *self.params.image_size) if skip_bad else None,
-        )
+        paths = ImagePaths(table, image_root)
+        self._images: ImageStore | RegionStore
+        if self.params.features is not None:
+            self._images = RegionStore(paths, self.params.features)
+        else:
+            self._images = ImageStore(
+                paths,
+                build_transform(self.params),
+                in_memory=self.params.in_memory,
+                blank_shape=(3, *self.params.image_size) if skip_bad else None,
+            )
         # The table's rows that are used; None for all of them.
         self._kept: np.ndarray | None = None
-        if self._images.bad:
+        if isinstance(self._images, ImageStore) and self._images.bad:
             on_bad = np.isin(table.image_rows, list(self._images.bad))
             report_bad_images(
                 self._images, f"{dataset_name} {dataset_type}", int(on_bad.sum()), self._trains
@@ -254,8 +268,8 @@ class ClipVilDataset(BaseDataset):
         """The questions of a batch; each of their images is read once.
 
         Returns:
-            one ``Sample`` each, with ``question_id``; ``image`` (3, H, W) uint8 and ``image_row``,
-            its number in the split; ``input_ids`` and ``input_mask`` (T,) int64; and ``targets``
+            one ``Sample`` each, with ``question_id``; ``image``, (3, H, W) uint8 or the image's
+            regions, and ``image_row``, its number in the split; ``input_ids`` and ``input_mask`` (T,) int64; and ``targets``
             (A,) float32 on labelled splits.
         """
         chosen = np.asarray(indices, dtype=np.int64)
@@ -310,9 +324,14 @@ class ClipVilDataset(BaseDataset):
         places: dict[int, int] = {}
         index = [places.setdefault(sample["image_row"], len(places)) for sample in samples]
         batch.add_field("image_index", torch.tensor(index))
-        pictures: dict[int, torch.Tensor] = {s["image_row"]: s["image"] for s in samples}
+        pictures: dict[int, Any] = {s["image_row"]: s["image"] for s in samples}
+        unique = [pictures[row] for row in places]
         # Not add_field, which wants as many rows as there are questions.
-        batch["images"] = normalize([pictures[row] for row in places], self._mean, self._std)
+        if self.params.features is not None:
+            for name, value in pad_regions(unique).items():
+                batch[name] = value
+        else:
+            batch["images"] = normalize(unique, self._mean, self._std)
         batch.add_field("question_id", [sample["question_id"] for sample in samples])
         batch.add_field("dataset_name", self.dataset_name)
         batch.add_field("dataset_type", self.dataset_type)

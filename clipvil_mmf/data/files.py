@@ -1,0 +1,215 @@
+"""Datasets whose splits are question files in a folder: what VQA v2, GQA and one's own share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmf.utils.distributed import is_master
+
+from clipvil_mmf.config import ConfigError, check_at_least
+from clipvil_mmf.data.answers import FROM_DATASET, build_answer_vocabulary
+from clipvil_mmf.data.builder import ClipVilBuilder
+from clipvil_mmf.data.catalogue import (
+    Catalogue,
+    CatalogueError,
+    catalogue,
+    find_split,
+    store_folder,
+)
+from clipvil_mmf.data.dataset import DatasetParams
+from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.paths import config_dir
+
+logger = logging.getLogger(__name__)
+
+MMF_SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class FilesParams(DatasetParams):
+    """The section ``dataset_config.<dataset>`` of a dataset that is a folder of files.
+
+    Args:
+        images_dir: folder of the images; null for the one where the dataset's archives unpack.
+        annotations: train, val and test -> the parts that make it up, one after the other: names
+            of published splits, or question files (relative to ``data_dir``). Official VQA v2 files
+            of other names are given as ``{questions: FILE, annotations: FILE}``. A split without
+            parts does not exist.
+        store_dir: where the converted question files are kept; null for ``<data_dir>/stores``.
+        answer_min_count: with ``answer_processor.params.vocab: dataset``, how often an answer has
+            to be the main one of a training question to get into the vocabulary.
+    """
+
+    images_dir: str | None = None
+    annotations: dict[str, Any] = field(default_factory=dict)
+    store_dir: str | None = None
+    answer_min_count: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("answer_min_count", self.answer_min_count, 1)
+        for split, parts in self.annotations.items():
+            if split not in MMF_SPLITS:
+                raise ConfigError(
+                    f"annotations.{split}: unknown split. Choices: {', '.join(MMF_SPLITS)}."
+                )
+            if isinstance(parts, (str, dict)):
+                self.annotations[split] = [parts]
+
+
+class FilesBuilder(ClipVilBuilder):
+    """Builds a dataset from question files in a folder, converted once into mapped stores."""
+
+    params_class = FilesParams
+
+    @classmethod
+    def config_path(cls) -> str:
+        """The absolute path of the dataset's defaults."""
+        return str(config_dir() / "datasets" / f"{cls.name}.yaml")
+
+    # Its key in the configuration.
+    name: str
+
+    def __init__(self, dataset_name: str | None = None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(dataset_name or self.name)
+
+    def table(self, params: FilesParams, split: str) -> QuestionTable | None:
+        """The questions of a split; ``None`` where ``annotations`` gives it no parts."""
+        parts = params.annotations.get(split) or []
+        tables = [self._part(params, part, f"annotations.{split}") for part in parts]
+        return QuestionTable.concatenate(tables) if tables else None
+
+    def answers(self, params: FilesParams) -> Sequence[str] | None:
+        """The frequent answers of the training questions."""
+        train = self.table(params, "train")
+        if train is None or not train.is_labelled:
+            return None
+        return build_answer_vocabulary(train, params.answer_min_count)
+
+    def image_root(self, params: FilesParams) -> str:
+        """The folder that the image paths of the tables are relative to."""
+        return params.images_dir or str(self.root(params))
+
+    def root(self, params: FilesParams) -> Path:
+        """The folder of the dataset.
+
+        Raises:
+            ConfigError: it is not configured, or not there.
+        """
+        root = Path(params.data_dir or "").expanduser()
+        if not params.data_dir or not root.is_dir():
+            raise ConfigError(
+                f"dataset_config.{self.dataset_name}.data_dir: {params.data_dir} is no folder; "
+                f"expected the folder with the files of {self.dataset_name}. {self.advice}"
+            )
+        return root
+
+    # What to do when files are missing.
+    advice = "Set it to your folder"
+
+    def files_of(self, params: FilesParams, part: str) -> tuple[str, list[Path]]:
+        """The name of a part's store, and the part's files.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        file = self.root(params) / part
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"dataset_config.{self.dataset_name}.annotations: question file {file} does not "
+                "exist; expected a file, its path relative to data_dir"
+            )
+        return Path(part).stem, [file]
+
+    def _part(self, params: FilesParams, part: Any, where: str) -> QuestionTable:
+        if isinstance(part, dict):
+            if set(part) != {"questions", "annotations"}:
+                raise ConfigError(
+                    f"dataset_config.{self.dataset_name}.{where}: got the keys {sorted(part)}; "
+                    "expected a name, a file, or {questions: FILE, annotations: FILE}."
+                )
+            files = [self.root(params) / str(part[key]) for key in ("questions", "annotations")]
+            name = files[0].stem
+        else:
+            name, files = self.files_of(params, str(part))
+        folder = store_folder(self.root(params), name)
+        if params.store_dir is not None:
+            folder = Path(params.store_dir).expanduser() / name
+        table = open_or_convert(files, folder, progress=is_master())
+        logger.info(
+            "%s %s: %s, %d questions, mapped from %s",
+            self.dataset_name,
+            part if isinstance(part, str) else name,
+            ", ".join(table.formats),
+            len(table),
+            folder,
+        )
+        return table
+
+
+class CatalogueBuilder(FilesBuilder):
+    """Builds a dataset of the catalogue: its splits go by their published names, too."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is known of the dataset."""
+        return catalogue(self.name)
+
+    @property
+    def advice(self) -> str:  # type: ignore[override]
+        """What to do when files are missing."""
+        return f"`clipvil prepare {self.name} --root DIR` lists what is missing, and where it is"
+
+    def image_root(self, params: FilesParams) -> str:
+        """The folder that the image paths of the tables are relative to."""
+        return params.images_dir or str(self.root(params) / self.catalogue.image_root)
+
+    def files_of(self, params: FilesParams, part: str) -> tuple[str, list[Path]]:
+        """The name of a part's store, and the part's files.
+
+        Raises:
+            CatalogueError: there is no such split, or its files are missing.
+            FileNotFoundError: there is no such file.
+        """
+        if part.endswith((".json", ".npy")):
+            return super().files_of(params, part)
+        try:
+            files = find_split(self.name, part, self.root(params))
+        except CatalogueError as error:
+            raise CatalogueError(f"{error}. {self.advice}{self.hint(part)}") from error
+        return self.catalogue.aliases.get(part, part), files.paths
+
+    def hint(self, part: str) -> str:
+        """What else may help where the files of a split are missing."""
+        return ""
+
+    def load(
+        self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any
+    ) -> Any | None:
+        """Build the dataset of a split, once its answer vocabulary has been found."""
+        self._find_vocabulary(config)
+        return super().load(config, dataset_type, *args, **kwargs)
+
+    def _find_vocabulary(self, config: Any) -> None:
+        """Let the answer vocabulary be found in every folder where the dataset's files may lie.
+
+        Raises:
+            ConfigError: it is in none of them.
+        """
+        vocab = config.processors.answer_processor.params.get("vocab", FROM_DATASET)
+        if vocab == FROM_DATASET or Path(vocab).is_file() or not config.data_dir:
+            return
+        found = self.catalogue.find(Path(config.data_dir).expanduser(), vocab)
+        if found is None:
+            raise ConfigError(
+                f"dataset_config.{self.dataset_name}.processors.answer_processor.params.vocab: "
+                f"{vocab} is neither in the current directory nor in {config.data_dir}. The "
+                f"published list is {self.catalogue.answers.url}; 'dataset' makes one of the "
+                "training answers."
+            )
+        config.processors.answer_processor.params.vocab = str(found)

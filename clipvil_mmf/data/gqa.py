@@ -1,0 +1,19 @@
+"""The dataset ``gqa``: GQA from its official files, LXMERT's, or those of MMF's zoo.
+
+With ``env.user_dir: clipvil_mmf`` it stands in the place of MMF main's own ``gqa``, whose batches
+hold region features and fit other models.
+"""
+
+from __future__ import annotations
+
+from mmf.common.registry import registry
+
+from clipvil_mmf.data.files import CatalogueBuilder
+
+
+@registry.register_builder("gqa")
+class GQABuilder(CatalogueBuilder):
+    """Builds GQA (arXiv 1902.09506)."""
+
+    name = "gqa"
+    prediction_fields = ("questionId", "prediction")
