@@ -32,6 +32,7 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
     def __init__(self, dataset_name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(dataset_name, ClipVilDataset)
+        self.dataset: ClipVilDataset | None = None
 
     def table(self, params: Any, split: str) -> QuestionTable | None:
         """The questions of a split (train, val or test); ``None`` if the dataset lacks it."""
@@ -94,6 +95,8 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
     def update_registry_for_model(self, config: Any) -> None:
         """Tell the model the vocabularies, and keep them beside the checkpoints."""
+        if self.dataset is None:  # a split that does not exist
+            return
         vocabularies = {
             "text": list(self.dataset.text_processor.tokens),
             "answer": list(self.dataset.answer_processor.answers),
