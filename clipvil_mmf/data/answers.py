@@ -168,8 +168,8 @@ def build_answer_vocabulary(table: QuestionTable, min_count: int) -> list[str]:
     frequent = [answer for answer, count in counts.items() if count >= min_count]
     if not frequent:
         raise ConfigError(
-            f"answer_min_count: got {min_count}, but no answer of {table.source} is the main one of "
-            "so many questions. Lower it, or name a vocabulary: "
+            f"answer_min_count: got {min_count}, but no answer of {table.source} is the main one "
+            "of so many questions. Lower it, or name a vocabulary: "
             "processors.answer_processor.params.vocab."
         )
     return sorted(frequent, key=lambda answer: (-counts[answer], answer))

@@ -95,7 +95,7 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
     def update_registry_for_model(self, config: Any) -> None:
         """Tell the model the vocabularies, and keep them beside the checkpoints."""
-        if self.dataset is None:  # the dataset has no such split
+        if self.dataset is None:  # a split that does not exist
             return
         vocabularies = {
             "text": list(self.dataset.text_processor.tokens),

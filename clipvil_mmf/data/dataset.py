@@ -269,8 +269,8 @@ class ClipVilDataset(BaseDataset):
 
         Returns:
             one ``Sample`` each, with ``question_id``; ``image``, (3, H, W) uint8 or the image's
-            regions, and ``image_row``, its number in the split; ``input_ids`` and ``input_mask`` (T,) int64; and ``targets``
-            (A,) float32 on labelled splits.
+            regions, and ``image_row``, its number in the split; ``input_ids`` and ``input_mask``
+            (T,) int64; and ``targets`` (A,) float32 on labelled splits.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         if self._kept is not None:

@@ -37,7 +37,8 @@ class FilesParams(DatasetParams):
     Args:
         images_dir: folder of the images; null for the one where the dataset's archives unpack.
         annotations: train, val and test -> the parts that make it up, one after the other: names
-            of published splits, or question files (relative to ``data_dir``). Official VQA v2 files
+            of published splits, or question files (relative to ``data_dir``), in a list or with
+            commas between them. Official VQA v2 files
             of other names are given as ``{questions: FILE, annotations: FILE}``. A split without
             parts does not exist.
         store_dir: where the converted question files are kept; null for ``<data_dir>/stores``.
@@ -58,7 +59,11 @@ class FilesParams(DatasetParams):
                 raise ConfigError(
                     f"annotations.{split}: unknown split. Choices: {', '.join(MMF_SPLITS)}."
                 )
-            if isinstance(parts, (str, dict)):
+            if isinstance(parts, str):  # as on the command line
+                self.annotations[split] = [
+                    part.strip() for part in parts.split(",") if part.strip()
+                ]
+            elif isinstance(parts, dict):
                 self.annotations[split] = [parts]
 
 
@@ -95,7 +100,7 @@ class FilesBuilder(ClipVilBuilder):
         """The folder that the image paths of the tables are relative to."""
         return params.images_dir or str(self.root(params))
 
-    def root(self, params: FilesParams) -> Path:
+    def root(self, params: Any) -> Path:
         """The folder of the dataset.
 
         Raises:
@@ -202,13 +207,14 @@ class CatalogueBuilder(FilesBuilder):
             ConfigError: it is in none of them.
         """
         vocab = config.processors.answer_processor.params.get("vocab", FROM_DATASET)
-        if vocab == FROM_DATASET or Path(vocab).is_file() or not config.data_dir:
+        root = self.root(config)
+        if vocab == FROM_DATASET or Path(vocab).is_file():
             return
-        found = self.catalogue.find(Path(config.data_dir).expanduser(), vocab)
+        found = self.catalogue.find(root, vocab)
         if found is None:
             raise ConfigError(
                 f"dataset_config.{self.dataset_name}.processors.answer_processor.params.vocab: "
-                f"{vocab} is neither in the current directory nor in {config.data_dir}. The "
+                f"{vocab} is neither in the current directory nor in {root}. The "
                 f"published list is {self.catalogue.answers.url}; 'dataset' makes one of the "
                 "training answers."
             )

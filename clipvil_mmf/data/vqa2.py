@@ -25,6 +25,6 @@ class VQA2Builder(CatalogueBuilder):
             return ""
         return (
             ". minival and nominival are LXMERT's two parts of val2014; with the official files "
-            "alone, use dataset_config.vqa2.annotations.train=[train] and "
-            "dataset_config.vqa2.annotations.val=[val]"
+            "alone, use dataset_config.vqa2.annotations.train=train and "
+            "dataset_config.vqa2.annotations.val=val"
         )

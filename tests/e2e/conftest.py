@@ -1,4 +1,4 @@
-"""easy-VQA on MMF in small: a few images of the package, a tower of a few channels."""
+"""Runs of MMF in small: few images, a tower of a few channels."""
 
 import json
 import shutil
@@ -46,8 +46,8 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(tmp_path, package, monkeypatch):
-    """A function that runs MMF with options, and returns its trainer."""
+def run_mmf(tmp_path, monkeypatch):
+    """A function that runs MMF with these options, and returns its trainer."""
     import mmf_cli.run
 
     clipvil_mmf.register()  # it was imported before MMF
@@ -57,11 +57,21 @@ def run(tmp_path, package, monkeypatch):
         mmf_cli.run, "build_trainer", lambda config: made.append(stock(config)) or made[-1]
     )
 
+    def start(*opts, predict=False):
+        save_dir = () if any(o.startswith("env.save_dir") for o in opts) else (save(tmp_path),)
+        mmf_cli.run.run([*save_dir, *opts], predict=predict)
+        return made[-1]
+
+    return start
+
+
+@pytest.fixture
+def run(package, run_mmf):
+    """The same for easy-VQA in small."""
+
     def start(*opts, predict=False, small_tower=True):
         small = [opt for opt in SMALL if small_tower or ".tower." not in opt]
-        save_dir = () if any(o.startswith("env.save_dir") for o in opts) else (save(tmp_path),)
-        mmf_cli.run.run([*small, *save_dir, *opts], predict=predict)
-        return made[-1]
+        return run_mmf(*small, *opts, predict=predict)
 
     return start
 
