@@ -56,9 +56,10 @@ class DatasetParams(ImageParams):
             portrait and square ones; for ``fit_pad``, whose canvas differs for the two. The sizes
             of all images are read once, at the first start.
         features: region features instead of images, ``{path, max_regions}`` (``regions.py``).
-        on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``skip`` leaves the
-            answer out of the targets, and a question without any other answer out of training (in
-            validation and test it stays and counts as wrong), and logs how many there are.
+        on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``keep`` leaves
+            the answer out of the targets, so that a question without any other one has none (as in
+            LXMERT's files); ``skip`` leaves such a question out of training as well (in validation
+            and test it stays and counts as wrong). Both log how many there are.
     """
 
     data_dir: str | None = None
@@ -71,7 +72,7 @@ class DatasetParams(ImageParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "skip"))
+        check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "keep", "skip"))
         if self.features is not None:
             self.features = from_config(RegionParams, self.features, "features")
             for key in ("group_by_aspect_ratio", "in_memory"):
@@ -230,7 +231,8 @@ class ClipVilDataset(BaseDataset):
         usable[unknown] = False
         affected = self._count(~usable)
         usable[soft.positions[known]] = True
-        left_out = self._count(~usable) if self._trains else 0
+        skips = self._trains and self.params.on_unknown_answer == "skip"
+        left_out = self._count(~usable) if skips else 0
         logger.warning(
             "%s %s: %d questions have answers outside the vocabulary; %d are left out",
             self.dataset_name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clipvil_mmf.checkpoints import names_cross_modal, names_pretraining
+from clipvil_mmf.checkpoints.layouts import Kind, Layout
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.pretraining import PretrainingNetwork
 from tests.golden.compare import TINY, naming
@@ -27,26 +28,26 @@ def test_every_name_over_regions_and_over_a_grid() -> None:
 
 def test_weight_decay_rule_by_name_survives() -> None:
     """Published optimizers spare names with `bias` or `LayerNorm.weight`; ours pick the same."""
-    fine_tuned = naming(names_cross_modal.NAMES)
-    pretrained = naming(names_pretraining.pretraining_names(names_cross_modal.NAMES))
+    fine_tuned = naming({**names_cross_modal.NAMES, **names_pretraining.NAMES})
+    pretrained = Layout(Kind.pretrained)
     for name in PretrainingNetwork.from_config(**TINY_LXMERT).state_dict():
-        published = [pretrained(name)]
-        if not name.startswith("pretraining."):
-            published.append(fine_tuned(name))
-        for theirs in published:
+        published = fine_tuned(name)
+        for theirs in (published, pretrained.in_file(published)):
             for part in ("bias", "LayerNorm.weight"):
                 assert (part in name) is (part in theirs), name
 
 
-def test_a_pretrained_table_is_made_of_a_fine_tuned_one() -> None:
-    names = names_pretraining.pretraining_names(names_cross_modal.NAMES)
-    published = naming(names)
-    assert published("fusion.pooler.bias") == "bert.pooler.dense.bias"
-    assert published("classifier.output.bias") == "answer_head.logit_fc.3.bias"
-    assert published("pretraining.word_bias") == "cls.predictions.bias"
-    assert not any("lxrt_encoder" in theirs for theirs in names.values())
-    unused = names_pretraining.pretraining_unused({"lxrt_encoder.model.bert.x.": "a reason"})
-    assert unused == {"bert.x.": "a reason", **names_pretraining.UNUSED}
+def test_a_pretrained_name_is_made_of_a_fine_tuned_one() -> None:
+    fine_tuned = naming({**names_cross_modal.NAMES, **names_pretraining.NAMES})
+    layout = Layout(Kind.pretrained)
+    expected = {
+        "fusion.pooler.bias": "bert.pooler.dense.bias",
+        "classifier.output.bias": "answer_head.logit_fc.3.bias",
+        "pretraining.word_bias": "cls.predictions.bias",
+    }
+    for ours, theirs in expected.items():
+        assert layout.in_file(fine_tuned(ours)) == theirs
+        assert layout.canonical(theirs) == fine_tuned(ours)
 
 
 def test_the_tie_has_a_reason_of_its_own() -> None:

@@ -181,3 +181,11 @@ def test_validation_keeps_questions_outside_the_vocabulary_with_zero_targets(mak
     dataset = make_dataset(dataset_type="val", answers=["yes"], on_unknown_answer="skip")
     everything = dataset.__getitems__(range(len(dataset)))
     assert len(dataset) == 12 and sum(not sample.targets.any() for sample in everything) == 6
+
+
+def test_keep_leaves_questions_without_known_answers_in_training(make_dataset, caplog):
+    with caplog.at_level("WARNING"):
+        train = make_dataset(answers=["yes"], on_unknown_answer="keep")
+    assert len(train) == 12
+    assert "0 are left out" in caplog.text
+    assert any(not train[i]["targets"].any() for i in range(12))

@@ -18,6 +18,9 @@ FILES: dict[str, Callable[[], list[Deviation]]] = {
 ELSEWHERE: dict[str, str] = {
     "qa_map": "tests/checkpoints/test_answers.py",
     **dict.fromkeys(
+        ("traj_full", "traj_unipt", "traj_unipt_carry"), "tests/golden/trajectories.py"
+    ),
+    **dict.fromkeys(
         ("adapter", "adapter_vis", "lora", "lst", "sherl", "unipt"),
         "tests/checkpoints/test_round_trip.py",
     ),

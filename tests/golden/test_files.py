@@ -40,7 +40,7 @@ def test_what_is_outside_is_noticed(absolute: float) -> None:
 
 
 def test_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.golden.report.FILES", {"made_up": lambda: [wrong, right]})
+    monkeypatch.setattr("tests.golden.report.REPORTS", {"made_up": lambda: [wrong, right]})
     right = Deviation("eval/loss", 1e-6, tolerance=1e-5, largest=2.0)
     wrong = Deviation("eval/pooled", 3e-5, tolerance=2e-5, largest=1.0)
     assert main([]) == 1
