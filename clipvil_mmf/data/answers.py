@@ -86,7 +86,7 @@ class AnswerProcessor(BaseProcessor):
                 raise UnknownAnswerError(
                     f"the answer {answer!r} is not among the {len(self._answers)} of the "
                     "vocabulary. Add it (processors.answer_processor.params.vocab), or set "
-                    "on_unknown_answer: skip in the dataset's configuration"
+                    "on_unknown_answer: keep or skip in the dataset's configuration"
                 )
             pairs.append((self._rows[answer], float(score)))
         return pairs

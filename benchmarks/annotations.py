@@ -1,0 +1,326 @@
+"""VQA v2's size: converting the annotations, the first batch, memory of data loader workers.
+
+    python benchmarks/annotations.py [--questions N] [--images M]
+
+Writes made-up files in VQA v2's official format, and measures, each in processes of its own. No
+image file exists: every picture is the same small constant one, so that what is measured is the
+annotations'. The baseline keeps the questions as Python dictionaries in the dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader, Dataset
+
+from clipvil_mmf.data.formats import read_columns
+from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.data.table import QuestionTable
+
+QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
+BATCH, BATCHES = 32, 200
+WORDS = [
+    "what",
+    "color",
+    "is",
+    "the",
+    "how",
+    "many",
+    "are",
+    "there",
+    "man",
+    "on",
+    "dog",
+    "in",
+    "picture",
+    "of",
+    "a",
+    "his",
+    "hand",
+    "red",
+    "sign",
+]
+SELF = [sys.executable, __file__]
+
+
+def write_files(folder: Path, questions: int, images: int) -> list[Path]:
+    """Write a question file and an annotation file, the same ones each time."""
+    lots = random.Random(0)
+    answers = [f"answer {i}" for i in range(ANSWERS + 2 * questions // 10)]
+    weights = [1 / (i + 1) for i in range(len(answers))]
+    drawn = iter(lots.choices(answers, weights, k=4 * questions))
+    names = [f"v2_{kind}.json" for kind in ("questions", "annotations")]
+    head = {"info": {}, "data_type": "mscoco", "data_subtype": "train2014", "license": {}}
+    with (folder / names[0]).open("w") as asked, (folder / names[1]).open("w") as known:
+        asked.write(json.dumps({**head, "task_type": "Open-Ended"})[:-1] + ', "questions": [')
+        known.write(json.dumps(head)[:-1] + ', "annotations": [')
+        for i in range(questions):
+            image = i * images // questions + 9
+            text = " ".join(lots.choices(WORDS, k=6)) + "?"
+            key = image * 1000 + i % 1000
+            pool = [next(drawn) for _ in range(4)]
+            given = [pool[min(j // 4, 3)] for j in range(10)]
+            row = {"image_id": image, "question": text, "question_id": key}
+            label = {
+                "question_type": "what",
+                "multiple_choice_answer": given[0],
+                "answers": [
+                    {"answer": a, "answer_confidence": "yes", "answer_id": j + 1}
+                    for j, a in enumerate(given)
+                ],
+                "image_id": image,
+                "answer_type": "other",
+                "question_id": key,
+            }
+            comma = ", " if i else ""
+            asked.write(comma + json.dumps(row))
+            known.write(comma + json.dumps(label))
+        asked.write("]}")
+        known.write("]}")
+    return [folder / name for name in names]
+
+
+class OneEach:
+    """In the place of the image files: the same small picture for every image."""
+
+    bad: dict[int, Exception] = {}  # noqa: RUF012 (never written)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+    def read(self, rows: list[int]) -> list[torch.Tensor]:
+        """Return that picture for each row."""
+        return [self.picture for _ in rows]
+
+
+def mapped_dataset(store: Path) -> tuple[Dataset, object]:
+    """The plugin's dataset on a converted store, and its batches."""
+    from mmf.common.registry import registry
+    from omegaconf import OmegaConf
+
+    import clipvil_mmf.data.answers
+    import clipvil_mmf.data.dataset as module
+    import clipvil_mmf.text.wordpiece  # noqa: F401
+
+    module.ImageStore = OneEach
+    registry.register("config", OmegaConf.create({}))
+    table = QuestionTable.open(store)
+    config = {
+        "data_dir": str(store),
+        "image_size": [8, 8],
+        "on_unknown_answer": "keep",
+        "processors": {
+            "text_processor": {"type": "clipvil_wordpiece", "params": {}},
+            "answer_processor": {"type": "clipvil_answer", "params": {}},
+        },
+    }
+    dataset = module.ClipVilDataset(
+        "vqa2",
+        OmegaConf.create(config),
+        "train",
+        table=table,
+        training_questions=lambda: [" ".join(WORDS) + "?"],
+        answers=lambda: [f"answer {i}" for i in range(ANSWERS)],
+    )
+    dataset.init_processors()
+    batches = dataset.build_batch_sampler(BATCH, True, 0, 0, 1)
+    return dataset, batches
+
+
+class Dictionaries(Dataset):
+    """The usual way: a list of dictionaries, of which each worker comes to hold a copy."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.rows = [
+            {"id": q.question_id, "text": q.text, "image": q.image, "answers": q.answers}
+            for q in read_columns(files).questions()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> int:
+        found = self.rows[row]
+        return len(found["text"]) + len(found["answers"])
+
+
+def memory(pid: int) -> dict[str, float]:
+    """RSS, PSS and private memory of a process, in MiB."""
+    found = {"Rss": 0.0, "Pss": 0.0, "Private_Clean": 0.0, "Private_Dirty": 0.0}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name = line.split(":")[0]
+        if name in found:
+            found[name] = int(line.split()[1]) / 1024
+    private = found["Private_Clean"] + found["Private_Dirty"]
+    return {"rss": found["Rss"], "pss": found["Pss"], "private": private}
+
+
+def measure_workers(kind: str, store: Path, files: list[Path], workers: int, start: str) -> dict:
+    """Memory of this process and of its workers after some batches; time to the first one."""
+    began = time.perf_counter()
+    collate = None
+    if kind == "mapped":
+        dataset, batches = mapped_dataset(store)
+        collate = dataset.collate
+    else:
+        dataset = Dictionaries(files)
+        lots = np.random.default_rng(0).permutation(len(dataset))
+        batches = [lots[i : i + BATCH].tolist() for i in range(0, len(lots), BATCH)]
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate or (lambda samples: samples),
+        num_workers=workers,
+        multiprocessing_context=start if workers else None,
+        persistent_workers=workers > 0,
+    )
+    iterator = iter(loader)
+    next(iterator)
+    first = time.perf_counter() - began
+    for _ in range(min(BATCHES * max(workers, 1), len(batches)) - 1):
+        next(iterator)
+    mine = [memory(process.pid) for process in multiprocessing.active_children()]
+    return {
+        "first": first,
+        "main": memory(os.getpid()),
+        "workers": {
+            key: max(m[key] for m in mine) if mine else 0.0 for key in ("rss", "pss", "private")
+        },
+    }
+
+
+def measure_conversion(files: list[Path], store: Path) -> dict:
+    """Time and peak memory of one conversion."""
+    began = time.perf_counter()
+    open_or_convert(files, store)
+    seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    QuestionTable.open(store)
+    return {
+        "convert": seconds,
+        "open": time.perf_counter() - began,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def left_behind(command: list[str], seconds: float, places: list[Path]) -> list[str]:
+    """What a process and its workers, killed after a while, leave in these folders."""
+    before = {place: set(os.listdir(place)) for place in places}
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    return [f"{p}/{name}" for p in places for name in sorted(set(os.listdir(p)) - before[p])]
+
+
+def child(*arguments: object) -> dict:
+    """Run one measurement of this file in a fresh process."""
+    result = subprocess.run(
+        [*SELF, "--measure", *map(str, arguments)], capture_output=True, text=True
+    )
+    if result.returncode:
+        raise RuntimeError(result.stderr)
+    return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def measure(what: str, *arguments: str) -> None:
+    """What ``child`` runs."""
+    if what == "convert":
+        *files, store = map(Path, arguments)
+        found = measure_conversion(files, store)
+    else:
+        kind, workers, start, store, *files = arguments
+        found = measure_workers(kind, Path(store), [*map(Path, files)], int(workers), start)
+    print(json.dumps(found))
+
+
+def report(questions: int, images: int) -> None:
+    """Measure everything and print the tables."""
+    console = Console(width=110)
+    folder = Path(tempfile.mkdtemp(prefix="annotations-"))
+    try:
+        files = write_files(folder, questions, images)
+        store = folder / "stores" / "train"
+        size = sum(file.stat().st_size for file in files) / 2**20
+        found = child("convert", *files, store)
+        stored = sum(file.stat().st_size for file in store.iterdir()) / 2**20
+        table = Table(title=f"{questions:,} questions on {images:,} images (made up)")
+        table.add_column("what")
+        table.add_column("figure", justify="right")
+        table.add_row("JSON files", f"{size:.0f} MiB")
+        table.add_row("store", f"{stored:.0f} MiB")
+        table.add_row("conversion", f"{found['convert']:.1f} s")
+        table.add_row("peak memory of the conversion", f"{found['peak']:.0f} MiB")
+        table.add_row("opening the store", f"{found['open'] * 1000:.1f} ms")
+
+        runs = [("mapped", 0, "fork"), ("mapped", 2, "fork"), ("mapped", 8, "fork")]
+        runs += [("mapped", 2, "spawn"), ("dictionaries", 0, "fork"), ("dictionaries", 2, "fork")]
+        rows = Table(title="memory in MiB after 200 batches of 32 a worker (largest worker)")
+        for name in ("annotations", "workers", "start", "first batch", "main RSS", "worker RSS"):
+            rows.add_column(name, justify="right")
+        for name in ("worker PSS", "worker private"):
+            rows.add_column(name, justify="right")
+        for kind, workers, start in runs:
+            if kind == "mapped" and workers == 0:
+                child("workers", kind, 0, start, store, *files)  # warms the page cache
+            run = child("workers", kind, workers, start, store, *files)
+            worker = [
+                f"{run['workers'][k]:.0f}" if workers else "-" for k in ("rss", "pss", "private")
+            ]
+            first = f"{run['first']:.2f} s"
+            rows.add_row(
+                kind,
+                str(workers),
+                start if workers else "-",
+                first,
+                f"{run['main']['rss']:.0f}",
+                *worker,
+            )
+        console.print(table, rows)
+
+        places = [Path("/dev/shm"), Path(tempfile.gettempdir()), store.parent]
+        epoch = [*SELF, "--measure", "workers", "mapped", "2", "fork", str(store), *map(str, files)]
+        again = folder / "stores" / "again"
+        convert = [*SELF, "--measure", "convert", *map(str, files), str(again)]
+        halfway = 3 + found["convert"] / 2
+        for what, command, seconds in (
+            ("an epoch", epoch, 6.0),
+            ("a conversion", convert, halfway),
+        ):
+            left = left_behind(command, seconds, places)
+            print(f"left by SIGKILL during {what}: {', '.join(left) or 'nothing'}")
+        child("convert", *files, again)
+        partial = [name for name in os.listdir(again.parent) if "partial" in name]
+        print(f"after the next conversion: {', '.join(partial) or 'nothing half-written'}")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        measure(*sys.argv[2:])
+    else:
+        parser = argparse.ArgumentParser(description=__doc__)
+        parser.add_argument("--questions", type=int, default=QUESTIONS)
+        parser.add_argument("--images", type=int, default=IMAGES)
+        chosen = parser.parse_args()
+        report(chosen.questions, chosen.images)
