@@ -35,27 +35,7 @@ from clipvil_mmf.data.table import QuestionTable
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
 BATCH, BATCHES = 32, 200
-WORDS = [
-    "what",
-    "color",
-    "is",
-    "the",
-    "how",
-    "many",
-    "are",
-    "there",
-    "man",
-    "on",
-    "dog",
-    "in",
-    "picture",
-    "of",
-    "a",
-    "his",
-    "hand",
-    "red",
-    "sign",
-]
+WORDS = "what color is the how many are there man on dog in a red".split()  # noqa: SIM905
 SELF = [sys.executable, __file__]
 
 

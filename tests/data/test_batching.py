@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from clipvil_mmf.data.batching import QuestionBatchSampler
+from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 
 
 def images_of(questions: int, seed: int = 0) -> np.ndarray:
@@ -110,3 +113,37 @@ def test_order_depends_on_seed_and_epoch_alone(group_by_image):
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         QuestionBatchSampler(np.arange(5), shuffle=True, **kwargs)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_groups_are_never_mixed_and_every_question_comes_once(world_size, shuffle):
+    images = np.repeat(np.arange(30), np.random.default_rng(0).integers(1, 6, 30))
+    groups = (images % 3 == 0).astype(np.int8)
+    ranks = [
+        QuestionBatchSampler(
+            images, 8, shuffle=shuffle, rank=rank, world_size=world_size, groups=groups
+        )
+        for rank in range(world_size)
+    ]
+    orders = []
+    for epoch in (0, 1):
+        batches = []
+        for sampler in ranks:
+            sampler.set_epoch(epoch)
+            mine = list(sampler)
+            assert len(mine) == len(sampler)
+            batches.append(mine)
+        if shuffle:
+            assert len({len(mine) for mine in batches}) == 1
+        flat = [batch for mine in batches for batch in mine]
+        assert all(len(set(groups[batch])) == 1 for batch in flat)
+        assert sorted(q for batch in flat for q in batch) == list(range(len(images)))
+        orders.append(flat)
+    assert (orders[0] != orders[1]) is shuffle
+
+
+def test_aspect_groups_are_the_recorded_ones():
+    golden = Path(__file__).parents[1] / "golden" / "data_side.json"
+    recorded = json.loads(golden.read_text())["groups"]
+    assert aspect_groups(np.array(recorded["sizes_wh"])).tolist() == recorded["by_factor"]["0"]

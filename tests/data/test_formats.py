@@ -1,0 +1,115 @@
+"""Each format is recognised by its content, and says the same of the same split."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipvil_mmf.data.formats import read_columns, recognise
+from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.vqa_normalize import normalize_answer
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+VQA, GQA = FIXTURES / "vqa2", FIXTURES / "gqa"
+OFFICIAL = [
+    VQA / "v2_OpenEnded_mscoco_train2014_questions.json",
+    VQA / "v2_mscoco_train2014_annotations.json",
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (OFFICIAL[0], "official VQA v2 JSON"),
+        (VQA / "v2_OpenEnded_mscoco_test2015_questions.json", "official VQA v2 JSON"),
+        (VQA / "train.json", "LXMERT JSON"),
+        (VQA / "test.json", "LXMERT JSON"),
+        (GQA / "train_balanced_questions.json", "official GQA JSON"),
+        (GQA / "submission_all_questions.json", "official GQA JSON"),
+        (GQA / "testdev.json", "LXMERT JSON"),
+    ],
+)
+def test_a_format_is_recognised_by_its_content(path, name, tmp_path):
+    renamed = tmp_path / "renamed.json"
+    renamed.write_bytes(path.read_bytes())
+    assert name == recognise(renamed).NAME
+
+
+def test_official_and_lxmert_files_of_a_split_agree():
+    official, lxmert = read_columns(OFFICIAL), read_columns([VQA / "train.json"])
+    known = set(json.loads((VQA / "trainval_label2ans.json").read_text()))
+    ours = {q.question_id: q for q in official.questions()}
+    theirs = {q.question_id: q for q in lxmert.questions()}
+    assert ours.keys() == theirs.keys()
+    for key, question in theirs.items():
+        assert ours[key].image == question.image
+        assert ours[key].text == question.text
+        in_vocabulary = {a: s for a, s in ours[key].answers.items() if a in known}
+        assert in_vocabulary == pytest.approx(question.answers)
+    assert official.given is not None
+    assert set(official.kinds) == {"question_type", "answer_type"}
+
+
+def test_soft_scores_are_those_of_leave_one_out():
+    annotations = json.loads(OFFICIAL[1].read_text())["annotations"]
+    columns = {q.question_id: q.answers for q in read_columns(OFFICIAL).questions()}
+    seen = set()
+    for row in annotations:
+        given = [normalize_answer(answer["answer"]) for answer in row["answers"]]
+        for answer, score in columns[row["question_id"]].items():
+            count = sum(text == answer for text in given)
+            seen.add(min(count, 4))
+            assert score == pytest.approx({1: 0.3, 2: 0.6, 3: 0.9}.get(count, 1.0))
+    assert len(seen) > 1
+
+
+def test_mmf_npy_says_what_the_official_files_say():
+    (file,) = (VQA / "defaults").rglob("imdb_train2014.npy")
+    npy = {q.question_id: q for q in read_columns([file]).questions()}
+    official = {q.question_id: q for q in read_columns(OFFICIAL).questions()}
+    assert npy.keys() == official.keys()
+    assert all(npy[key].image == official[key].image for key in npy)
+
+
+def test_gqa_ids_stay_strings_and_types_are_kept():
+    columns = read_columns([GQA / "train_balanced_questions.json"])
+    assert all(isinstance(key, str) for key in columns.ids)
+    assert any(key.startswith("0") for key in columns.ids)
+    assert set(columns.kinds) >= {"structural", "semantic", "detailed"}
+
+
+def test_ids_beyond_32_bits(tmp_path):
+    file = tmp_path / "q.json"
+    rows = [{"question_id": 2**40 + i, "image": "a.jpg", "question": "?"} for i in range(2)]
+    file.write_text(json.dumps(rows))
+    assert read_columns([file]).ids == [2**40, 2**40 + 1]
+
+
+class _Foreign:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
+    file = tmp_path / "imdb.npy"
+    rows = np.empty(2, dtype=object)
+    rows[0], rows[1] = {"header": 1}, _Foreign()
+    with file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(
+            out, {"descr": "|O", "fortran_order": False, "shape": (2,)}
+        )
+        pickle.dump(rows, out)
+    with pytest.raises(AnnotationError, match=r"imdb\.npy"):
+        read_columns([file])
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_a_question_without_annotation_is_named(tmp_path):
+    annotations = json.loads(OFFICIAL[1].read_text())
+    lost = annotations["annotations"].pop()["question_id"]
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps(annotations))
+    with pytest.raises(AnnotationError, match=str(lost)):
+        read_columns([OFFICIAL[0], file])

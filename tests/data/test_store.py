@@ -1,0 +1,146 @@
+"""Stores: made once, complete or absent, mapped instead of copied."""
+
+import errno
+import multiprocessing
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipvil_mmf.data import store as module
+from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.store import StoreError, is_fresh, open_or_convert
+from clipvil_mmf.data.table import QuestionTable
+
+VQA = Path(__file__).parents[1] / "fixtures" / "vqa2"
+
+
+@pytest.fixture
+def files(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.json", "minival.json"):
+        shutil.copy(VQA / name, data)
+    return [data / "train.json"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "data" / "stores" / "train"
+
+
+def conversions(monkeypatch):
+    made, stock = [], module.read_columns
+    monkeypatch.setattr(module, "read_columns", lambda *a: made.append(1) or stock(*a))
+    return made
+
+
+def test_a_store_is_made_once_and_again_when_a_file_changes(files, folder, monkeypatch):
+    made = conversions(monkeypatch)
+    first = open_or_convert(files, folder)
+    again = open_or_convert(files, folder)
+    assert made == [1]
+    assert first.question(3) == again.question(3)
+    files[0].write_text(files[0].read_text() + "\n")
+    assert not is_fresh(folder, files)
+    open_or_convert(files, folder)
+    assert made == [1, 1]
+
+
+def test_data_may_be_moved_with_its_stores(files, folder, tmp_path, monkeypatch):
+    open_or_convert(files, folder)
+    made = conversions(monkeypatch)
+    moved = tmp_path / "moved"
+    (tmp_path / "data").rename(moved)
+    assert len(open_or_convert([moved / "train.json"], moved / "stores" / "train")) == 56
+    assert made == []
+
+
+def test_a_full_disk_leaves_nothing_half_written(files, folder, monkeypatch):
+    stock = module._write_table
+
+    def full(path, table):
+        if path.name == "answers.arrow":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        stock(path, table)
+
+    monkeypatch.setattr(module, "_write_table", full)
+    with pytest.raises(StoreError, match=r"No space left.*store_dir"):
+        open_or_convert(files, folder)
+    assert not folder.exists()
+    assert [name for name in os.listdir(folder.parent) if "partial" in name] == []
+    monkeypatch.setattr(module, "_write_table", stock)
+    assert len(open_or_convert(files, folder)) == 56
+
+
+def test_what_a_killed_process_left_is_taken_away(files, folder):
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True)
+    (partial / "questions.arrow").write_bytes(b"half")
+    assert len(open_or_convert(files, folder)) == 56
+    assert not partial.exists()
+
+
+def _convert(files, folder, results):
+    results.put(len(open_or_convert(files, folder)))
+
+
+def test_of_several_processes_one_converts(files, folder):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [context.Process(target=_convert, args=(files, folder, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=60) for _ in processes] == [56] * 3
+    for process in processes:
+        process.join()
+    assert {name for name in os.listdir(folder.parent) if "lock" not in name} == {"train"}
+
+
+def test_a_mapped_table_is_pickled_as_its_path(files, folder):
+    table = open_or_convert(files, folder)
+    bytes_ = pickle.dumps(table)
+    assert len(bytes_) < 2000
+    other = pickle.loads(bytes_)
+    assert [other.question(i) for i in range(5)] == [table.question(i) for i in range(5)]
+
+
+def test_columns_are_views_of_the_files(files, folder):
+    rows = open_or_convert(files, folder)._parts[0].image_rows
+    assert not rows.flags.owndata
+    assert not rows.flags.writeable
+
+
+def test_parts_stand_one_after_the_other(files, folder, tmp_path):
+    train = open_or_convert(files, folder)
+    val = open_or_convert([files[0].with_name("minival.json")], folder.with_name("minival"))
+    both = QuestionTable.concatenate([train, val])
+    assert len(both) == len(train) + len(val)
+    assert both.image_count == train.image_count + val.image_count
+    last = both.question(len(both) - 1)
+    assert last == val.question(len(val) - 1)
+    soft = both.answers_of(np.arange(len(train), len(both)))
+    texts = both.answer_texts
+    first = {
+        texts[row]: score
+        for position, row, score in zip(soft.positions, soft.rows, soft.scores, strict=True)
+        if position == 0
+    }
+    assert first == pytest.approx(dict(val.question(0).answers))
+    with pytest.raises(AnnotationError, match="occurs twice"):
+        QuestionTable.concatenate([train, train])
+
+
+def test_sizes_of_images_are_kept_and_unreadable_ones_are_zeros(files, folder, tmp_path):
+    table = open_or_convert(files, folder)
+    images = tmp_path / "images"
+    shutil.copytree(VQA / "train2014", images / "train2014")
+    lost = images / table.image_path(1)
+    lost.unlink()
+    sizes = table.image_sizes(images)
+    assert sizes.shape == (table.image_count, 2)
+    assert not sizes[1].any()
+    assert (np.delete(sizes, 1, 0) > 0).all()
