@@ -10,19 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clipvil_mmf.data.answer_vocabulary import build_answers, read_answers
 from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
 from clipvil_mmf.data.prepare import (
     Item,
     Prepared,
     PrepareError,
-    build_vocabulary,
     check_counts,
     check_images,
     prepare_split,
     survey,
     write_vocabulary,
 )
-from clipvil_mmf.prediction.vocabulary import read_vocabulary
 
 _STOPPED = 130  # what a shell gives for Ctrl-C
 
@@ -102,7 +101,7 @@ def _check_options(root: Path, answers: Path | None, min_count: int | None) -> N
             "--answers takes a vocabulary, --min-count makes one; expected one of them"
         )
     if answers is not None:
-        read_vocabulary(answers)
+        read_answers(answers)
 
 
 def _check_found(
@@ -145,7 +144,7 @@ def _vocabulary(
     """
     published = answers or known.find(root, known.answers.name)
     if published is not None and min_count is None:
-        return published, len(read_vocabulary(published))
+        return published, len(read_answers(published))
     labelled = [ready for ready in prepared if ready.table.is_labelled]
     if not labelled:
         raise PrepareError(
@@ -153,7 +152,7 @@ def _vocabulary(
             f"answers to make one of. Get it from {known.answers.url}, or add a labelled split"
         )
     at_least = known.min_count if min_count is None else min_count
-    made = build_vocabulary((ready.table for ready in labelled), at_least)
+    made = build_answers((ready.table for ready in labelled), at_least)
     path = root / f"answers_min{at_least}.json"
     write_vocabulary(path, made)
     return path, len(made)

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from clipvil_mmf.cli.check_submission import Format
 from clipvil_mmf.cli.questions import EASY_VQA, find_files, load_questions
+from clipvil_mmf.data.answer_vocabulary import read_answers
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.submission import LAYOUTS, layout_of_rows, predictions_of, read_rows
 from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths, from_questions, read_truths
-from clipvil_mmf.prediction.vocabulary import read_vocabulary
 
 _CANNOT = "not among the vocabulary's answers"
 
@@ -60,7 +60,7 @@ def command(
                 "--vocab: belongs to GQA, whose published code leaves questions out by it; the "
                 "official VQA accuracy knows no vocabulary. Leave it out"
             )
-        vocabulary = None if vocab is None else read_vocabulary(vocab)
+        vocabulary = None if vocab is None else frozenset(read_answers(vocab))
         rows = read_rows(file)
         layout = layout_of_rows(rows) if format is Format.auto else LAYOUTS[format.value]
         predictions = predictions_of(rows, layout, truths.columns.ids, str(file))

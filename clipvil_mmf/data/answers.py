@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from mmf.common.registry import registry
 from mmf.datasets.processors.processors import BaseProcessor
 
 from clipvil_mmf.config import ConfigError, from_config
-from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.data.answer_vocabulary import VocabularyError, read_answers
 
 FROM_DATASET = "dataset"
+_WHERE = "processors.answer_processor.params"
 
 
 class UnknownAnswerError(ValueError):
@@ -47,14 +47,17 @@ class AnswerProcessor(BaseProcessor):
 
     def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
         super().__init__(config)
-        params = from_config(AnswerParams, config, "processors.answer_processor.params")
+        params = from_config(AnswerParams, config, _WHERE)
         self._answers: list[str] = []
         self._rows: dict[str, int] = {}
         if params.vocab != FROM_DATASET:
             inside = Path(data_dir or ".", params.vocab)
             here = Path(params.vocab).is_file() or not inside.is_file()
             path = params.vocab if here else str(inside)
-            self._set(read_answer_file(path), path)
+            try:
+                self._set(read_answers(path), path)
+            except (FileNotFoundError, VocabularyError) as error:
+                raise ConfigError(f"{_WHERE}.vocab: {error}") from error
 
     @property
     def needs_fit(self) -> bool:
@@ -116,60 +119,3 @@ class AnswerProcessor(BaseProcessor):
             )
         self._answers = answers
         self._rows = {answer: row for row, answer in enumerate(answers)}
-
-
-def read_answer_file(path: str) -> list[str]:
-    """Read an answer list: one answer a line, or a JSON list of strings.
-
-    Raises:
-        ConfigError: there is no such file, or it holds something else.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise ConfigError(
-            f"Answer vocabulary {path} does not exist; expected a .txt or .json file, or 'dataset'."
-        )
-    text = file.read_text(encoding="utf-8")
-    if file.suffix == ".json":
-        answers = json.loads(text)
-        if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
-            raise ConfigError(f"{path}: expected a JSON list of answers.")
-    else:
-        # An empty line is an answer too: LXMERT's list has it, for what normalises to nothing.
-        answers = text.removesuffix("\n").split("\n")
-    if not any(answers):
-        raise ConfigError(f"{path}: no answers; expected at least one.")
-    return answers
-
-
-def build_answer_vocabulary(table: QuestionTable, min_count: int) -> list[str]:
-    """Make an answer vocabulary of a labelled split.
-
-    An answer counts once for each question whose main answer it is: for VQA v2 the normalised
-    ``multiple_choice_answer``. This is how the published lists came about, with 9 for VQA v2.
-
-    Args:
-        table: the training questions.
-        min_count: an answer that is the main one of fewer questions is left out.
-
-    Returns:
-        the answers, the most frequent first, equals by alphabet.
-
-    Raises:
-        ConfigError: no answer is frequent enough.
-    """
-    soft = table.answers_of(np.arange(len(table)))
-    _, first = np.unique(soft.positions, return_index=True)
-    texts = table.answer_texts
-    totals = np.bincount(soft.rows[first], minlength=len(texts))
-    counts: Counter[str] = Counter()
-    for row in np.flatnonzero(totals).tolist():
-        counts[texts[row]] += int(totals[row])
-    frequent = [answer for answer, count in counts.items() if count >= min_count]
-    if not frequent:
-        raise ConfigError(
-            f"answer_min_count: got {min_count}, but no answer of {table.source} is the main one "
-            "of so many questions. Lower it, or name a vocabulary: "
-            "processors.answer_processor.params.vocab."
-        )
-    return sorted(frequent, key=lambda answer: (-counts[answer], answer))

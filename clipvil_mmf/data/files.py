@@ -11,7 +11,8 @@ from typing import Any
 from mmf.utils.distributed import is_master
 
 from clipvil_mmf.config import ConfigError, check_at_least
-from clipvil_mmf.data.answers import FROM_DATASET, build_answer_vocabulary
+from clipvil_mmf.data.answer_vocabulary import build_answers
+from clipvil_mmf.data.answers import FROM_DATASET
 from clipvil_mmf.data.builder import ClipVilBuilder
 from clipvil_mmf.data.catalogue import (
     Catalogue,
@@ -94,7 +95,7 @@ class FilesBuilder(ClipVilBuilder):
         train = self.table(params, "train")
         if train is None or not train.is_labelled:
             return None
-        return build_answer_vocabulary(train, params.answer_min_count)
+        return build_answers([train], params.answer_min_count)
 
     def image_root(self, params: FilesParams) -> str:
         """The folder that the image paths of the tables are relative to."""

@@ -8,8 +8,7 @@ starts it again.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,34 +152,6 @@ def check_images(
             f"{dataset.name} {prepared.split}: {len(bad):,} of {len(sizes):,} images are missing "
             f"or damaged, such as {first}. Get them from {url}, or give --no-image-check"
         )
-
-
-def build_vocabulary(tables: Iterable[QuestionTable], min_count: int) -> list[str]:
-    """The answers that occur often enough, the most frequent first, then by letter.
-
-    Of each question its main answer counts, normalised as in the official evaluation (VQA's
-    ``multiple_choice_answer``). Source of the rule: the preprocessing behind
-    ``trainval_label2ans.json`` (at least 9 times in train and val: 3,129 answers); that file has
-    another order.
-
-    Raises:
-        PrepareError: none does.
-    """
-    counts: Counter[str] = Counter()
-    for table in tables:
-        answers = table.answers_of(np.arange(len(table)))
-        main = answers.rows[np.unique(answers.positions, return_index=True)[1]]
-        texts = table.answer_texts
-        rows, times = np.unique(main, return_counts=True)
-        counts.update({texts[row]: int(n) for row, n in zip(rows, times, strict=True)})
-    del counts[""]
-    kept = [answer for answer, count in counts.items() if count >= min_count]
-    if not kept:
-        raise PrepareError(
-            f"--min-count {min_count}: none of the {len(counts):,} answers occurs that often; "
-            "expected at least one. Lower it"
-        )
-    return sorted(kept, key=lambda answer: (-counts[answer], answer))
 
 
 def write_vocabulary(path: Path, answers: Sequence[str]) -> None:

@@ -45,7 +45,7 @@ def test_bad_file(tmp_path, content, message):
 
 def test_bad_json_file(tmp_path):
     (tmp_path / "a.json").write_text('{"yes": 0}')
-    with pytest.raises(ConfigError, match=r"a\.json: expected a JSON list"):
+    with pytest.raises(ConfigError, match=r"a\.json: expected a list of answers"):
         AnswerProcessor({"vocab": str(tmp_path / "a.json")})
 
 
