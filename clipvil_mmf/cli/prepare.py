@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +48,6 @@ def command(
 ) -> None:
     """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
     console = Console(highlight=False, soft_wrap=True)
-    logging.getLogger("clipvil_mmf").setLevel(logging.WARNING)  # the tables say it
     try:
         known = catalogue(dataset)
         names = _names(known, splits)
