@@ -37,6 +37,7 @@ QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
 BATCH, BATCHES = 32, 200
 WORDS = "what color is the how many are there man on dog in a red".split()  # noqa: SIM905
 SELF = [sys.executable, __file__]
+UNDER_WAY = "under way"  # printed with each batch: a process may be killed in its epoch
 
 
 def write_files(folder: Path, questions: int, images: int) -> list[Path]:
@@ -175,6 +176,7 @@ def measure_workers(kind: str, store: Path, files: list[Path], workers: int, sta
     first = time.perf_counter() - began
     for _ in range(min(BATCHES * max(workers, 1), len(batches)) - 1):
         next(iterator)
+        print(UNDER_WAY, flush=True)
     mine = [memory(process.pid) for process in multiprocessing.active_children()]
     return {
         "first": first,
@@ -199,13 +201,26 @@ def measure_conversion(files: list[Path], store: Path) -> dict:
     }
 
 
-def left_behind(command: list[str], seconds: float, places: list[Path]) -> list[str]:
-    """What a process and its workers, killed after a while, leave in these folders."""
+def left_behind(command: list[str], seconds: float | None, places: list[Path]) -> list[str]:
+    """What a process and its workers, killed in their work, leave in these folders.
+
+    Args:
+        command: the process.
+        seconds: when it is killed; None for as soon as it says that its epoch is under way.
+        places: the folders.
+    """
     before = {place: set(os.listdir(place)) for place in places}
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
-    time.sleep(seconds)
+    if seconds is not None:
+        time.sleep(seconds)
+    elif not any(line.strip() == UNDER_WAY for line in process.stdout):
+        raise RuntimeError("the process ended before its epoch was under way")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(0.5)
@@ -283,7 +298,7 @@ def report(questions: int, images: int) -> None:
         convert = [*SELF, "--measure", "convert", *map(str, files), str(again)]
         halfway = 3 + found["convert"] / 2
         for what, command, seconds in (
-            ("an epoch", epoch, 6.0),
+            ("an epoch", epoch, None),
             ("a conversion", convert, halfway),
         ):
             left = left_behind(command, seconds, places)
