@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class StoreError(OSError):
-    """Files of a store cannot be written; the message says where and what to do."""
+    """Files of a store cannot be written or are damaged; the message says what to do."""
 
 
 @contextmanager

@@ -50,13 +50,19 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
     Raises:
         FileNotFoundError: a file is missing.
         AnnotationError: a file cannot be used.
-        StoreError: the store cannot be written (disk full, no permission).
+        StoreError: the store cannot be written (disk full, no permission), or is damaged.
     """
     if not is_fresh(folder, files):
         with locked(folder):
             if not is_fresh(folder, files):
                 _convert(files, folder, progress)
-    return QuestionTable.open(folder)
+    try:
+        return QuestionTable.open(folder)
+    except (OSError, pa.ArrowInvalid) as e:
+        raise StoreError(
+            f"The store {folder} is damaged: {e}. Delete this folder; it is converted anew at the "
+            "next start"
+        ) from e
 
 
 def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
@@ -64,8 +70,12 @@ def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
     description = folder / DESCRIPTION
     if not description.is_file():
         return False
-    known = json.loads(description.read_text(encoding="utf-8"))
-    return known["version"] == _VERSION and known["files"] == _fingerprint(files)
+    try:
+        known = json.loads(description.read_text(encoding="utf-8"))
+    # Another process is just replacing the store, or the file is damaged.
+    except (FileNotFoundError, ValueError):
+        return False
+    return known.get("version") == _VERSION and known.get("files") == _fingerprint(files)
 
 
 def _fingerprint(files: Sequence[Path]) -> list[dict[str, Any]]:

@@ -52,3 +52,8 @@ def test_bad_json_file(tmp_path):
 def test_dataset_without_answers_needs_a_file():
     with pytest.raises(ConfigError, match=r"answer_processor.params.vocab: toy brings no answer"):
         AnswerProcessor({}).fit(None, "toy")
+
+
+def test_an_empty_line_in_the_middle_is_an_answer(tmp_path):
+    (tmp_path / "answers.txt").write_text("yes\n\nno\n")
+    assert AnswerProcessor({"vocab": str(tmp_path / "answers.txt")}).answers == ["yes", "", "no"]

@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from mmf.common.report import Report
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 import clipvil_mmf.data.images
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.annotations import AnnotationError
+from clipvil_mmf.data.answer_vocabulary import read_answers
 from clipvil_mmf.data.answers import UnknownAnswerError
+from clipvil_mmf.data.dataset import ClipVilDataset
+from clipvil_mmf.data.store import open_or_convert
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def batch_of(dataset, indices):
@@ -189,3 +196,41 @@ def test_keep_leaves_questions_without_known_answers_in_training(make_dataset, c
     assert len(train) == 12
     assert "0 are left out" in caplog.text
     assert any(not train[i]["targets"].any() for i in range(12))
+
+
+def test_a_spawned_worker_gives_the_same_batches(tmp_path):
+    vqa = FIXTURES / "vqa2"
+    text = {"type": "clipvil_wordpiece", "params": {"vocab": str(FIXTURES / "vocab.txt")}}
+    section = {
+        "data_dir": "unused",
+        "image_transform": "fit_pad",
+        "image_size": [64, 96],
+        "group_by_aspect_ratio": True,
+        "processors": {
+            "text_processor": text,
+            "answer_processor": {"type": "clipvil_answer", "params": {"vocab": "dataset"}},
+        },
+    }
+    dataset = ClipVilDataset(
+        "toy",
+        OmegaConf.create(section),
+        "train",
+        table=open_or_convert([vqa / "train.json"], tmp_path / "store"),
+        training_questions=list,
+        answers=lambda: read_answers(vqa / "trainval_label2ans.json"),
+        image_root=str(vqa),
+    )
+    dataset.init_processors()
+
+    def batches(**workers):
+        sampler = dataset.build_batch_sampler(8, True, 3, 0, 1)
+        return list(
+            DataLoader(dataset, batch_sampler=sampler, collate_fn=dataset.collate, **workers)
+        )
+
+    here, there = batches(), batches(num_workers=1, multiprocessing_context="spawn")
+    for mine, theirs in zip(here, there, strict=True):
+        assert mine.question_id == theirs.question_id
+        for name in ("images", "image_index", "input_ids", "input_mask", "targets"):
+            assert torch.equal(mine[name], theirs[name])
+    assert len({batch.images.shape[2:] for batch in here}) == 2  # landscape, portrait

@@ -29,6 +29,10 @@ OFFICIAL = [
         (GQA / "train_balanced_questions.json", "official GQA JSON"),
         (GQA / "submission_all_questions.json", "official GQA JSON"),
         (GQA / "testdev.json", "LXMERT JSON"),
+        (GQA / "submission.json", "LXMERT JSON"),
+        (VQA / "v2_OpenEnded_mscoco_val2014_questions.json", "official VQA v2 JSON"),
+        (VQA / "v2_OpenEnded_mscoco_test-dev2015_questions.json", "official VQA v2 JSON"),
+        (FIXTURES / "own" / "questions.json", "a list of questions"),
     ],
 )
 def test_a_format_is_recognised_by_its_content(path, name, tmp_path):
@@ -113,3 +117,65 @@ def test_a_question_without_annotation_is_named(tmp_path):
     file.write_text(json.dumps(annotations))
     with pytest.raises(AnnotationError, match=str(lost)):
         read_columns([OFFICIAL[0], file])
+
+
+@pytest.mark.parametrize("split", ["train", "testdev"])
+def test_gqa_official_and_lxmert_files_agree(split):
+    official = read_columns([GQA / f"{split}_balanced_questions.json"])
+    lxmert = read_columns([GQA / f"{split}.json"])
+    ours = {q.question_id: q for q in official.questions()}
+    theirs = {q.question_id: q for q in lxmert.questions()}
+    assert ours == theirs
+
+
+def test_npy_files_have_the_answers_of_the_official_ones():
+    npy = GQA / "defaults" / "annotations" / "train_balanced_questions.npy"
+    official = GQA / "train_balanced_questions.json"
+    ours = {q.question_id: q for q in read_columns([npy]).questions()}
+    assert ours == {q.question_id: q for q in read_columns([official]).questions()}
+    npy = VQA / "defaults" / "annotations" / "imdb_train2014.npy"
+    ours = {q.question_id: q for q in read_columns([npy]).questions()}
+    for question in read_columns(OFFICIAL).questions():
+        assert ours[question.question_id].text == question.text
+        assert ours[question.question_id].answers == pytest.approx(question.answers)
+
+
+ROW = {"question_id": 1, "img_id": "a", "sent": "?"}
+VQA_ROW = {"question_id": 1, "question": "?", "image_id": [1]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"question_id": 1, "img_id": "a", "se',
+        json.dumps([{"img_id": "a", "sent": "?"}]),
+        json.dumps([{**ROW, "question_id": None}]),
+        json.dumps([{**ROW, "question_id": [1]}]),
+        json.dumps([{**ROW, "question_id": 2**70}]),
+        json.dumps([ROW, ROW]),
+        json.dumps([ROW, {**ROW, "question_id": "b"}]),
+        json.dumps([{**ROW, "label": {"a": 2}}]),
+        json.dumps([ROW, 3]),
+        json.dumps({"data_subtype": "train2014", "questions": [VQA_ROW]}),
+        '{"questions": [{"question": "?", "image_id": 1}]}',
+        '{"questions": []}',
+        '{"hello": 1}',
+        "[]",
+        "3",
+        "",
+    ],
+)
+def test_bad_content_is_one_error_that_names_the_file(tmp_path, content):
+    file = tmp_path / "bad.json"
+    file.write_text(content)
+    with pytest.raises(AnnotationError, match=r"bad\.json"):
+        read_columns([file])
+
+
+@pytest.mark.parametrize("size", [0, 5, 60, 200, -3])
+def test_a_truncated_npy_file_is_named(tmp_path, size):
+    whole = VQA / "defaults" / "annotations" / "imdb_train2014.npy"
+    file = tmp_path / "bad.npy"
+    file.write_bytes(whole.read_bytes()[:size])
+    with pytest.raises(AnnotationError, match=r"bad\.npy"):
+        read_columns([file])

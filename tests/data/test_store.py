@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipvil_mmf.data import image_sizes
 from clipvil_mmf.data import store as module
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.store import StoreError, is_fresh, open_or_convert
@@ -144,3 +145,52 @@ def test_sizes_of_images_are_kept_and_unreadable_ones_are_zeros(files, folder, t
     assert sizes.shape == (table.image_count, 2)
     assert not sizes[1].any()
     assert (np.delete(sizes, 1, 0) > 0).all()
+
+
+def test_a_bad_question_file_leaves_nothing(tmp_path):
+    file, folder = tmp_path / "q.json", tmp_path / "stores" / "train"
+    row = '{"question_id": 1, "img_id": "a", "sent": "?"}'
+    file.write_text(f"[{row}, ")
+    with pytest.raises(AnnotationError, match=r"q\.json"):
+        open_or_convert([file], folder)
+    assert [name for name in os.listdir(folder.parent) if "lock" not in name] == []
+    file.write_text(f"[{row}]")
+    assert len(open_or_convert([file], folder)) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}"])
+def test_a_store_whose_description_is_damaged_is_made_again(files, folder, content):
+    open_or_convert(files, folder)
+    (folder / "store.json").write_text(content)
+    assert len(open_or_convert(files, folder)) == 56
+
+
+@pytest.mark.parametrize("size", [None, 100])
+def test_a_damaged_table_is_named(files, folder, size):
+    open_or_convert(files, folder)
+    table = folder / "questions.arrow"
+    whole = table.read_bytes()
+    table.unlink()
+    if size is not None:
+        table.write_bytes(whole[:size])
+    with pytest.raises(StoreError, match=rf"{folder} is damaged.*Delete this folder"):
+        open_or_convert(files, folder)
+
+
+def test_reading_sizes_goes_on_where_it_stopped(files, folder, monkeypatch):
+    table = open_or_convert(files, folder)
+    stock, seen = image_sizes._scan, []
+
+    def scan(paths, root, start):
+        seen.append(start)
+        if seen == [0, 3]:
+            raise KeyboardInterrupt
+        return stock(paths, root, start)
+
+    monkeypatch.setattr(image_sizes, "_SHARD", 3)
+    monkeypatch.setattr(image_sizes, "_scan", scan)
+    with pytest.raises(KeyboardInterrupt):
+        table.image_sizes(VQA)
+    for _ in range(2):
+        assert (table.image_sizes(VQA) > 0).all()
+        assert seen == [0, 3, 3, 6]

@@ -65,6 +65,8 @@ def _read_questions(path: Path, progress: Progress) -> Columns:
             ids.append(field(value, ("question_id",), where))
             texts.append(str(field(value, ("question",), where)))
             image = field(value, ("image_id",), where)
+            if not isinstance(image, int | str):
+                raise AnnotationError(f"{where} has the image_id {image!r}; expected a number")
             image_rows.append(images.setdefault(image, len(images)))
     check_ids(ids, str(path))
     paths = [_image_path(image, subset, path) for image in images]
