@@ -93,33 +93,39 @@ def build(
     section: Mapping[str, Any] | None,
     where: str,
     *inputs: Any,
+    key: str = "type",
 ) -> T:
     """Build the component that a `{type: ..., params: {...}}` section names.
 
     Args:
         registry: type name -> (dataclass of its `params`, class built as `cls(config, *inputs)`;
-            it may raise :class:`ConfigError` with the bare field name in front).
+            it may raise :class:`ConfigError` with the bare field name, or `key`, in front).
         section: the section of the yaml file.
         where: dotted place of the section, the prefix of every error.
         *inputs: what the class takes besides its configuration (widths that other parts fix).
+        key: the section's own word for `type`.
 
     Raises:
         ConfigError: no `type`, an unknown one (the choices are listed), or bad `params`.
     """
     plain = _plain(section, where)
-    for key in plain:
-        if key not in ("type", "params"):
+    for given in plain:
+        if given not in (key, "params"):
             raise ConfigError(
-                f"{where}.{key}: unknown key.{near_matches(str(key), ('type', 'params'))} "
-                f"Choices: type, params."
+                f"{where}.{given}: unknown key.{near_matches(str(given), (key, 'params'))} "
+                f"Choices: {key}, params."
             )
-    if "type" not in plain:
-        raise ConfigError(f"{where}.type: missing. Choices: {', '.join(registry)}.")
-    check_choice(f"{where}.type", plain["type"], registry)
-    config_class, component_class = registry[plain["type"]]
+    if key not in plain:
+        raise ConfigError(f"{where}.{key}: missing. Choices: {', '.join(registry)}.")
+    check_choice(f"{where}.{key}", plain[key], registry)
+    config_class, component_class = registry[plain[key]]
     config = from_config(config_class, plain.get("params"), f"{where}.params")
-    with _prefixed(f"{where}.params"):
+    try:
         return component_class(config, *inputs)
+    except ConfigError as error:
+        # The component as such may not suit its inputs, or one of its params.
+        place = where if str(error).startswith(f"{key}:") else f"{where}.params"
+        raise ConfigError(f"{place}.{error}") from error
 
 
 @contextmanager

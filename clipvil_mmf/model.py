@@ -37,6 +37,9 @@ class ClipVilConfig:
     classifier: dict[str, Any]
     # Grid features -> visual tokens, see vision/embedding.py; null or {} for regions.
     visual_embedding: dict[str, Any] | None = None
+    # What learns, and what is added beside or inside the network: {method: unipt, params: {...}},
+    # see tuning/; null fine-tunes everything.
+    tuning: dict[str, Any] | None = None
     # Weights to start from, one file or a list, the later ones winning: a published checkpoint
     # (fine-tuned or pre-trained), an imported one, a CLIP model, a BERT; see docs/checkpoints.md.
     pretrained: Any = None
@@ -90,6 +93,7 @@ class ClipVil(BaseModel):
             fusion={**settings.fusion, "params": params},
             classifier=settings.classifier,
             num_answers=len(self.vocabularies["answer"]),
+            tuning=settings.tuning,
             where=_WHERE,
         )
         for file in _files(settings.pretrained):
@@ -184,7 +188,7 @@ class ClipVil(BaseModel):
                 f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
                 "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
             )
-        return parameter_groups(self, self.network.image_encoder, groups)
+        return parameter_groups(self, self.network.tower_parameters(), groups)
 
     def get_extra_state(self) -> dict[str, list[str]]:
         """What a checkpoint holds beside the weights: the vocabularies they were trained with."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clipvil_mmf.fusion import build_fusion
 from clipvil_mmf.heads import build_head
+from clipvil_mmf.tuning import TuningMethod, build_tuning
 from clipvil_mmf.vision import Regions, build_image_encoder, build_visual_embedding
 
 
@@ -28,6 +29,8 @@ class ClipVilNetwork(nn.Module):
         visual_embedding: grid features or `Regions` -> visual tokens (B_img, N, D).
         fusion: text and visual tokens -> pooled (B, D).
         classifier: pooled -> scores (B, answers).
+        tuning: which of these learn, and how: the section of `build_tuning`.
+        where: dotted place of that section, the prefix of its errors.
     """
 
     def __init__(
@@ -36,12 +39,16 @@ class ClipVilNetwork(nn.Module):
         visual_embedding: nn.Module,
         fusion: nn.Module,
         classifier: nn.Module,
+        tuning: Mapping[str, Any] | None = None,
+        where: str = "tuning",
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.visual_embedding = visual_embedding
         self.fusion = fusion
         self.classifier = classifier
+        self.tuning: TuningMethod = build_tuning(tuning, self, where)
+        self.train(self.training)
 
     @classmethod
     def from_config(
@@ -51,6 +58,7 @@ class ClipVilNetwork(nn.Module):
         classifier: Mapping[str, Any],
         num_answers: int,
         visual_embedding: Mapping[str, Any] | None = None,
+        tuning: Mapping[str, Any] | None = None,
         where: str = "model_config.clipvil",
     ) -> ClipVilNetwork:
         """Build the network from the sections of a yaml file.
@@ -61,6 +69,7 @@ class ClipVilNetwork(nn.Module):
             classifier: `{type: mlp, params: {...}}`.
             num_answers: size of the answer vocabulary.
             visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
+            tuning: `{method: unipt, params: {...}}`, or None to fine-tune everything.
             where: dotted place of the sections, the prefix of every error.
 
         Raises:
@@ -73,7 +82,17 @@ class ClipVilNetwork(nn.Module):
         )
         width = fusion_module.hidden_size
         head = build_head(classifier, width, num_answers, f"{where}.classifier")
-        return cls(encoder, embedding, fusion_module, head)
+        return cls(encoder, embedding, fusion_module, head, tuning, f"{where}.tuning")
+
+    def train(self, mode: bool = True) -> ClipVilNetwork:
+        """Switch modes, but for parts that the tuning method keeps in one."""
+        super().train(mode)
+        self.tuning.set_modes(self)
+        return self
+
+    def tower_parameters(self) -> list[nn.Parameter]:
+        """The visual tower's parameters, with those that the tuning method puts into it."""
+        return [*self.image_encoder.parameters(), *self.tuning.tower_parameters()]
 
     def encode_images(self, images: Tensor | Regions) -> Tensor:
         """Images (B_img, 3, H, W), or regions -> visual tokens (B_img, N, D)."""
@@ -111,6 +130,5 @@ class ClipVilNetwork(nn.Module):
         Returns:
             Scores (B, answers) before the sigmoid, and the pooled output (B, D).
         """
-        visual = self.tokens_of_questions(images, image_index)
-        pooled = self.fusion(input_ids, input_mask, segment_ids, *visual)
+        pooled = self.tuning(self, images, image_index, input_ids, input_mask, segment_ids)
         return ClipVilOutput(self.classifier(pooled), pooled)

@@ -15,7 +15,7 @@ from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout
 from clipvil_mmf.checkpoints.loading import LoadReport, match
 from clipvil_mmf.checkpoints.names_joint import BERT
-from clipvil_mmf.checkpoints.names_tuning import is_added, methods
+from clipvil_mmf.checkpoints.names_tuning import is_added, method_of
 from clipvil_mmf.checkpoints.saved import (
     SECTIONS,
     Description,
@@ -127,7 +127,7 @@ def read_published(
         layout={**asdict(layout), "kind": layout.kind.value},
         network=network,
         tied=tied,
-        tuning=methods(side),
+        tuning=[method] if (method := method_of(side)) else [],
         **({} if config is None else read_preprocessing(config)),
     )
     return SavedModel(description, found, side, unused), report

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.names import NameTable
-from clipvil_mmf.checkpoints.names_tuning import is_added, methods
+from clipvil_mmf.checkpoints.names_tuning import is_added, method_of
 from clipvil_mmf.checkpoints.tables import JOINT, table_for
 
 
@@ -92,7 +92,7 @@ def match(
         for what, keys in (
             ("missing from the checkpoint", missing),
             ("unknown to the map", unknown),
-            (f"of a tuning method that the network lacks ({', '.join(methods(added))})", added),
+            (f"of the tuning method {method_of(added)}, which the network lacks", added),
             ("of another shape", misshapen),
         )
         if keys

@@ -1,34 +1,95 @@
-"""Keys that published tuning methods add to a checkpoint: UniPT, LST, SHERL, LoRA, adapters.
+"""Names of what the published tuning methods add: UniPT, LST, SHERL, LoRA, adapters.
 
-Import and export carry their tensors under their published names.
+Published LoRA and adapter keys have the task in them; here it is always vqa, see `layouts.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-# A part of a key -> the method whose checkpoints alone have it.
-_METHODS: dict[str, str] = {
-    r"\.encoder\.side_gate_layer_l\.": "UniPT",
-    r"\.encoder\.side_projection_l\.": "UniPT",
-    r"\.encoder\.side_block_l\.": "LST",
-    r"\.encoder\.side_gate_params_l\.": "LST",
-    r"\.encoder\.side_block\.": "SHERL",
-    r"\.lora_[AB]s\.": "LoRA",
-    r"\.visual_model\.visual\..*\.adapter\.": "adapters in the visual tower",
-    r"\.(attention\.)?output\.adapter\.": "adapters",
+from clipvil_mmf.checkpoints.names_joint import BERT, CLIP
+
+_ENCODER = f"{BERT}encoder."
+_LAYER = f"{_ENCODER}layer.{{}}."
+
+_UNIPT: dict[str, str] = {
+    "tuning.projection.": f"{_ENCODER}side_projection_l.",
+    "tuning.gate.": f"{_ENCODER}side_gate_layer_l.",
+    "tuning.output.": f"{_ENCODER}side_final_upsample_l.0.",
 }
-_ADDED = re.compile("|".join([*_METHODS, r"\.encoder\.side_"]))
+_LADDER: dict[str, str] = {
+    "tuning.blocks.{}.attention.query.": f"{_ENCODER}side_block_l.{{}}.attention.self.query.",
+    "tuning.blocks.{}.attention.key.": f"{_ENCODER}side_block_l.{{}}.attention.self.key.",
+    "tuning.blocks.{}.attention.value.": f"{_ENCODER}side_block_l.{{}}.attention.self.value.",
+    "tuning.blocks.{}.attention.output.": f"{_ENCODER}side_block_l.{{}}.attention.output.dense.",
+    "tuning.blocks.{}.attention.LayerNorm.": (
+        f"{_ENCODER}side_block_l.{{}}.attention.output.LayerNorm."
+    ),
+    "tuning.blocks.{}.feed_forward.intermediate.": (
+        f"{_ENCODER}side_block_l.{{}}.intermediate.dense."
+    ),
+    "tuning.blocks.{}.feed_forward.output.": f"{_ENCODER}side_block_l.{{}}.output.dense.",
+    "tuning.blocks.{}.feed_forward.LayerNorm.": f"{_ENCODER}side_block_l.{{}}.output.LayerNorm.",
+    "tuning.gates.{}": f"{_ENCODER}side_gate_params_l.{{}}",
+    "tuning.up.": f"{_ENCODER}side_final_upsample_l.",
+}
+_SHERL: dict[str, str] = {
+    "tuning.reductions.{}.": f"{_ENCODER}side_block.hor_block.{{}}.",
+    "tuning.score.": f"{_ENCODER}side_block.guide_block.fc_attn.",
+    "tuning.residual_gate": f"{_ENCODER}side_block.gate_params",
+    "tuning.out.": f"{_ENCODER}side_block.fc_out.",
+}
+_SIDE: dict[str, str] = {
+    "tuning.first.": f"{_ENCODER}side_first_downsample_l.",
+    "tuning.downs.{}.": f"{_ENCODER}side_downsamples_l.{{}}.",
+}
+_LORA: dict[str, str] = {
+    f"fusion.layers.{{}}.attention.{part}.{ours}": f"{_LAYER}attention.self.{part}.{theirs}"
+    for part in ("query", "value")
+    for ours, theirs in (
+        ("lora_A.default.weight", "lora_As.vqa"),
+        ("lora_B.default.weight", "lora_Bs.vqa"),
+        ("base_layer.", ""),
+    )
+}
+_ADAPTERS: dict[str, str] = {
+    f"tuning.{ours}.{{}}.{part}": f"{_LAYER}{theirs}.adapter.adapters.vqa.{published}"
+    for ours, theirs in (("attention", "attention.output"), ("feed_forward", "output"))
+    for part, published in (("down.", "down_sampler."), ("up.", "up_sampler."), ("gate", "gate"))
+}
+_VISUAL_ADAPTERS: dict[str, str] = {
+    "tuning.visual.tower_layer{}_{}.": f"{CLIP}visual.layer{{}}.{{}}.adapter."
+}
+
+NAMES: dict[str, str] = {
+    **_UNIPT,
+    **_LADDER,
+    **_SHERL,
+    **_SIDE,
+    **_LORA,
+    **_ADAPTERS,
+    **_VISUAL_ADAPTERS,
+}
+
+# Method -> a part of the keys that its checkpoints alone have.
+_TELLING: dict[str, str] = {
+    "unipt": ".encoder.side_gate_layer_l.",
+    "ladder": ".encoder.side_block_l.",
+    "sherl": ".encoder.side_block.",
+    "lora": ".lora_As.",
+    "adapter": ".adapter.",
+}
+
+
+def method_of(keys: Iterable[str]) -> str | None:
+    """The tuning method that a published checkpoint's keys tell of; None for a plain one."""
+    keys = list(keys)
+    return next(
+        (method for method, part in _TELLING.items() if any(part in key for key in keys)), None
+    )
 
 
 def is_added(key: str) -> bool:
-    """Whether a tuning method added this key to the backbone's."""
-    return _ADDED.search(key) is not None
-
-
-def methods(keys: Iterable[str]) -> list[str]:
-    """The tuning methods whose keys are among these, sorted; empty for a plain checkpoint."""
-    keys = [key for key in keys if is_added(key)]
-    found = {m for part, m in _METHODS.items() if any(re.search(part, key) for key in keys)}
-    return sorted(found) if found or not keys else ["an unknown side network"]
+    """Whether a tuning method added this published key to the backbone's."""
+    parts = (*_TELLING.values(), ".lora_Bs.", ".encoder.side_")
+    return any(part in key for part in parts)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from clipvil_mmf.checkpoints import names_cross_modal, names_joint, names_pretraining
+from clipvil_mmf.checkpoints import (
+    names_cross_modal,
+    names_joint,
+    names_pretraining,
+    names_tuning,
+)
 from clipvil_mmf.checkpoints.names import NameTable
 
 JOINT = NameTable(
-    {**names_joint.NAMES, **names_pretraining.NAMES},
+    # Tuning first: a low-rank layer's own names begin with those of the matrix it stands for.
+    {**names_tuning.NAMES, **names_joint.NAMES, **names_pretraining.NAMES},
     {**names_joint.UNUSED, **names_pretraining.UNUSED},
 )
 CROSS_MODAL = NameTable(

@@ -112,6 +112,15 @@ class JointFusion(nn.Module):
             hidden = run(layer, hidden, None, bias, again=self.config.checkpoint_activations)
             yield hidden
 
+    @staticmethod
+    def joint_mask(
+        input_mask: Tensor, visual_tokens: Tensor, visual_mask: Tensor | None = None
+    ) -> Tensor:
+        """The padding mask (B, T+N) of text and visual tokens; arguments as for :meth:`forward`."""
+        if visual_mask is None:
+            return pad_mask(input_mask, visual_tokens.shape[1])
+        return torch.cat([input_mask, visual_mask.to(input_mask.dtype)], dim=1)
+
     def pool(self, hidden: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         return self.pooler(hidden[:, 0])
@@ -141,8 +150,5 @@ class JointFusion(nn.Module):
         visual_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         text = self.embeddings(input_ids, segment_ids)
-        if visual_mask is None:
-            mask = pad_mask(input_mask, visual_tokens.shape[1])
-        else:
-            mask = torch.cat([input_mask, visual_mask.to(input_mask.dtype)], dim=1)
-        return torch.cat([text, visual_tokens], dim=1), attention_bias(mask)
+        bias = attention_bias(self.joint_mask(input_mask, visual_tokens, visual_mask))
+        return torch.cat([text, visual_tokens], dim=1), bias

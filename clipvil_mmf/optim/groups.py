@@ -6,6 +6,7 @@ torch's parameter groups: the published one (`clipvil_adamw_sgd`), or torch's ow
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,13 +55,13 @@ class GroupsConfig:
 
 
 def parameter_groups(
-    model: nn.Module, tower: nn.Module, config: GroupsConfig
+    model: nn.Module, tower: Iterable[nn.Parameter], config: GroupsConfig
 ) -> list[dict[str, Any]]:
     """Sort the trainable parameters into groups; a frozen one is in none.
 
     Args:
         model: whose parameters are sorted by their names.
-        tower: the part of `model` that `config.tower` speaks of.
+        tower: the parameters of `model` that `config.tower` speaks of.
         config: the section.
 
     Returns:
@@ -70,7 +71,7 @@ def parameter_groups(
     Raises:
         ConfigError: nothing is trainable.
     """
-    apart = set(tower.parameters()) if config.tower is not None else set()
+    apart = set(tower) if config.tower is not None else set()
     members: dict[str, list[nn.Parameter]] = {DECAY: [], NO_DECAY: [], TOWER: []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

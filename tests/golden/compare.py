@@ -25,9 +25,12 @@ OUTPUT_ATOL = 2e-5
 GRAD_ATOL, GRAD_RTOL_OF_MAX = 1e-6, 2e-4
 NORM_RTOL = 1e-5
 NORM_ATOL = 1e-9  # for norms that are exactly zero
-# Zero in theory, float noise in practice: an attention key's bias moves every score of a query by
-# the same amount, which softmax ignores.
-ZERO_GRADIENT = ".key.bias"
+# Differences of nearly equal sums: against float64, the recorded norms are 3e-7 and 9e-8 off, which
+# is more than NORM_RTOL of them. They get what a gradient's elements get.
+CANCELLING = (".guide_block.fc_attn.weight", ".guide_block.fc_attn.bias")
+# Zero in theory, float noise in practice: the bias of an attention's keys, or of UniPT's gate,
+# moves all scores by the same amount, which softmax ignores.
+ZERO_GRADIENTS = (".key.bias", ".side_gate_layer_l.bias")
 ZERO_GRADIENT_ATOL = 1e-6
 
 TINY_WIDTHS = {
@@ -149,16 +152,20 @@ def gradients(
         raise AssertionError(f"gradients differ in names: {set(names) ^ set(grads)}")
     norms = torch.stack([grads[name].norm() for name in names])
     golden_norms = golden[f"{mode}/gradnorm"]
-    zero = np.array([name.endswith(ZERO_GRADIENT) for name in names])
-    rows = [
-        close_norms(f"{mode}/gradnorm ({(~zero).sum()})", norms[~zero], golden_norms[~zero]),
-        deviation(
-            f"{mode}/gradnorm, zero in theory ({zero.sum()})",
-            norms[zero],
-            golden_norms[zero],
-            ZERO_GRADIENT_ATOL,
-        ),
-    ]
+    zero = np.array([name.endswith(ZERO_GRADIENTS) for name in names])
+    cancelling = np.array([name.endswith(CANCELLING) for name in names])[~zero]
+    tolerance = np.where(cancelling, GRAD_ATOL, NORM_ATOL) + NORM_RTOL * golden_norms[~zero]
+    quantity = f"{mode}/gradnorm ({(~zero).sum()})"
+    rows = [deviation(quantity, norms[~zero], golden_norms[~zero], tolerance)]
+    if zero.any():
+        rows.append(
+            deviation(
+                f"{mode}/gradnorm, zero in theory ({zero.sum()})",
+                norms[zero],
+                golden_norms[zero],
+                ZERO_GRADIENT_ATOL,
+            )
+        )
     for name in golden.files:
         key = name.removeprefix(f"{mode}/grad/")
         if key != name:

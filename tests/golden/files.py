@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.golden import clipvil_full, lxmert, pretrain
+from tests.golden import clipvil_full, lxmert, pretrain, tuned
 from tests.golden.compare import Deviation
 
 # Name of the file without `.npz` -> what compares everything that is recorded in it.
@@ -12,16 +12,13 @@ FILES: dict[str, Callable[[], list[Deviation]]] = {
     "clipvil_full": clipvil_full.compare,
     "lxmert": lxmert.compare,
     "pretrain": pretrain.compare,
+    **tuned.COMPARISONS,
 }
 
-# Files with other numbers, or whose state dicts alone are used so far -> the test that reads them.
+# Files with other numbers -> the module that reads them.
 ELSEWHERE: dict[str, str] = {
     "qa_map": "tests/checkpoints/test_answers.py",
     **dict.fromkeys(
         ("traj_full", "traj_unipt", "traj_unipt_carry"), "tests/golden/trajectories.py"
-    ),
-    **dict.fromkeys(
-        ("adapter", "adapter_vis", "lora", "lst", "sherl", "unipt"),
-        "tests/checkpoints/test_round_trip.py",
     ),
 }

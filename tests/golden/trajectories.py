@@ -62,7 +62,7 @@ class Recipe:
     def optimizer(self, network: ClipVilNetwork) -> AdamWSGD:
         """The published optimizer over our groups."""
         config = GroupsConfig(tower={**TOWER, "lr": self.tower_lr})
-        groups = parameter_groups(network, network.image_encoder, config)
+        groups = parameter_groups(network, network.tower_parameters(), config)
         return AdamWSGD(groups, lr=self.lr, weight_decay=WEIGHT_DECAY)
 
     def schedule(self, optimizer: torch.optim.Optimizer) -> RecipeSchedule:

@@ -22,7 +22,7 @@ class Model(nn.Module):
 
 def names_of(model: Model, config: GroupsConfig | None = None) -> dict[str, list[str]]:
     names = {id(value): name for name, value in model.named_parameters()}
-    groups = parameter_groups(model, model.tower, config or GroupsConfig())
+    groups = parameter_groups(model, model.tower.parameters(), config or GroupsConfig())
     return {group["name"]: [names[id(value)] for value in group["params"]] for group in groups}
 
 
@@ -61,7 +61,7 @@ def test_groups_carry_only_what_differs() -> None:
     config = GroupsConfig(tower={"algorithm": "sgd", "lr": 0.1, "momentum": 0.0})
     options = [
         {key: value for key, value in group.items() if key != "params"}
-        for group in parameter_groups(model, model.tower, config)
+        for group in parameter_groups(model, model.tower.parameters(), config)
     ]
     assert options == [
         {"name": "decay"},

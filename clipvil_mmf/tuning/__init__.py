@@ -1,0 +1,62 @@
+"""What learns of a network, and what is added beside or inside it: the section `tuning`.
+
+A method is one file, with a dataclass of its `params` and a :class:`TuningMethod`, and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from clipvil_mmf.config import build
+from clipvil_mmf.tuning.adapter import AdapterConfig, Adapters
+from clipvil_mmf.tuning.bitfit import BitFit, BitFitConfig
+from clipvil_mmf.tuning.frozen import Frozen, FrozenConfig
+from clipvil_mmf.tuning.full import Full, FullConfig
+from clipvil_mmf.tuning.ladder import Ladder, LadderConfig
+from clipvil_mmf.tuning.lora import LoRA, LoRAConfig
+from clipvil_mmf.tuning.method import TuningMethod
+from clipvil_mmf.tuning.sherl import Sherl, SherlConfig
+from clipvil_mmf.tuning.side import SideNetwork
+from clipvil_mmf.tuning.unipt import UniPT, UniPTConfig
+
+if TYPE_CHECKING:
+    from clipvil_mmf.network import ClipVilNetwork
+
+METHODS: dict[str, tuple[type, type[TuningMethod]]] = {
+    "full": (FullConfig, Full),
+    "frozen": (FrozenConfig, Frozen),
+    "bitfit": (BitFitConfig, BitFit),
+    "unipt": (UniPTConfig, UniPT),
+    "ladder": (LadderConfig, Ladder),
+    "sherl": (SherlConfig, Sherl),
+    "adapter": (AdapterConfig, Adapters),
+    "lora": (LoRAConfig, LoRA),
+}
+
+
+def build_tuning(
+    section: Mapping[str, Any] | None, network: ClipVilNetwork, where: str = "tuning"
+) -> TuningMethod:
+    """The method of a `{method: ..., params: {...}}` section; None is full fine-tuning.
+
+    What does not learn by the method is frozen; what is frozen already stays so.
+
+    Args:
+        section: of the yaml file.
+        network: the backbone; methods that work inside its layers change it.
+        where: dotted place of the section, the prefix of every error.
+
+    Raises:
+        ConfigError: an unknown method, key or value, or one that does not suit the network.
+    """
+    frozen = {id(p) for p in network.parameters() if not p.requires_grad}
+    method = build(METHODS, section or {"method": "full"}, where, network, key="method")
+    for prefix, owner in network.named_modules():
+        for part, parameter in owner.named_parameters(recurse=False):
+            name = f"{prefix}.{part}" if prefix else part
+            parameter.requires_grad_(id(parameter) not in frozen and method.learns(name, owner))
+    return method
+
+
+__all__ = ["METHODS", "SideNetwork", "TuningMethod", "build_tuning"]

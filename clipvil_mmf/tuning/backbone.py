@@ -1,0 +1,48 @@
+"""How a frozen backbone runs: its mode and its precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from clipvil_mmf.config import check_choice
+
+if TYPE_CHECKING:
+    from clipvil_mmf.network import ClipVilNetwork
+
+MODES = ("train", "eval")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass
+class BackboneConfig:
+    """What the `params` of every method with a frozen backbone have."""
+
+    # train (as published): the frozen fusion's dropout is active in training, so that a question
+    # has other hidden states in each epoch. eval: it is not. The tower's BatchNorm has a key of
+    # its own, image_encoder.params.batch_norm.
+    backbone_mode: str = "train"
+    # What the frozen backbone computes in; what learns stays float32. bfloat16 rounds its hidden
+    # states to 3 digits, and is faster where the processor has it.
+    backbone_precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_choice("backbone_mode", self.backbone_mode, MODES)
+        check_choice("backbone_precision", self.backbone_precision, PRECISIONS)
+
+
+def in_evaluation(network: ClipVilNetwork, config: BackboneConfig) -> None:
+    """Take the frozen fusion's dropout away, if `backbone_mode` says so."""
+    if config.backbone_mode == "eval":
+        network.visual_embedding.eval()
+        network.fusion.eval()
+
+
+def precision(config: BackboneConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """The context that the frozen backbone runs in."""
+    if config.backbone_precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,29 @@
+"""BitFit (arXiv 2106.10199): the biases learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from clipvil_mmf.tuning.method import HEAD, TOWER, TuningMethod
+
+if TYPE_CHECKING:
+    from clipvil_mmf.network import ClipVilNetwork
+
+
+@dataclass
+class BitFitConfig:
+    """`params` of the method `bitfit`: none."""
+
+
+class BitFit(TuningMethod):
+    """The biases outside the visual tower and the answer head learn."""
+
+    def __init__(self, config: BitFitConfig, network: ClipVilNetwork) -> None:
+        super().__init__()
+
+    def learns(self, name: str, owner: nn.Module) -> bool:
+        """Biases and the head do."""
+        return name.startswith(HEAD) or (name.endswith(".bias") and not name.startswith(TOWER))

@@ -1,0 +1,37 @@
+"""A frozen network: the answer head alone learns, on pooled outputs that keep no graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from clipvil_mmf.tuning.backbone import BackboneConfig, in_evaluation, precision
+from clipvil_mmf.tuning.method import TuningMethod
+
+if TYPE_CHECKING:
+    from clipvil_mmf.network import ClipVilNetwork
+
+
+@dataclass
+class FrozenConfig(BackboneConfig):
+    """`params` of the method `frozen`: those of every frozen backbone."""
+
+
+class Frozen(TuningMethod):
+    """The answer head learns."""
+
+    def __init__(self, config: FrozenConfig, network: ClipVilNetwork) -> None:
+        super().__init__()
+        self.config = config
+
+    def set_modes(self, network: ClipVilNetwork) -> None:
+        """Without dropout, if the configuration says so."""
+        in_evaluation(network, self.config)
+
+    def forward(self, network: ClipVilNetwork, *batch: Any) -> Tensor:
+        """The pooled output (B, D), without a graph."""
+        with torch.no_grad(), precision(self.config, batch[1].device):
+            return super().forward(network, *batch).float()

@@ -1,0 +1,29 @@
+"""Full fine-tuning: everything learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from clipvil_mmf.tuning.method import TuningMethod
+
+if TYPE_CHECKING:
+    from clipvil_mmf.network import ClipVilNetwork
+
+
+@dataclass
+class FullConfig:
+    """`params` of the method `full`: none."""
+
+
+class Full(TuningMethod):
+    """Every parameter learns, but for those that a part's own configuration has frozen."""
+
+    def __init__(self, config: FullConfig, network: ClipVilNetwork) -> None:
+        super().__init__()
+
+    def learns(self, name: str, owner: nn.Module) -> bool:
+        """All do."""
+        return True

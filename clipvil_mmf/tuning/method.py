@@ -1,0 +1,71 @@
+"""What every tuning method is: which parameters learn, and how the network is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.fusion.joint import JointFusion
+
+if TYPE_CHECKING:
+    from clipvil_mmf.network import ClipVilNetwork
+    from clipvil_mmf.vision import Regions
+
+# The parts of a network, as their parameters' names begin.
+HEAD = "classifier."
+TOWER = "image_encoder."
+VISUAL_PROJECTION = ("visual_embedding.projection.", "visual_embedding.norm.")
+
+
+class TuningMethod(nn.Module):
+    """A way to tune a network; what it adds are its own submodules, which all learn.
+
+    The network calls it, and knows nothing else of it. A method that changes the inside of a layer
+    does so from outside, when it is built.
+    """
+
+    def learns(self, name: str, owner: nn.Module) -> bool:
+        """Whether a parameter of the network learns; by default the answer head's do.
+
+        Args:
+            name: of the parameter, such as ``fusion.layers.0.attention.query.weight``.
+            owner: the module that holds it.
+        """
+        return name.startswith(HEAD)
+
+    def forward(
+        self,
+        network: ClipVilNetwork,
+        images: Tensor | Regions,
+        image_index: Tensor,
+        input_ids: Tensor,
+        input_mask: Tensor,
+        segment_ids: Tensor,
+    ) -> Tensor:
+        """The pooled output (B, D) of a batch; arguments as those of the network's forward."""
+        visual = network.tokens_of_questions(images, image_index)
+        return network.fusion(input_ids, input_mask, segment_ids, *visual)
+
+    def set_modes(self, network: ClipVilNetwork) -> None:
+        """Put parts of the network into another mode than its own; by default none."""
+
+    def tower_parameters(self) -> Iterator[nn.Parameter]:
+        """Those of its parameters that the optimizer counts as the visual tower's."""
+        return iter(())
+
+
+def joint_fusion(network: ClipVilNetwork, method: str) -> JointFusion:
+    """The network's fusion, which has to be the joint one.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    if not isinstance(network.fusion, JointFusion):
+        raise ConfigError(
+            f"method: {method} reads the layers of the fusion joint; with another fusion, "
+            "full, frozen, bitfit and lora can be had."
+        )
+    return network.fusion

@@ -1,0 +1,98 @@
+"""SHERL (arXiv 2407.07523): early layers gathered under the guidance of a late one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights
+from clipvil_mmf.tuning.side import SideConfig, SideNetwork
+
+if TYPE_CHECKING:
+    from clipvil_mmf.fusion.joint import JointFusion
+    from clipvil_mmf.network import ClipVilNetwork
+
+_TEMPERATURE = 0.1
+_EPS = 1e-6
+
+
+@dataclass
+class SherlConfig(SideConfig):
+    """`params` of the method `sherl`; the published reduction factor is 2."""
+
+
+class Sherl(SideNetwork):
+    """All states but the last make one, which goes through the backbone's frozen last layer.
+
+    That layer is the one part of the backbone that the backward pass crosses.
+
+    Args:
+        config: the method's `params`.
+        network: the backbone.
+
+    Raises:
+        ConfigError: the fusion has fewer than two layers.
+    """
+
+    def __init__(self, config: SherlConfig, network: ClipVilNetwork) -> None:
+        super().__init__(config, network, "sherl")
+        if self.depth < 2:
+            raise ConfigError("method: sherl needs a fusion of two or more layers.")
+        self.reductions = nn.ModuleList(
+            GatedReduction(self.width, self.reduced_width) for _ in range(self.depth)
+        )
+        self.score = nn.Linear(self.reduced_width, 1)
+        self.residual_gate = nn.Parameter(torch.zeros(1))
+        self.out = nn.Linear(self.reduced_width, self.width)
+        init_bert_weights(self, network.fusion.config.initializer_range)
+
+    def read(
+        self, states: Iterator[Tensor], mask: Tensor, fusion: JointFusion, count: int | None
+    ) -> Tensor:
+        """See :meth:`SideNetwork.read`."""
+        reduced = []
+        for reduction, state in zip(self.reductions, islice(states, self.depth), strict=True):
+            reduced.append(reduction(state))
+        guide = reduced.pop()
+        gathered = self._gather(torch.stack(reduced, dim=2), guide)
+        hidden = (
+            self.out(torch.relu(gathered)) + torch.tanh(self.residual_gate / _TEMPERATURE) * state
+        )
+        return fusion.layers[-1](hidden[:, :count], hidden, attention_bias(mask))
+
+    def _gather(self, shallow: Tensor, guide: Tensor) -> Tensor:
+        """Token by token: (B, S, L-1, d) weighed and summed, with the guide (B, S, d) added."""
+        # Published: norm + eps, not the larger of the two.
+        directions = shallow / (shallow.norm(dim=-1, keepdim=True) + _EPS)
+        likeness = torch.relu(directions @ directions.transpose(-1, -2))
+        redundancy = likeness.sum(-1, keepdim=True).clamp_min(_EPS)  # 0 where a state is all zero
+        scores = torch.relu(self.score(shallow * guide.unsqueeze(2))) / redundancy
+        # Divided once summed: nearer to float64, and one tensor less to keep.
+        return (scores * shallow).sum(2) / (scores.sum(2) + _EPS) + guide
+
+
+class GatedReduction(nn.Module):
+    """(B, S, D) -> (B, S, d): a reduced state, and itself transformed, under a gate.
+
+    Args:
+        wide: D.
+        narrow: d.
+    """
+
+    def __init__(self, wide: int, narrow: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(wide, narrow)
+        self.fc2 = nn.Linear(narrow, narrow)
+        self.fc3 = nn.Linear(narrow, narrow)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Reduce one hidden state."""
+        reduced = F.relu(self.fc1(state))
+        return (self.fc2(reduced) + reduced) * torch.sigmoid(self.fc3(reduced))

@@ -1,0 +1,90 @@
+"""UniPT (arXiv 2308.14316): the reduced hidden states of all layers, read by the last one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from clipvil_mmf.fusion.layers import init_bert_weights, run
+from clipvil_mmf.tuning.side import SideConfig, SideNetwork
+
+if TYPE_CHECKING:
+    from clipvil_mmf.fusion.joint import JointFusion
+    from clipvil_mmf.network import ClipVilNetwork
+
+_EPS = 1e-6
+
+
+@dataclass
+class UniPTConfig(SideConfig):
+    """`params` of the method `unipt`; the published reduction factor is 2."""
+
+
+class UniPT(SideNetwork):
+    """Each hidden state is reduced to width d; the last one attends to the others.
+
+    Of the attention's S x S maps only the rows of the tokens that are wanted are computed, and a
+    map of more than one row is computed again in the backward pass instead of being kept.
+
+    Args:
+        config: the method's `params`.
+        network: the backbone.
+    """
+
+    def __init__(self, config: UniPTConfig, network: ClipVilNetwork) -> None:
+        super().__init__(config, network, "unipt")
+        wide, narrow = self.width, self.reduced_width
+        self.first = _reduction(wide, narrow)
+        self.downs = nn.ModuleList(_reduction(wide, narrow) for _ in range(self.depth))
+        self.projection = nn.Sequential(
+            nn.Linear(narrow, wide), nn.ReLU(), nn.Linear(wide, narrow), nn.LayerNorm(narrow)
+        )
+        # Its bias moves all layers' scores alike, which the softmax ignores: it never learns.
+        self.gate = nn.Linear(narrow, 1)
+        self.output = nn.Linear(narrow, wide)
+        init_bert_weights(self, network.fusion.config.initializer_range)
+
+    def read(
+        self, states: Iterator[Tensor], mask: Tensor, fusion: JointFusion, count: int | None
+    ) -> Tensor:
+        """See :meth:`SideNetwork.read`."""
+        weights = mask.unsqueeze(-1).to(torch.float32)
+        reduced = [
+            down(state) for down, state in zip([self.first, *self.downs], states, strict=True)
+        ]
+        last = reduced.pop()
+        mean = _mean(last, weights)
+        scores = torch.cat([self.gate(mean * _mean(state, weights)) for state in reduced], dim=1)
+        shares = torch.softmax(scores, dim=1)
+        anchor = last[:, :count]
+        again = anchor.shape[1] > 1
+        merged = torch.zeros_like(anchor)
+        for state, share in zip(reduced, shares.unbind(1), strict=True):
+            merged = merged + share[:, None, None] * run(
+                _attend, anchor, state, weights, again=again
+            )
+        return self.output(anchor + self.projection(merged))
+
+
+def _reduction(wide: int, narrow: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow))
+
+
+def _mean(state: Tensor, weights: Tensor) -> Tensor:
+    """(B, S, d) and (B, S, 1) -> the mean over the tokens that are none of padding, (B, d)."""
+    return (state * weights).sum(1) / weights.sum(1)
+
+
+def _attend(anchor: Tensor, state: Tensor, weights: Tensor) -> Tensor:
+    """The anchor's tokens (B, Q, d) read a layer's (B, S, d), and each its own once more.
+
+    A token's weights are relu of its products with all tokens, divided by their sum.
+    """
+    products = torch.relu(anchor @ state.transpose(1, 2))
+    read = products @ (state * weights)
+    total = products @ weights
+    return read / (total + _EPS) + state[:, : anchor.shape[1]]
