@@ -1,4 +1,4 @@
-"""The recorded full run, driven by MMF's trainer (of the installed line) from a yaml file."""
+"""The recorded runs, driven by MMF's trainer (of the installed line) from a yaml file."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from tests.golden.compare import TINY, load_tiny
-from tests.golden.trajectories import Recipe, Recorder, full_names
+from tests.golden.compare import TINY
+from tests.golden.trajectories import FULL, Recipe, Recorder, load_network, names_of
+from tests.golden.tuned import SECTIONS
 
 RECIPES = Path(__file__).parents[2] / "projects" / "clipvil" / "configs" / "recipes"
 
 
-def yaml_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def yaml_of(recipe: Recipe, folder: Path, name: str) -> dict[str, Any]:
     """The tiny model on micro-batches, without the keys of a recipe."""
+    network = {key: TINY[key] for key in ("image_encoder", "fusion", "classifier")}
+    if name != FULL:
+        network["tuning"] = SECTIONS["unipt"]
     return {
         "model": "clipvil",
         "dataset": "micro_batches",
         "run_type": "train",
         "env": {"user_dir": "tests.golden.micro_batches", "save_dir": str(folder)},
         "dataset_config": {"micro_batches": {"per_epoch": recipe.batches_per_epoch}},
-        "model_config": {
-            "clipvil": {key: TINY[key] for key in ("image_encoder", "fusion", "classifier")}
-        },
+        "model_config": {"clipvil": network},
         "training": {
             "trainer": "mmf",
             "num_workers": 0,
@@ -57,6 +59,7 @@ def run(
     recipe: Recipe,
     folder: Path,
     *opts: str,
+    name: str = FULL,
     changes: dict[str, Any] | None = None,
     optimizer: dict[str, Any] | None = None,
     recipe_file: str = "published.yaml",
@@ -67,6 +70,7 @@ def run(
         recipe: the keys that `published.yaml` leaves open.
         folder: of the run.
         *opts: options of the command line.
+        name: the recorded run whose network it is.
         changes: dotted keys that replace those of the yaml file.
         optimizer: this section instead of the published one.
         recipe_file: of the recipes; all others are complete: `recipe` gives the data alone.
@@ -77,7 +81,7 @@ def run(
     import mmf_cli.run
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = OmegaConf.create(yaml_of(recipe, folder))
+    config = OmegaConf.create(yaml_of(recipe, folder, name))
     if recipe_file == "published.yaml":
         config = OmegaConf.merge(config, keys_of(recipe))
     if optimizer is None:
@@ -96,7 +100,7 @@ def run(
         train = trainer.train
 
         def train_watched() -> None:
-            made.extend([trainer, watch(trainer)])
+            made.extend([trainer, watch(trainer, name)])
             train()
 
         trainer.train = train_watched
@@ -111,12 +115,12 @@ def run(
     return trainer, recorder.finish()
 
 
-def watch(trainer: Any) -> Recorder:
+def watch(trainer: Any, name: str) -> Recorder:
     """Put the recorded weights into a loaded trainer's model, unless it resumes, and record."""
     network = trainer.model.network
     if trainer.num_updates == 0:
-        network.load_state_dict(load_tiny()[0].state_dict())
-    recorder = Recorder(network, trainer.optimizer, full_names())
+        network.load_state_dict(load_network(name)[0].state_dict())
+    recorder = Recorder(network, trainer.optimizer, names_of(name))
     stock_forward = trainer.model.forward
 
     def forward(sample_list: Any) -> Any:
