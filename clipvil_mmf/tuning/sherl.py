@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights
+from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights, run
 from clipvil_mmf.tuning.side import SideConfig, SideNetwork
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Sherl(SideNetwork):
         """See :meth:`SideNetwork.read`."""
         reduced = []
         for reduction, state in zip(self.reductions, islice(states, self.depth), strict=True):
-            reduced.append(reduction(state))
+            reduced.append(run(reduction, state, again=True))
         guide = reduced.pop()
         gathered = self._gather(torch.stack(reduced, dim=2), guide)
         hidden = (

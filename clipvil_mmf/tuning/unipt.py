@@ -53,9 +53,8 @@ class UniPT(SideNetwork):
     ) -> Tensor:
         """See :meth:`SideNetwork.read`."""
         weights = mask.unsqueeze(-1).to(torch.float32)
-        reduced = [
-            down(state) for down, state in zip([self.first, *self.downs], states, strict=True)
-        ]
+        downs = [self.first, *self.downs]
+        reduced = [run(down, state, again=True) for down, state in zip(downs, states, strict=True)]
         last = reduced.pop()
         mean = _mean(last, weights)
         scores = torch.cat([self.gate(mean * _mean(state, weights)) for state in reduced], dim=1)

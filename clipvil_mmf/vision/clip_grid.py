@@ -25,6 +25,7 @@ from clipvil_mmf.config import (
     from_config,
     near_matches,
 )
+from clipvil_mmf.vision import resnet_inference
 from clipvil_mmf.vision.positions import resample_positions
 from clipvil_mmf.weight_files import WeightFileError, read_weights
 
@@ -105,6 +106,13 @@ class ClipGridConfig:
     # eval: the pre-trained running statistics, which never move: the choice for a frozen tower
     # whose features should be a function of the image alone, and for batches of few images.
     batch_norm: str = "train"
+    # Multiply the BatchNorms of a ResNet into its convolutions wherever they use their running
+    # statistics and no graph is kept: in prediction, and with batch_norm: eval in the training of a
+    # frozen tower. A quarter faster; features differ by roundings, about 1e-6.
+    fold_batch_norm: bool = False
+    # How many images a tower without a graph takes at once; 0 for all of a batch. 1 needs the least
+    # memory. Not in training with batch_norm: train, whose statistics are those of all.
+    images_at_once: int = 0
     # The tower learns nothing: its parameters ask for no gradients, and it runs without a graph, so
     # that it keeps no activations. Its running statistics still move if batch_norm is train.
     frozen: bool = False
@@ -121,6 +129,7 @@ class ClipGridConfig:
         if self.tower is None:
             self.name = self.name or PUBLISHED_TOWER
         check_choice("batch_norm", self.batch_norm, BATCH_NORM_MODES)
+        check_at_least("images_at_once", self.images_at_once, 0)
 
 
 class ClipGridEncoder(nn.Module):
@@ -196,9 +205,22 @@ class ClipGridEncoder(nn.Module):
                 f"resize them, or use a ViT of open_clip itself, which takes any size."
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            return self._encode(images)
+            if not self.config.images_at_once or self._depends_on_the_batch():
+                return self._encode(images)
+            return torch.cat(
+                [self._encode(part) for part in images.split(self.config.images_at_once)]
+            )
+
+    def _depends_on_the_batch(self) -> bool:
+        """Whether a graph is kept, or an image's features depend on the others of its batch."""
+        learns = self.training and self.config.batch_norm == "train"
+        return learns or torch.is_grad_enabled()
 
     def _encode(self, images: Tensor) -> Tensor:
+        if not torch.is_grad_enabled() and resnet_inference.can_run(self.tower):
+            return resnet_inference.grid_features(
+                self.tower, images, self._layer, self.config.fold_batch_norm
+            )
         features = _GridFeatures(self.tower, self._layer)
         images = images.contiguous(memory_format=self._memory_format)
         if not isinstance(self.tower, VisionTransformer):

@@ -1,0 +1,84 @@
+"""The grid of a CLIP ResNet where no graph is kept: in place, with as few passes as can be."""
+
+from __future__ import annotations
+
+import torch
+from open_clip.modified_resnet import Bottleneck, ModifiedResNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def can_run(tower: nn.Module) -> bool:
+    """Whether :func:`grid_features` computes what the tower's own forward does.
+
+    Not where somebody hooked a module of it, such as an adapter: hooks are not called here.
+    """
+    return isinstance(tower, ModifiedResNet) and all(
+        type(module) is not nn.SyncBatchNorm
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        for module in tower.modules()
+    )
+
+
+@torch.no_grad()
+def grid_features(tower: ModifiedResNet, images: Tensor, stage: int, fold: bool = False) -> Tensor:
+    """What a stage of the tower gives, 0 being the stem's.
+
+    ReLU and sums, and BatchNorm in training, are computed in place, so that beside a block's input
+    and output nothing of their size is held. Running statistics move as ever.
+
+    Args:
+        tower: in either mode, even BatchNorm by BatchNorm.
+        images: (B, 3, H, W) float.
+        stage: 0 to 4.
+        fold: in evaluation, multiply BatchNorm into the convolutions: one pass less, and other
+            roundings.
+
+    Returns:
+        (B, C, h, w).
+    """
+    # NHWC is several times as fast on CPU, and takes less of oneDNN's working memory.
+    features = images.contiguous(memory_format=torch.channels_last)
+    for number in (1, 2, 3):
+        conv, norm = getattr(tower, f"conv{number}"), getattr(tower, f"bn{number}")
+        features = _convolve(features, conv, norm, fold).relu_()
+    features = tower.avgpool(features)
+    for number in range(1, stage + 1):
+        for block in getattr(tower, f"layer{number}"):
+            features = _block(block, features, fold)
+    return features
+
+
+def _block(block: Bottleneck, features: Tensor, fold: bool) -> Tensor:
+    output = _convolve(features, block.conv1, block.bn1, fold).relu_()
+    output = _convolve(output, block.conv2, block.bn2, fold).relu_()
+    output = _convolve(block.avgpool(output), block.conv3, block.bn3, fold)
+    if block.downsample is not None:
+        pool, conv, norm = block.downsample
+        features = _convolve(pool(features), conv, norm, fold)
+    return output.add_(features).relu_()
+
+
+def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, fold: bool) -> Tensor:
+    """Convolution and BatchNorm; the convolutions of these towers have no bias."""
+    if fold and not norm.training:
+        scale, shift = _affine(norm, norm.running_mean, norm.running_var)
+        weight = conv.weight * scale.view(-1, 1, 1, 1)
+        return F.conv2d(features, weight, shift, conv.stride, conv.padding)
+    output = F.conv2d(features, conv.weight, None, conv.stride, conv.padding)
+    if not norm.training or output.dtype != torch.float32:
+        return norm(output)  # of half precision it takes the statistics in float32
+    variance, mean = torch.var_mean(output, dim=(0, 2, 3), correction=0)
+    norm.num_batches_tracked.add_(1)
+    count = output.numel() // output.shape[1]
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
+    scale, shift = (v.view(-1, 1, 1) for v in _affine(norm, mean, variance))
+    return torch.addcmul(shift, output, scale, out=output)
+
+
+def _affine(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """BatchNorm as a factor and a summand for each channel."""
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - mean * scale
