@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -198,6 +199,30 @@ def test_missing_lxmert_splits_name_the_way_out(run_mmf, data):
         "dataset_config.vqa2.annotations.val=val",
     )
     assert trainer.val_loader.current_dataset.table.formats == ["official VQA v2 JSON"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "splits", "gone"),
+    [
+        ("vqa2", "train,val,test", ("nominival.json", "minival.json")),
+        ("vqa2", "train", ("minival.json", "test2015")),
+        ("gqa", "train,val,testdev", ("submission_all_questions.json",)),
+    ],
+)
+def test_what_prepare_prints_runs(run_mmf, data, dataset, splits, gone):
+    """The next command after some of the splits were prepared, without the files of others."""
+    for name in gone:
+        lost = data / dataset / name
+        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    arguments = ["prepare", dataset, "--root", str(data / dataset), "--splits", splits]
+    result = CliRunner().invoke(app, [*arguments, "--allow-other-counts"])
+    assert result.exit_code == 0, result.output
+    _, program, config, *printed = shlex.split(result.stdout.splitlines()[-1])
+    assert program == "mmf_run"
+    _, *small = options(f"{dataset}.yaml", dataset, data)
+    trainer = run_mmf(config, *small, *printed)
+    assert trainer.num_updates == 2
+    assert bool(trainer.val_loader.num_datasets) == ("val" in splits)
 
 
 @pytest.mark.parametrize(
