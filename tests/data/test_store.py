@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,19 +86,31 @@ def test_what_a_killed_process_left_is_taken_away(files, folder):
     assert not partial.exists()
 
 
-def _convert(files, folder, results):
+def _convert(files, folder, start, results):
+    start.wait()
     results.put(len(open_or_convert(files, folder)))
 
 
-def test_of_several_processes_one_converts(files, folder):
+def test_of_several_processes_one_converts(files, folder, monkeypatch):
     context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    processes = [context.Process(target=_convert, args=(files, folder, results)) for _ in range(3)]
+    results, start, made = context.Queue(), context.Barrier(3), context.Value("i", 0)
+    stock = module.read_columns
+
+    def read_columns(*arguments):
+        with made.get_lock():
+            made.value += 1
+        time.sleep(0.3)  # the others are there by now
+        return stock(*arguments)
+
+    monkeypatch.setattr(module, "read_columns", read_columns)
+    arguments = (files, folder, start, results)
+    processes = [context.Process(target=_convert, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
     assert [results.get(timeout=60) for _ in processes] == [56] * 3
     for process in processes:
         process.join()
+    assert made.value == 1
     assert {name for name in os.listdir(folder.parent) if "lock" not in name} == {"train"}
 
 
