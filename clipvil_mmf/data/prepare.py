@@ -142,7 +142,6 @@ def check_images(
 
     Raises:
         PrepareError: images are missing or damaged.
-        StoreError: the sizes cannot be kept.
     """
     folder = root / dataset.image_root
     sizes = prepared.table.image_sizes(folder, progress)

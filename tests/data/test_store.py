@@ -160,6 +160,63 @@ def test_sizes_of_images_are_kept_and_unreadable_ones_are_zeros(files, folder, t
     assert (np.delete(sizes, 1, 0) > 0).all()
 
 
+def written(folder):
+    """Names and times of everything below a folder and of the locks beside it."""
+    return {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*") if not path.is_dir()}
+
+
+def read_only(monkeypatch):
+    """As if the file system was mounted read-only: also the superuser cannot write."""
+    stock = Path.open
+
+    def refuse(path, *arguments, **options):
+        if set("".join(arguments[:1]) + options.get("mode", "")) & set("wax+"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return stock(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+
+def test_unreadable_images_are_tried_again_and_written_once(files, folder, tmp_path, monkeypatch):
+    table = open_or_convert(files, folder)
+    images = tmp_path / "images"
+    shutil.copytree(VQA / "train2014", images / "train2014")
+    lost = images / table.image_path(1)
+    whole = lost.read_bytes()
+    lost.unlink()
+    first = table.image_sizes(images)
+    scans, stock = [], image_sizes._scan
+    monkeypatch.setattr(image_sizes, "_scan", lambda *a: scans.append(1) or stock(*a))
+    before = written(folder)
+    for _ in range(2):
+        assert (table.image_sizes(images) == first).all()
+    assert written(folder) == before
+    with monkeypatch.context() as patch:
+        read_only(patch)
+        assert (table.image_sizes(images) == first).all()
+    lost.write_bytes(whole)
+    assert (table.image_sizes(images) > 0).all()
+    assert written(folder) != before
+    lost.unlink()
+    assert (table.image_sizes(images) > 0).all()  # kept
+    assert scans == []
+
+
+def test_sizes_that_cannot_be_kept(files, folder, monkeypatch, caplog):
+    table = open_or_convert(files, folder)
+    before = written(folder)
+    with monkeypatch.context() as patch:
+        read_only(patch)
+        sizes = table.image_sizes(VQA)
+    assert (sizes > 0).all()
+    assert written(folder) == before
+    assert "are read at each start: Cannot write" in caplog.text
+    assert "store_dir" in caplog.text
+    caplog.clear()
+    assert (table.image_sizes(VQA) == sizes).all()
+    assert written(folder) != before and caplog.text == ""
+
+
 def test_a_bad_question_file_leaves_nothing(tmp_path):
     file, folder = tmp_path / "q.json", tmp_path / "stores" / "train"
     row = '{"question_id": 1, "img_id": "a", "sent": "?"}'
