@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.data import files
 from clipvil_mmf.data.catalogue import CatalogueError
 from clipvil_mmf.data.images import BadImageError
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
@@ -171,6 +172,18 @@ def test_a_dataset_of_ones_own(run_mmf, data, tmp_path):
     assert trainer.num_updates == 2
     assert (data / "own" / "stores" / "questions").is_dir()
     assert not trainer.test_loader.num_datasets
+
+
+def test_an_answer_vocabulary_of_the_dataset_is_made_once(run_mmf, data, monkeypatch):
+    """It is the same for all splits, and takes a look at every training question."""
+    made, stock = [], files.build_answers
+    monkeypatch.setattr(files, "build_answers", lambda *a: made.append(1) or stock(*a))
+    vocab = "dataset_config.gqa.processors.answer_processor.params.vocab=dataset"
+    trainer = run_mmf(*options("gqa.yaml", "gqa", data), vocab)
+    splits = [getattr(trainer, f"{name}_loader") for name in ("train", "val", "test")]
+    answers = [split.current_dataset.answer_processor.answers for split in splits]
+    assert answers[0] == answers[1] == answers[2] != []
+    assert made == [1]
 
 
 def test_formats_of_one_split_give_the_same_batches(run_mmf, data):
