@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 from clipvil_mmf.data.formats import read_columns
 from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.data.table import QuestionTable
+from mmf_bridge.common.by_value import HandOver
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
 BATCH, BATCHES = 32, 200
@@ -166,7 +167,7 @@ def measure_workers(kind: str, store: Path, files: list[Path], workers: int, sta
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=collate or (lambda samples: samples),
+        collate_fn=HandOver(collate or list),
         num_workers=workers,
         multiprocessing_context=start if workers else None,
         persistent_workers=workers > 0,

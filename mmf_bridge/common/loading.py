@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
+from mmf_bridge.common.by_value import HandOver
 from mmf_bridge.common.distributed import get_rank, get_world_size
 
 
@@ -136,7 +137,7 @@ def build_dataloader(
     loader = DataLoader(
         dataset=dataset,
         batch_sampler=batches,
-        collate_fn=getattr(dataset, "collate", None) or fallback_collate,
+        collate_fn=HandOver(getattr(dataset, "collate", None) or fallback_collate),
         num_workers=workers,
         pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
