@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.vision import RegionFeatures, Regions
+from mmf_bridge.common.resuming import choose_checkpoint
+
+logger = logging.getLogger(__name__)
 
 _WHERE = "model_config.clipvil"
 # `groups` is ours; the last two are MMF main's.
@@ -96,7 +100,21 @@ class ClipVil(BaseModel):
             tuning=settings.tuning,
             where=_WHERE,
         )
-        for file in _files(settings.pretrained):
+        self._take_starting_weights()
+
+    def _take_starting_weights(self) -> None:
+        """Load ``pretrained``, unless the run loads a checkpoint over all of it."""
+        files = _files(self._settings.pretrained)
+        checkpoint = choose_checkpoint(registry.get("config"))
+        if files and checkpoint is not None and checkpoint.is_whole:
+            logger.info(
+                "%s.pretrained (%s) is left out: all weights come from the checkpoint %s",
+                _WHERE,
+                ", ".join(files),
+                checkpoint.file,
+            )
+            return
+        for file in files:
             weights = starting_weights(self.network, file, self._task())
             self.network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
 

@@ -14,6 +14,11 @@ from clipvil_mmf.checkpoints.errors import CheckpointError
 
 _ARTICLES = ("a ", "an ", "the ")
 _WORDS: dict[str, str] = {
+    # What a second article leaves: "the a man".
+    "a man": "man",
+    "the man": "man",
+    "a woman": "woman",
+    "the woman": "woman",
     "one": "1",
     "two": "2",
     "three": "3",
@@ -31,8 +36,9 @@ _WORDS: dict[str, str] = {
 def normalise_answer(answer: str) -> str:
     """Write an answer as LXMERT's pre-training table does (airsplay/lxmert, AnswerTable).
 
-    Lower case; a final "." goes; then "a ", "an " and "the ", each once and in that order; whole
-    answers "one" to "ten" become digits, "grey" becomes "gray".
+    Lower case; a final "." goes; then "a ", "an " and "the ", each once and in that order, and with
+    each of these the blanks around what is left. Of whole answers, "one" to "ten" become digits,
+    "grey" becomes "gray", and "man" and "woman" lose one more "a" or "the".
     """
     answer = answer.lower()
     if answer.endswith("."):

@@ -27,7 +27,7 @@ from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.layouts import Kind, Layout
 from clipvil_mmf.checkpoints.shapes import infer_network
 from clipvil_mmf.config import ConfigError, from_config
-from clipvil_mmf.data.images import CLIP_MEAN, CLIP_STD
+from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
 

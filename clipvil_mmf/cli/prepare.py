@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from clipvil_mmf.data.prepare import (
     check_counts,
     check_images,
     prepare_split,
+    recipe_splits,
+    run_splits,
     survey,
     write_vocabulary,
 )
@@ -72,11 +75,29 @@ def command(
         raise typer.Exit(1) from e
     console.print(_ready(prepared))
     console.print(f"answers: {count:,} in {vocabulary}")
-    section = f"dataset_config.{dataset}"
-    console.print(
-        f"next: mmf_run config=projects/clipvil/configs/{dataset}.yaml {section}.data_dir={root} "
-        f"{section}.processors.answer_processor.params.vocab={vocabulary}"
-    )
+    console.print(f"next: {shlex.join(_next(known, root, names, vocabulary))}")
+
+
+def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
+    """The command that uses the prepared splits: training, or predicting where none is to train on.
+
+    It names the splits that differ from the recipe's.
+    """
+    section = f"dataset_config.{known.name}"
+    splits, recipe = run_splits(known, names), recipe_splits(known)
+    trains = bool(splits["train"])
+    return [
+        "mmf_run" if trains else "mmf_predict",
+        f"config=projects/clipvil/configs/{known.name}.yaml",
+        f"{section}.data_dir={root}",
+        f"{section}.processors.answer_processor.params.vocab={vocabulary}",
+        *(
+            f"{section}.annotations.{part}={','.join(found) or 'null'}"
+            for part, found in splits.items()
+            if found != recipe[part]
+        ),
+        *(() if trains else ("checkpoint.resume=true",)),
+    ]
 
 
 def _names(known: Catalogue, splits: str | None) -> list[str]:

@@ -62,6 +62,7 @@ class Split:
         image_folder: the folder of the images, as the archives unpack.
         layouts: format (``LAYOUTS``) -> files, in the order in which they are looked for.
         labelled: whether the answers are public.
+        part_of: the split that has its questions, too.
     """
 
     questions: int
@@ -69,6 +70,7 @@ class Split:
     image_folder: str
     layouts: Mapping[str, Layout]
     labelled: bool = True
+    part_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ VQA2 = Catalogue(
                 LXMERT: _lxmert("vqa", "nominival"),
                 MMF: _mmf("vqa2", "imdb_valminusminival2014"),
             },
+            part_of="val",
         ),
         "minival": Split(
             25_994,
@@ -261,6 +264,7 @@ VQA2 = Catalogue(
                 LXMERT: _lxmert("vqa", "minival"),
                 MMF: _mmf("vqa2", "imdb_minival2014"),
             },
+            part_of="val",
         ),
         "test": Split(
             447_793,

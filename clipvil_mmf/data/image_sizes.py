@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from clipvil_mmf.data.locking import locked, writing
+from clipvil_mmf.data.locking import StoreError, locked, writing
+
+logger = logging.getLogger(__name__)
 
 _SHARD = 4096  # images between two checkpoints
 _THREADS = 16  # what waits is the disk
@@ -24,7 +27,8 @@ def read_sizes(
     """Read the sizes of images.
 
     A scan that was cut off goes on where it stopped: each full shard is kept at once, in a folder
-    of the store that belongs to ``root``. Shards with unreadable images are read anew each time.
+    of the store that belongs to ``root``. Images that could not be read are tried again each time.
+    Where nothing can be kept (a read-only folder, a full disk), a warning says what to do.
 
     Args:
         paths: I of them, relative to ``root``.
@@ -34,37 +38,57 @@ def read_sizes(
 
     Returns:
         (I, 2) int32, (width, height); zeros for an image that is missing or damaged.
-
-    Raises:
-        StoreError: ``store`` cannot be written to.
     """
     starts = range(0, len(paths), _SHARD)
     if store is None:
         return _gather([_scan(paths, root, start) for start in starts])
     folder = store / f"sizes-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
-    files = [folder / f"{start:08d}.npy" for start in starts]
-    if all(file.is_file() for file in files):
-        return _gather([np.load(file) for file in files])
-    # Of several processes one reads, the others wait for what it keeps.
-    with locked(store), tqdm(total=len(paths), desc="image sizes", disable=not progress) as bar:
-        sizes = []
-        for start, file in zip(starts, files, strict=True):
-            if not file.is_file():
-                part = _scan(paths, root, start)
-                if part.all():
+    files = {start: folder / f"{start:08d}.npy" for start in starts}
+    kept = {start: np.load(file) for start, file in files.items() if file.is_file()}
+    sizes = {start: _tried_again(part, paths, root, start) for start, part in kept.items()}
+    if len(sizes) == len(files) and all(sizes[start] is kept[start] for start in starts):
+        return _gather([sizes[start] for start in starts])
+    try:
+        # Of several processes one reads, the others wait for what it keeps.
+        with locked(store), tqdm(total=len(paths), desc="image sizes", disable=not progress) as bar:
+            for start, file in files.items():
+                before = np.load(file) if file.is_file() else None
+                if before is None:
+                    sizes[start] = _scan(paths, root, start)
+                else:
+                    sizes[start] = _tried_again(before, paths, root, start)
+                if sizes[start] is not before:
                     with writing(file) as partial, partial.open("wb") as out:
-                        np.save(out, part)
-            else:
-                part = np.load(file)
-            sizes.append(part)
-            bar.update(len(part))
-    return _gather(sizes)
+                        np.save(out, sizes[start])
+                bar.update(len(sizes[start]))
+    except StoreError as error:
+        logger.warning("The sizes of the images are read at each start: %s", error)
+        for start in starts:
+            if start not in sizes:
+                sizes[start] = _scan(paths, root, start)
+    return _gather([sizes[start] for start in starts])
 
 
 def _scan(paths: Sequence[str], root: Path, start: int) -> np.ndarray:
-    files = [os.path.join(root, paths[i]) for i in range(start, min(start + _SHARD, len(paths)))]
+    return _read(paths, root, range(start, min(start + _SHARD, len(paths))))
+
+
+def _tried_again(sizes: np.ndarray, paths: Sequence[str], root: Path, start: int) -> np.ndarray:
+    """A shard with the images that can be read by now; the shard itself if there are none."""
+    bad = np.flatnonzero(~sizes.all(axis=1))
+    found = _read(paths, root, (start + bad).tolist())
+    if not found.any():
+        return sizes
+    sizes = sizes.copy()
+    sizes[bad] = found
+    return sizes
+
+
+def _read(paths: Sequence[str], root: Path, images: Iterable[int]) -> np.ndarray:
+    files = [os.path.join(root, paths[image]) for image in images]
     with ThreadPoolExecutor(_THREADS) as pool:
-        return np.asarray(list(pool.map(_size, files, chunksize=64)), dtype=np.int32)
+        sizes = list(pool.map(_size, files, chunksize=64))
+    return np.asarray(sizes, dtype=np.int32).reshape(-1, 2)
 
 
 def _size(path: str) -> tuple[int, int]:

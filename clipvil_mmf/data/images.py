@@ -14,12 +14,9 @@ import torch
 from PIL import Image
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
+from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 
 logger = logging.getLogger(__name__)
-
-# CLIP's statistics (openai/CLIP, clip/clip.py).
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Transform = Callable[[Image.Image], np.ndarray]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from clipvil_mmf.data.catalogue import (
     Catalogue,
@@ -24,6 +25,7 @@ from clipvil_mmf.data.catalogue import (
 from clipvil_mmf.data.locking import writing
 from clipvil_mmf.data.store import is_fresh, open_or_convert
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.paths import config_dir
 
 
 class PrepareError(ValueError):
@@ -140,7 +142,6 @@ def check_images(
 
     Raises:
         PrepareError: images are missing or damaged.
-        StoreError: the sizes cannot be kept.
     """
     folder = root / dataset.image_root
     sizes = prepared.table.image_sizes(folder, progress)
@@ -162,3 +163,40 @@ def write_vocabulary(path: Path, answers: Sequence[str]) -> None:
     """
     with writing(path) as partial:
         partial.write_text(json.dumps(list(answers), indent=0) + "\n", encoding="utf-8")
+
+
+def run_splits(known: Catalogue, prepared: Sequence[str]) -> dict[str, list[str]]:
+    """What a run can train on, validate on and predict: the recipe's splits, or what there is.
+
+    Without the recipe's split to validate on, ``val`` takes its place; its parts are then no
+    training data. Where nothing is left to train on, a labelled split may be predicted.
+
+    Args:
+        known: the dataset.
+        prepared: its splits that are ready.
+
+    Returns:
+        train, val and test -> splits; none where no prepared one serves.
+    """
+    recipe = recipe_splits(known)
+    val = [name for name in (*recipe["val"], "val") if name in prepared][:1]
+    train = [
+        name
+        for name in recipe["train"]
+        if name in prepared and name not in val and known.splits[name].part_of not in val
+    ]
+    unlabelled = [name for name in prepared if not known.splits[name].labelled]
+    test = [name for name in recipe["test"] if name in prepared] or unlabelled[:1]
+    if not train and not test:
+        test = val
+    return {"train": train, "val": val, "test": test}
+
+
+def recipe_splits(known: Catalogue) -> dict[str, list[str]]:
+    """What the dataset's yaml file trains on, validates on and predicts, by the names here."""
+    file = config_dir() / "datasets" / f"{known.name}.yaml"
+    annotations = OmegaConf.load(file).dataset_config[known.name].annotations
+    return {
+        part: [known.aliases.get(name, name) for name in names]
+        for part, names in annotations.items()
+    }

@@ -275,9 +275,6 @@ class QuestionTable:
 
         Returns:
             (I, 2) int32, (width, height); zeros for an image that cannot be read.
-
-        Raises:
-            StoreError: they cannot be kept.
         """
         sizes = [read_sizes(part.images, Path(root), part.folder, progress) for part in self._parts]
         return np.concatenate(sizes)

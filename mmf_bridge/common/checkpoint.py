@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from mmf_bridge.common import checkpoint_files as files
 from mmf_bridge.common.distributed import gather_objects, get_rank, synchronize, unwrap
 from mmf_bridge.common.replace import replace
+from mmf_bridge.common.resuming import choose_checkpoint, own_checkpoints
 
 # Parts of a trainer that a resumed run continues, beside model, optimizer and counters.
 _STATEFUL = ("lr_scheduler", "scaler")
@@ -37,42 +38,19 @@ def mend(module: ModuleType) -> None:
             return default if value is None else value
 
         def load_state_dict(self) -> None:
-            config = self.config.checkpoint
-            names = ["best.ckpt", "current.ckpt"]
-            if not self._option("resume_best", False):
-                names.reverse()
-            paths = [os.path.join(self.ckpt_foldername, self.ckpt_prefix + n) for n in names]
-            resume = bool(self._option("resume", False))
-            resume_file, zoo = self._option("resume_file"), self._option("resume_zoo")
-
-            # A run interrupted after it had started from resume_file goes on from its own file.
-            if (resume_file or zoo) and not (resume and module.PathManager.exists(paths[0])):
-                if resume_file and not module.PathManager.exists(resume_file):
-                    raise FileNotFoundError(
-                        f"checkpoint.resume_file {resume_file} does not exist: give the path of a "
-                        ".ckpt, .pth or .safetensors file, or of a folder with model.safetensors"
-                    )
-                self._load(
-                    resume_file or zoo, load_pretrained=bool(config.get("resume_pretrained"))
+            choice = choose_checkpoint(self.config, self.ckpt_foldername, self.ckpt_prefix)
+            if choice is not None:
+                self._load(choice.file, load_pretrained=not choice.is_whole)
+            elif self._option("resume", False):
+                own = own_checkpoints(self.config, self.ckpt_foldername, self.ckpt_prefix)
+                self.trainer.writer.write(
+                    f"Nothing to resume: neither {own[0]} nor {own[1]} exists. "
+                    "Training starts from the beginning"
                 )
-            elif resume:
-                found = [path for path in paths if module.PathManager.exists(path)]
-                if found:
-                    self._load(found[0])
-                elif OmegaConf.select(self.config, "evaluation.predict"):
-                    raise FileNotFoundError(
-                        f"checkpoint.resume=true, but there is neither {paths[0]} nor {paths[1]} "
-                        "to predict with: train first, or name a file with checkpoint.resume_file"
-                    )
-                else:
-                    self.trainer.writer.write(
-                        f"Nothing to resume: neither {paths[0]} nor {paths[1]} exists. "
-                        "Training starts from the beginning"
-                    )
 
         def _load(self, file: str, force: bool = False, load_pretrained: bool = False) -> None:
             self.trainer.writer.write(f"Loading checkpoint {file}")
-            if self._option("resume_zoo") and not force:
+            if file == self._option("resume_zoo") and not force:
                 ckpt, go_on = self._load_from_zoo(file)
                 if not go_on:
                     return
@@ -83,7 +61,7 @@ def mend(module: ModuleType) -> None:
             if "model" not in ckpt:
                 ckpt = {"model": ckpt}
             state = self.upgrade_state_dict(self._adapted(ckpt["model"], file))
-            if load_pretrained and not force and self._option("pretrained_state_mapping", {}):
+            if load_pretrained and not force:
                 self._load_pretrained(state)
                 return
 

@@ -26,6 +26,39 @@ def test_recorded_cases(answer: str, expected: str) -> None:
     assert normalise_answer(answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        *zip(
+            "one two three four five six seven eight nine ten".split(),  # noqa: SIM905
+            map(str, range(1, 11)),
+            strict=True,
+        ),
+        ("eleven", "eleven"),
+        ("ten men", "ten men"),
+        # Blanks go where something before or behind them went, and only there.
+        ("a  man", "man"),
+        ("an   apple", "apple"),
+        ("the  dog", "dog"),
+        ("man .", "man"),
+        (" man", " man"),
+        ("man ", "man "),
+        ("a man .", "man"),
+        # Articles go in one order, each once; man and woman are whole answers that lose another.
+        ("the a dog", "a dog"),
+        ("the a man", "man"),
+        ("the the man", "man"),
+        ("an a woman", "woman"),
+        ("the the woman", "woman"),
+        ("the a  man", "a  man"),
+        ("the an elephant", "an elephant"),
+        ("man..", "man."),
+    ],
+)
+def test_the_published_rule(answer: str, expected: str) -> None:
+    assert normalise_answer(answer) == expected
+
+
 # Spellings of one entry of the table that the rule brings together.
 SPELLINGS = ("{}", "{}.", "a {}", "An {}", "THE {}", "a the {}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,37 @@ def test_missing_files_and_where_they_are(vqa2):
 def test_splits_can_be_named(vqa2):
     result = part("vqa2", vqa2, "--splits", "train2014, minival")
     assert [row[0] for row in cells(result) if len(row) == 6] == ["train", "minival"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "splits", "program", "named"),
+    [
+        ("vqa2", "train,nominival,minival,test", "mmf_run", {}),
+        ("vqa2", "train,val,test", "mmf_run", {"train": "train", "val": "val"}),
+        ("vqa2", "train,val,test-dev", "mmf_run", dict(train="train", val="val", test="test-dev")),
+        # nominival is a part of val, on which nothing may train then.
+        ("vqa2", "train,nominival,val,test", "mmf_run", {"train": "train", "val": "val"}),
+        ("vqa2", "train,minival", "mmf_run", {"train": "train", "test": "null"}),
+        ("vqa2", "train", "mmf_run", {"train": "train", "val": "null", "test": "null"}),
+        ("vqa2", "minival", "mmf_predict", {"train": "null", "test": "minival"}),
+        ("vqa2", "test", "mmf_predict", {"train": "null", "val": "null"}),
+        ("gqa", "train,valid,testdev,submission", "mmf_run", {}),
+        ("gqa", "train,val,testdev", "mmf_run", {"test": "null"}),
+        ("gqa", "train,val,submission", "mmf_run", {"train": "train", "val": "val"}),
+    ],
+)
+def test_the_next_command_names_the_splits(tmp_path, dataset, splits, program, named):
+    root = tmp_path / "of mine"
+    shutil.copytree(ROOT / "tests" / "fixtures" / dataset, root)
+    result = part(dataset, root, "--splits", splits, "--no-image-check")
+    assert result.exit_code == 0, result.output
+    begun, command, *given = shlex.split(result.stdout.splitlines()[-1])
+    assert (begun, command) == ("next:", program)
+    section = f"dataset_config.{dataset}.annotations."
+    found = dict(option.split("=") for option in given)
+    assert {k.removeprefix(section): v for k, v in found.items() if section in k} == named
+    assert ("checkpoint.resume" in found) == (program == "mmf_predict")
+    assert found[f"dataset_config.{dataset}.data_dir"] == str(root)
 
 
 def test_images_are_checked(vqa2):

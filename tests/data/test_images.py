@@ -12,8 +12,6 @@ from PIL import Image
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.data.annotations import AnnotationError
 from clipvil_mmf.data.images import (
-    CLIP_MEAN,
-    CLIP_STD,
     BadImageError,
     FitPad,
     ImageParams,
@@ -21,6 +19,7 @@ from clipvil_mmf.data.images import (
     Stretch,
     normalize,
 )
+from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "data_side.json").read_text())
 MEAN, STD = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,19 +86,31 @@ def test_what_a_killed_process_left_is_taken_away(files, folder):
     assert not partial.exists()
 
 
-def _convert(files, folder, results):
+def _convert(files, folder, start, results):
+    start.wait()
     results.put(len(open_or_convert(files, folder)))
 
 
-def test_of_several_processes_one_converts(files, folder):
+def test_of_several_processes_one_converts(files, folder, monkeypatch):
     context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    processes = [context.Process(target=_convert, args=(files, folder, results)) for _ in range(3)]
+    results, start, made = context.Queue(), context.Barrier(3), context.Value("i", 0)
+    stock = module.read_columns
+
+    def read_columns(*arguments):
+        with made.get_lock():
+            made.value += 1
+        time.sleep(0.3)  # the others are there by now
+        return stock(*arguments)
+
+    monkeypatch.setattr(module, "read_columns", read_columns)
+    arguments = (files, folder, start, results)
+    processes = [context.Process(target=_convert, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
     assert [results.get(timeout=60) for _ in processes] == [56] * 3
     for process in processes:
         process.join()
+    assert made.value == 1
     assert {name for name in os.listdir(folder.parent) if "lock" not in name} == {"train"}
 
 
@@ -145,6 +158,63 @@ def test_sizes_of_images_are_kept_and_unreadable_ones_are_zeros(files, folder, t
     assert sizes.shape == (table.image_count, 2)
     assert not sizes[1].any()
     assert (np.delete(sizes, 1, 0) > 0).all()
+
+
+def written(folder):
+    """Names and times of everything below a folder and of the locks beside it."""
+    return {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*") if not path.is_dir()}
+
+
+def read_only(monkeypatch):
+    """As if the file system was mounted read-only: also the superuser cannot write."""
+    stock = Path.open
+
+    def refuse(path, *arguments, **options):
+        if set("".join(arguments[:1]) + options.get("mode", "")) & set("wax+"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return stock(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+
+def test_unreadable_images_are_tried_again_and_written_once(files, folder, tmp_path, monkeypatch):
+    table = open_or_convert(files, folder)
+    images = tmp_path / "images"
+    shutil.copytree(VQA / "train2014", images / "train2014")
+    lost = images / table.image_path(1)
+    whole = lost.read_bytes()
+    lost.unlink()
+    first = table.image_sizes(images)
+    scans, stock = [], image_sizes._scan
+    monkeypatch.setattr(image_sizes, "_scan", lambda *a: scans.append(1) or stock(*a))
+    before = written(folder)
+    for _ in range(2):
+        assert (table.image_sizes(images) == first).all()
+    assert written(folder) == before
+    with monkeypatch.context() as patch:
+        read_only(patch)
+        assert (table.image_sizes(images) == first).all()
+    lost.write_bytes(whole)
+    assert (table.image_sizes(images) > 0).all()
+    assert written(folder) != before
+    lost.unlink()
+    assert (table.image_sizes(images) > 0).all()  # kept
+    assert scans == []
+
+
+def test_sizes_that_cannot_be_kept(files, folder, monkeypatch, caplog):
+    table = open_or_convert(files, folder)
+    before = written(folder)
+    with monkeypatch.context() as patch:
+        read_only(patch)
+        sizes = table.image_sizes(VQA)
+    assert (sizes > 0).all()
+    assert written(folder) == before
+    assert "are read at each start: Cannot write" in caplog.text
+    assert "store_dir" in caplog.text
+    caplog.clear()
+    assert (table.image_sizes(VQA) == sizes).all()
+    assert written(folder) != before and caplog.text == ""
 
 
 def test_a_bad_question_file_leaves_nothing(tmp_path):

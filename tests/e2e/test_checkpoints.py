@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints.importing import import_checkpoint
 from clipvil_mmf.data import easy_vqa_files
@@ -15,6 +16,7 @@ from tests.checkpoints.conftest import (  # noqa: F401 (fixtures)
     golden_state,
     publish,
 )
+from tests.e2e.conftest import CONFIG, SMALL
 
 # The golden networks: 13 answers, as many as easy-VQA has, and 200 word pieces.
 SIZES = (
@@ -78,6 +80,56 @@ def test_a_pre_trained_file_is_the_start_of_a_training(tmp_path, publish, run, a
         trainer = run(*SIZES, NOTHING, f"{option}={path}")
         assert torch.equal(weight(trainer, "classifier.output.weight"), expected)
     run(*SIZES, "run_type=train", f"model_config.clipvil.pretrained={path}")
+
+
+def logged(tmp_path):
+    return "".join(file.read_text() for file in (tmp_path / "save" / "logs").iterdir())
+
+
+LEFT_OUT = "pretrained ({}) is left out: all weights come from the checkpoint {}"
+
+
+def test_a_resume_does_without_the_starting_weights(tmp_path, publish, run):  # noqa: F811
+    """The same command starts the run and goes on with it, when the files are gone too."""
+    path = publish("clipvil_full")
+    rows = golden_state("clipvil_full")["logit_fc.3.weight"]
+    command = (*SIZES, "checkpoint.resume=true", f"model_config.clipvil.pretrained={path}")
+    trainer = run(*command, "run_type=train", "training.max_updates=0")
+    assert torch.equal(weight(trainer, "classifier.output.weight"), rows)  # nothing to resume yet
+    assert "is left out" not in logged(tmp_path)
+    trained = weight(run(*command, "run_type=train"), "classifier.output.weight")
+    assert not torch.equal(trained, rows)
+
+    path.unlink()
+    resumed = run(*command, NOTHING)
+    assert resumed.num_updates == 4
+    assert torch.equal(weight(resumed, "classifier.output.weight"), trained)
+    assert LEFT_OUT.format(path, tmp_path / "save" / "current.ckpt") in logged(tmp_path)
+    run(*command, predict=True)
+    assert list((tmp_path / "save").rglob("reports/*.json"))
+    with pytest.raises(ValueError, match=rf"{path}: no such file"):
+        run(*command[:-2], command[-1], NOTHING)  # without the resume they are needed
+
+
+def test_a_whole_checkpoint_goes_before_starting_weights(
+    tmp_path,
+    publish,  # noqa: F811
+    package,
+    run_mmf,
+):
+    """One that gives parts alone does not, nor one that is not there."""
+    yaml = tmp_path / "parts.yaml"
+    parts = {"resume_pretrained": True, "pretrained_state_mapping": {"classifier": "classifier"}}
+    content = {"includes": [str(CONFIG)], "checkpoint": parts}
+    OmegaConf.save(OmegaConf.create(content), yaml)
+    path, gone = publish("clipvil_full"), "model_config.clipvil.pretrained=gone.pth"
+    common = (*SMALL[1:], *SIZES, NOTHING, gone)
+    run_mmf(f"config={CONFIG}", *common, f"checkpoint.resume_file={path}")
+    assert LEFT_OUT.format("gone.pth", path) in logged(tmp_path)
+    with pytest.raises(ValueError, match=r"gone\.pth: no such file"):
+        run_mmf(f"config={yaml}", *common, f"checkpoint.resume_file={path}")
+    with pytest.raises(FileNotFoundError, match=r"resume_file nowhere\.pth does not exist"):
+        run_mmf(f"config={CONFIG}", *common, "checkpoint.resume_file=nowhere.pth")
 
 
 def test_without_the_answer_table_the_error_says_what_to_do(publish, run):  # noqa: F811

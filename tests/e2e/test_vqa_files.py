@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.data import files
 from clipvil_mmf.data.catalogue import CatalogueError
 from clipvil_mmf.data.images import BadImageError
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
@@ -172,6 +174,18 @@ def test_a_dataset_of_ones_own(run_mmf, data, tmp_path):
     assert not trainer.test_loader.num_datasets
 
 
+def test_an_answer_vocabulary_of_the_dataset_is_made_once(run_mmf, data, monkeypatch):
+    """It is the same for all splits, and takes a look at every training question."""
+    made, stock = [], files.build_answers
+    monkeypatch.setattr(files, "build_answers", lambda *a: made.append(1) or stock(*a))
+    vocab = "dataset_config.gqa.processors.answer_processor.params.vocab=dataset"
+    trainer = run_mmf(*options("gqa.yaml", "gqa", data), vocab)
+    splits = [getattr(trainer, f"{name}_loader") for name in ("train", "val", "test")]
+    answers = [split.current_dataset.answer_processor.answers for split in splits]
+    assert answers[0] == answers[1] == answers[2] != []
+    assert made == [1]
+
+
 def test_formats_of_one_split_give_the_same_batches(run_mmf, data):
     """Official files, and LXMERT's of the same split, end in the same targets."""
     official = run_mmf(*options("vqa2.yaml", "vqa2", data), "training.max_updates=1")
@@ -198,6 +212,30 @@ def test_missing_lxmert_splits_name_the_way_out(run_mmf, data):
         "dataset_config.vqa2.annotations.val=val",
     )
     assert trainer.val_loader.current_dataset.table.formats == ["official VQA v2 JSON"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "splits", "gone"),
+    [
+        ("vqa2", "train,val,test", ("nominival.json", "minival.json")),
+        ("vqa2", "train", ("minival.json", "test2015")),
+        ("gqa", "train,val,testdev", ("submission_all_questions.json",)),
+    ],
+)
+def test_what_prepare_prints_runs(run_mmf, data, dataset, splits, gone):
+    """The next command after some of the splits were prepared, without the files of others."""
+    for name in gone:
+        lost = data / dataset / name
+        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    arguments = ["prepare", dataset, "--root", str(data / dataset), "--splits", splits]
+    result = CliRunner().invoke(app, [*arguments, "--allow-other-counts"])
+    assert result.exit_code == 0, result.output
+    _, program, config, *printed = shlex.split(result.stdout.splitlines()[-1])
+    assert program == "mmf_run"
+    _, *small = options(f"{dataset}.yaml", dataset, data)
+    trainer = run_mmf(config, *small, *printed)
+    assert trainer.num_updates == 2
+    assert bool(trainer.val_loader.num_datasets) == ("val" in splits)
 
 
 @pytest.mark.parametrize(

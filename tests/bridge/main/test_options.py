@@ -189,6 +189,34 @@ def start(code):
     )
 
 
+LATE = """
+import sys
+
+def register():
+    from tests.bridge.tiny_plugin import dataset, model
+
+if "mmf" in sys.modules:
+    register()
+"""
+
+
+@pytest.mark.parametrize("imports", ["import late_plugin", ""])
+def test_a_plugin_that_was_imported_before_mmf_registers_itself_late(tmp_path, imports):
+    (tmp_path / "late_plugin").mkdir()
+    (tmp_path / "late_plugin" / "__init__.py").write_text(LATE)
+    done = start(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"{imports}\n"
+        "assert 'mmf' not in sys.modules\n"
+        "from argparse import Namespace\n"
+        "from mmf.utils.configuration import Configuration\n"
+        f"opts = ['config={YAML}', 'env.user_dir=late_plugin']\n"
+        "config = Configuration(Namespace(config_override=None, opts=opts)).get_config()\n"
+        "print('dropout', config.model_config.tiny.dropout)\n"
+    )
+    assert done.stdout.splitlines()[-1:] == ["dropout 0.3"], done.stderr
+
+
 def test_a_start_imports_no_models_of_transformers_for_their_names():
     done = start(
         "import sys, mmf_cli.run\n"

@@ -102,6 +102,13 @@ def test_part_of_a_checkpoint_by_name_map(trained, tmp_path):
     assert not torch.equal(weights["norm.weight"], trained.checkpoint()["model"]["norm.weight"])
 
 
+def test_a_run_begun_from_the_zoo_goes_on_from_its_own_file(trained):
+    begun = "checkpoint.resume_zoo=tiny.nowhere"
+    run = run_here(trained.folder, "training.max_updates=5", begun, "checkpoint.resume=true")
+    assert run.trainer.num_updates == 5
+    assert "best_update" in run.checkpoint()
+
+
 def test_a_full_disk_leaves_the_earlier_checkpoint(trained, monkeypatch):
     """A limit on the size of files stands for the full disk: the write itself fails."""
     before = {f.name: f.read_bytes() for f in trained.folder.rglob("*.ckpt")}

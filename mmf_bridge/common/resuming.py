@@ -1,0 +1,80 @@
+"""Which checkpoint a run loads: one decision, for the trainer and for models that ask before it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+
+
+@dataclass(frozen=True)
+class CheckpointChoice:
+    """The checkpoint that a run loads after its model has been built.
+
+    Args:
+        file: a path, or a name of MMF's zoo.
+        is_own: whether the run has written it, so that it goes on from there.
+        is_whole: whether it sets every weight of the model; ``checkpoint.pretrained_state_mapping``
+            takes parts.
+    """
+
+    file: str
+    is_own: bool
+    is_whole: bool
+
+
+def own_checkpoints(config: Any, folder: str, prefix: str = "") -> list[str]:
+    """The paths of a run's own checkpoints, the one to go on from first."""
+    names = ["best.ckpt", "current.ckpt"]
+    if not OmegaConf.select(config, "checkpoint.resume_best"):
+        names.reverse()
+    return [os.path.join(folder, prefix + name) for name in names]
+
+
+def choose_checkpoint(
+    config: Any, folder: str | None = None, prefix: str = ""
+) -> CheckpointChoice | None:
+    """Decide which checkpoint a run loads, by the section ``checkpoint`` and the files there.
+
+    Args:
+        config: MMF's whole configuration.
+        folder: of the run's own checkpoints; ``env.save_dir`` by default.
+        prefix: of their names (a model's ``get_ckpt_name``).
+
+    Returns:
+        None for a run that starts from the beginning.
+
+    Raises:
+        FileNotFoundError: ``checkpoint.resume_file`` does not exist, or a run that predicts has
+            nothing to resume.
+    """
+    from mmf.utils.file_io import PathManager
+
+    def option(key: str) -> Any:
+        return OmegaConf.select(config, f"checkpoint.{key}")
+
+    folder = OmegaConf.select(config, "env.save_dir") if folder is None else folder
+    own = own_checkpoints(config, folder or "", prefix)
+    resume, resume_file, zoo = map(option, ("resume", "resume_file", "resume_zoo"))
+    # A run interrupted after it had started from resume_file goes on from its own file.
+    if (resume_file or zoo) and not (resume and PathManager.exists(own[0])):
+        if resume_file and not PathManager.exists(resume_file):
+            raise FileNotFoundError(
+                f"checkpoint.resume_file {resume_file} does not exist: give the path of a "
+                ".ckpt, .pth or .safetensors file, or of a folder with model.safetensors"
+            )
+        in_parts = option("resume_pretrained") and option("pretrained_state_mapping")
+        return CheckpointChoice(resume_file or zoo, is_own=False, is_whole=not in_parts)
+    if not resume:
+        return None
+    found = next((path for path in own if PathManager.exists(path)), None)
+    if found is not None:
+        return CheckpointChoice(found, is_own=True, is_whole=True)
+    if OmegaConf.select(config, "evaluation.predict"):
+        raise FileNotFoundError(
+            f"checkpoint.resume=true, but there is neither {own[0]} nor {own[1]} to predict with: "
+            "train first, or name a file with checkpoint.resume_file"
+        )
+    return None
