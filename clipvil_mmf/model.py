@@ -17,6 +17,7 @@ from clipvil_mmf.config import ConfigError, from_config, near_matches
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
+from clipvil_mmf.tuning import Full
 from clipvil_mmf.vision import RegionFeatures, Regions
 from mmf_bridge.common.resuming import choose_checkpoint
 
@@ -103,10 +104,14 @@ class ClipVil(BaseModel):
         self._take_starting_weights()
 
     def _take_starting_weights(self) -> None:
-        """Load ``pretrained``, unless the run loads a checkpoint over all of it."""
+        """Load ``pretrained``, unless the run loads a checkpoint over all of it.
+
+        Checkpoints of other methods than full fine-tuning hold what has learnt alone.
+        """
         files = _files(self._settings.pretrained)
         checkpoint = choose_checkpoint(registry.get("config"))
-        if files and checkpoint is not None and checkpoint.is_whole:
+        whole = checkpoint is not None and checkpoint.is_whole
+        if files and whole and isinstance(self.network.tuning, Full):
             logger.info(
                 "%s.pretrained (%s) is left out: all weights come from the checkpoint %s",
                 _WHERE,

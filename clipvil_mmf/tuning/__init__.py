@@ -59,4 +59,4 @@ def build_tuning(
     return method
 
 
-__all__ = ["METHODS", "SideNetwork", "TuningMethod", "build_tuning"]
+__all__ = ["METHODS", "Full", "SideNetwork", "TuningMethod", "build_tuning"]
