@@ -158,11 +158,6 @@ def from_pretrained(
         raise CheckpointError(
             f"{path} holds a {description.layout['kind']} model alone, which answers nothing."
         )
-    if saved.side:
-        raise CheckpointError(
-            f"{path} was tuned with {', '.join(description.tuning)}, and the network cannot run "
-            f"without the {len(saved.side)} tensors of it, for which it has no modules."
-        )
     if saved.answers is None:
         raise CheckpointError(
             f"{path} has no answers.json: import the checkpoint again with --answers FILE, the "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from clipvil_mmf.checkpoints.names_tuning import adds
 from clipvil_mmf.checkpoints.saved import read_saved
 from clipvil_mmf.checkpoints.tables import table_for
 from clipvil_mmf.weight_files import write_torch
@@ -18,7 +19,7 @@ class ExportReport:
 
     kind: str
     network: int
-    side: int
+    added: int  # by a tuning method
     unused: int
 
 
@@ -43,10 +44,11 @@ def export_checkpoint(
     saved = read_saved(model)
     table = table_for(saved.network)
     network = {table.published(name): tensor for name, tensor in saved.network.items()}
-    tensors: dict[str, Tensor] = {**network, **saved.side, **saved.unused}
+    tensors: dict[str, Tensor] = {**network, **saved.unused}
     for key, source in saved.description.tied.items():
         tensors[key] = tensors[source]
     layout = saved.layout if ddp is None else replace(saved.layout, ddp=ddp)
     write_torch({layout.in_file(name): tensor for name, tensor in tensors.items()}, output)
     unused = len(saved.unused) + len(saved.description.tied)
-    return ExportReport(layout.kind.value, len(network), len(saved.side), unused)
+    added = sum(adds(name) for name in saved.network)
+    return ExportReport(layout.kind.value, len(network) - added, added, unused)

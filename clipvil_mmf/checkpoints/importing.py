@@ -12,10 +12,14 @@ from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints.answers import read_answer_table
 from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout
+from clipvil_mmf.checkpoints.layouts import (
+    Kind,
+    canonical,
+    detect_layout,
+    take_shared_tasks,
+)
 from clipvil_mmf.checkpoints.loading import LoadReport, match
 from clipvil_mmf.checkpoints.names_joint import BERT
-from clipvil_mmf.checkpoints.names_tuning import is_added, method_of
 from clipvil_mmf.checkpoints.saved import (
     SECTIONS,
     Description,
@@ -106,7 +110,7 @@ def read_published(
     state = read_weights(path)
     layout = detect_layout(state, str(path), kind)
     published = canonical(state, layout)
-    side = {key: published.pop(key) for key in list(published) if is_added(key)}
+    tied = take_shared_tasks(published, str(path))
     table = table_of_published(published)
     named = {table.ours(key) or key: tensor for key, tensor in published.items()}
     sections = complete_sections({} if config is None else read_sections(config), named, str(path))
@@ -118,24 +122,22 @@ def read_published(
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     unused = {key: published[key] for key in report.unused}
-    tied = {}
     if _same(unused.get(_TIED[0]), published.get(_TIED[1])):
         del unused[_TIED[0]]
-        tied = dict([_TIED])
+        tied[_TIED[0]] = _TIED[1]
     description = Description(
         source=path.name,
         layout={**asdict(layout), "kind": layout.kind.value},
         network=network,
         tied=tied,
-        tuning=[method] if (method := method_of(side)) else [],
         **({} if config is None else read_preprocessing(config)),
     )
-    return SavedModel(description, found, side, unused), report
+    return SavedModel(description, found, unused), report
 
 
 def _parts(sections: Mapping[str, Any], kind: Kind, source: str) -> dict[str, Any]:
     """The sections that a checkpoint of this kind has; they must be there."""
-    wanted = [part for part in _PARTS[kind] if part != "visual_embedding"]
+    wanted = [part for part in _PARTS[kind] if part not in ("visual_embedding", "tuning")]
     lacking = [part for part in wanted if part not in sections]
     if lacking:
         raise CheckpointError(

@@ -6,10 +6,11 @@ Every other layout is `BEST.pth`'s with other prefixes, so that one table of nam
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import Tensor
 
 from clipvil_mmf.checkpoints.errors import CheckpointError
@@ -18,6 +19,9 @@ from clipvil_mmf.checkpoints.names_joint import BERT, CLIP
 _DDP = "module."
 # LayerNorm's parameters in BERT files of 2018.
 _OLD_NORMS = {".gamma": ".weight", ".beta": ".bias"}
+# LoRA's and adapters' keys have the task in them; the tables of names have it as vqa.
+_OF_A_TASK = re.compile(r"(\.(?:lora_[AB]s|adapter\.adapters)\.)([^.]+)")
+_TASK = "vqa"
 _TOWER_ALONE = re.compile(r"(conv1\.weight|trunk\.)")
 
 
@@ -54,12 +58,14 @@ class Layout:
         bare: the file holds a vision tower alone (no ``visual.``) or a BertModel alone (no
             ``bert.``).
         old_norms: LayerNorms have ``gamma`` and ``beta``.
+        task: the part of the keys of LoRA and adapters that names the task.
     """
 
     kind: Kind
     ddp: bool = False
     bare: bool = False
     old_norms: bool = False
+    task: str = _TASK
 
     def canonical(self, key: str) -> str:
         """The name that `BEST.pth` would give this key of the file."""
@@ -68,6 +74,7 @@ class Layout:
             for old, new in _OLD_NORMS.items():
                 if f".LayerNorm{old}" in key:
                     key = key.replace(f".LayerNorm{old}", f".LayerNorm{new}")
+        key = _renamed(key, self.task, _TASK)
         for ours, theirs in self._prefixes:
             if key.startswith(theirs):
                 return ours + key[len(theirs) :]
@@ -75,7 +82,7 @@ class Layout:
 
     def in_file(self, canonical: str) -> str:
         """The key in the file of a name of `BEST.pth`; the inverse of :meth:`canonical`."""
-        key = canonical
+        key = _renamed(canonical, _TASK, self.task)
         for ours, theirs in self._prefixes:
             if key.startswith(ours):
                 key = theirs + key[len(ours) :]
@@ -102,6 +109,8 @@ def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) 
         CheckpointError: the keys are those of no known file, or not of one of this kind.
     """
     ddp = all(key.startswith(_DDP) for key in keys)
+    tasks = list(dict.fromkeys(_tasks(keys).values())) or [_TASK]
+    task = _TASK if _TASK in tasks else tasks[0]
     plain = [key.removeprefix(_DDP) for key in keys] if ddp else list(keys)
 
     def some(*prefixes: str) -> bool:
@@ -109,7 +118,7 @@ def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) 
 
     found: dict[Kind, Layout] = {}
     if some(BERT):
-        found[Kind.finetuned] = Layout(Kind.finetuned, ddp)
+        found[Kind.finetuned] = Layout(Kind.finetuned, ddp, task=task)
     elif some("bert.encoder.visn_fc.", "answer_head."):
         found[Kind.pretrained] = Layout(Kind.pretrained, ddp)
     elif some("visual."):
@@ -135,3 +144,48 @@ def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) 
 def canonical(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """The tensors of a file under the names that `BEST.pth` gives them."""
     return {layout.canonical(key): value for key, value in state.items()}
+
+
+def take_shared_tasks(tensors: dict[str, Tensor], source: str) -> dict[str, str]:
+    """Take out what a file has for tasks other than its layout's; it has to be the same.
+
+    The published code can share LoRA's factors and adapters among tasks, and then saves them under
+    the key of each.
+
+    Args:
+        tensors: under the names of `BEST.pth`; those of the other tasks are taken out.
+        source: the file, for the error.
+
+    Returns:
+        Key of another task -> the key that has the same tensor.
+
+    Raises:
+        CheckpointError: the tensors of two tasks differ.
+    """
+    shared = {}
+    for key, task in _tasks(tensors).items():
+        if task == _TASK:
+            continue
+        first = _renamed(key, task, _TASK)
+        if first not in tensors or not torch.equal(tensors[key], tensors[first]):
+            raise CheckpointError(
+                f"{source} was tuned for several tasks, each with tensors of its own: {key} is not "
+                f"{first}. A network has one task: keep the keys of one task in the file."
+            )
+        shared[key] = first
+    for key in shared:
+        del tensors[key]
+    return shared
+
+
+def _tasks(keys: Iterable[str]) -> dict[str, str]:
+    """Key -> its task, for those that have one."""
+    found = {key: _OF_A_TASK.search(key) for key in keys}
+    return {key: match.group(2) for key, match in found.items() if match}
+
+
+def _renamed(key: str, task: str, new: str) -> str:
+    match = _OF_A_TASK.search(key)
+    if match is None or match.group(2) != task:
+        return key
+    return f"{key[: match.start(2)]}{new}{key[match.end(2) :]}"

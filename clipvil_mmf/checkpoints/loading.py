@@ -80,6 +80,7 @@ def match(
             unknown.append(key)
         else:
             report.unused[key] = reason
+    method = method_of(added) or "that is not known"
     missing = [theirs for theirs in names.values() if theirs not in published and not partial]
     misshapen = [
         f"{theirs} is {tuple(published[theirs].shape)}, the network's {ours} is "
@@ -92,7 +93,7 @@ def match(
         for what, keys in (
             ("missing from the checkpoint", missing),
             ("unknown to the map", unknown),
-            (f"of the tuning method {method_of(added)}, which the network lacks", added),
+            (f"of a tuning method ({method}), which the network lacks", added),
             ("of another shape", misshapen),
         )
         if keys

@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+# Under LoRA, a matrix lies in a module of peft beside its low-rank factors.
+_BASE_LAYER = ".base_layer."
+
+
+def plain_name(ours: str) -> str:
+    """The name that a parameter has without LoRA."""
+    return ours.replace(_BASE_LAYER, ".")
+
 
 @dataclass(frozen=True)
 class NameTable:
@@ -23,10 +31,12 @@ class NameTable:
     def published(self, ours: str) -> str:
         """The published key of one of our parameters or buffers.
 
+        A matrix under LoRA has the key that it has without.
+
         Raises:
             KeyError: the published models have no counterpart.
         """
-        translated = _translate(self._to_published, ours)
+        translated = _translate(self._to_published, plain_name(ours))
         if translated is None:
             raise KeyError(ours)
         return translated

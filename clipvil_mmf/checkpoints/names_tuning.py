@@ -5,7 +5,7 @@ Published LoRA and adapter keys have the task in them; here it is always vqa, se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from clipvil_mmf.checkpoints.names_joint import BERT, CLIP
 
@@ -43,15 +43,6 @@ _SIDE: dict[str, str] = {
     "tuning.first.": f"{_ENCODER}side_first_downsample_l.",
     "tuning.downs.{}.": f"{_ENCODER}side_downsamples_l.{{}}.",
 }
-_LORA: dict[str, str] = {
-    f"fusion.layers.{{}}.attention.{part}.{ours}": f"{_LAYER}attention.self.{part}.{theirs}"
-    for part in ("query", "value")
-    for ours, theirs in (
-        ("lora_A.default.weight", "lora_As.vqa"),
-        ("lora_B.default.weight", "lora_Bs.vqa"),
-        ("base_layer.", ""),
-    )
-}
 _ADAPTERS: dict[str, str] = {
     f"tuning.{ours}.{{}}.{part}": f"{_LAYER}{theirs}.adapter.adapters.vqa.{published}"
     for ours, theirs in (("attention", "attention.output"), ("feed_forward", "output"))
@@ -66,10 +57,23 @@ NAMES: dict[str, str] = {
     **_LADDER,
     **_SHERL,
     **_SIDE,
-    **_LORA,
     **_ADAPTERS,
     **_VISUAL_ADAPTERS,
 }
+
+# What peft calls the factors -> as published, for the task vqa.
+_FACTORS = {"lora_A.default.weight": "lora_As.vqa", "lora_B.default.weight": "lora_Bs.vqa"}
+
+
+def low_rank(names: Mapping[str, str]) -> dict[str, str]:
+    """The names of LoRA's factors beside the queries and values of a table."""
+    return {
+        f"{ours}{factor}": f"{theirs}{published}"
+        for ours, theirs in names.items()
+        if ours.endswith((".query.", ".value.")) and ours.startswith("fusion.")
+        for factor, published in _FACTORS.items()
+    }
+
 
 # Method -> a part of the keys that its checkpoints alone have.
 _TELLING: dict[str, str] = {
@@ -87,6 +91,11 @@ def method_of(keys: Iterable[str]) -> str | None:
     return next(
         (method for method, part in _TELLING.items() if any(part in key for key in keys)), None
     )
+
+
+def adds(ours: str) -> bool:
+    """Whether a tuning method added the parameter or buffer of this name to the backbone's."""
+    return ours.startswith("tuning.") or ".lora_" in ours
 
 
 def is_added(key: str) -> bool:

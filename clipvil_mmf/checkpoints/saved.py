@@ -3,8 +3,7 @@
 An imported checkpoint is a folder:
 
 * ``config.yaml``: the network's sections, preprocessing, where it came from (:class:`Description`);
-* ``model.safetensors``: the network under our names; tensors that a tuning method added under
-  ``side.`` and their published names;
+* ``model.safetensors``: the network under our names, with what a tuning method added;
 * ``unused.safetensors``: tensors that the network has no use for, under the names of `BEST.pth`,
   for the export; it may be deleted;
 * ``answers.json`` and ``vocab.txt``: the answers and the text vocabulary, where they are known.
@@ -33,8 +32,7 @@ from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_
 
 CONFIG, WEIGHTS, UNUSED = "config.yaml", "model.safetensors", "unused.safetensors"
 ANSWERS, VOCABULARY = "answers.json", "vocab.txt"
-SIDE = "side."
-SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier")
+SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier", "tuning")
 # What MMF leaves, the best first.
 _RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
 
@@ -56,13 +54,12 @@ class Description:
     Args:
         source: name of the imported file.
         layout: how its keys are written, see :class:`Layout`.
-        network: ``image_encoder``, ``visual_embedding``, ``fusion``, ``classifier`` as in
-            ``model_config.clipvil``, and ``num_answers``; of a tower or a BERT its part alone.
+        network: ``image_encoder``, ``visual_embedding``, ``fusion``, ``classifier``, ``tuning`` as
+            in ``model_config.clipvil``, and ``num_answers``; of a tower or a BERT its part alone.
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
         text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
         max_seq_length: word pieces of a question, [CLS] and [SEP] included.
         tied: published key -> the key whose tensor it shares.
-        tuning: the methods whose tensors are under ``side.``.
         format: of this file.
     """
 
@@ -73,7 +70,6 @@ class Description:
     text_vocabulary: str = "bert-base-uncased"
     max_seq_length: int = 20
     tied: dict[str, str] = field(default_factory=dict)
-    tuning: list[str] = field(default_factory=list)
     format: int = 1
 
 
@@ -84,7 +80,6 @@ class SavedModel:
     Args:
         description: what it is.
         network: our names -> tensors.
-        side: names of `BEST.pth` -> tensors that a tuning method added.
         unused: names of `BEST.pth` -> tensors that no network of ours takes.
         answers: the classifier's rows, None where they are not known.
         tokens: the text vocabulary, None where only its name is known.
@@ -92,7 +87,6 @@ class SavedModel:
 
     description: Description
     network: dict[str, Tensor]
-    side: dict[str, Tensor] = field(default_factory=dict)
     unused: dict[str, Tensor] = field(default_factory=dict)
     answers: list[str] | None = None
     tokens: list[str] | None = None
@@ -112,8 +106,7 @@ def write_saved(model: SavedModel, folder: str | Path) -> None:
     with new_folder(folder) as partial:
         config = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
         (partial / CONFIG).write_text(config, encoding="utf-8")
-        side = {SIDE + name: tensor for name, tensor in model.side.items()}
-        write_safetensors({**model.network, **side}, partial / WEIGHTS)
+        write_safetensors(model.network, partial / WEIGHTS)
         if model.unused:
             write_safetensors(model.unused, partial / UNUSED)
         if model.answers is not None:
@@ -180,8 +173,7 @@ def from_tensors(
     vocabulary = folder / VOCABULARY
     return SavedModel(
         description,
-        network={name: t for name, t in tensors.items() if not name.startswith(SIDE)},
-        side={name[len(SIDE) :]: t for name, t in tensors.items() if name.startswith(SIDE)},
+        network=dict(tensors),
         unused=dict(unused or {}),
         answers=answers,
         tokens=read_tokens(vocabulary) if vocabulary.is_file() else None,
@@ -307,10 +299,27 @@ def complete_sections(
     inferred = infer_network(named, source)
     if any(name.startswith("image_encoder.") for name in tensors) and "image_encoder" in given:
         inferred["image_encoder"] = given["image_encoder"]
-    for key in SECTIONS[1:]:
+    for key in ("visual_embedding", "fusion", "classifier"):
         if key in inferred and key in given:
             inferred[key] = _overlay(inferred[key], given[key])
-    return inferred
+    tuning = _tuning(inferred.get("tuning"), given.get("tuning"), source)
+    return inferred if tuning is None else {**inferred, "tuning": tuning}
+
+
+def _tuning(
+    inferred: Mapping[str, Any] | None, given: Mapping[str, Any] | None, source: str
+) -> Mapping[str, Any] | None:
+    """The section `tuning`; methods that add no tensors leave no trace in the shapes."""
+    if given is None or given.get("method", "full") == "full":
+        return inferred
+    if inferred is None:
+        return given
+    if inferred["method"] != given["method"]:
+        raise CheckpointError(
+            f"{source} was tuned with {inferred['method']}, but the configuration says "
+            f"tuning.method: {given['method']}. Leave the section tuning out, or set its method."
+        )
+    return _overlay(inferred, given)
 
 
 def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,13 @@ _RESNETS: dict[tuple[tuple[int, ...], int], str] = {
     ((3, 15, 36, 10), 128): "RN50x64",
 }
 
+# Side network -> its last matrix, from its width to the fusion's.
+_SIDES: dict[str, str] = {
+    "unipt": "tuning.output.weight",
+    "ladder": "tuning.up.weight",
+    "sherl": "tuning.out.weight",
+}
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -35,7 +42,7 @@ def infer_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
 
     Returns:
         The sections of the parts that are there: ``image_encoder``, ``visual_embedding``,
-        ``fusion``, ``classifier``, and ``num_answers``.
+        ``fusion``, ``classifier``, ``tuning``, and ``num_answers``.
 
     Raises:
         CheckpointError: the shapes do not say it (a ViT tower): a configuration must be given.
@@ -69,7 +76,34 @@ def _infer(shapes: Shapes) -> dict[str, Any]:
         answers, hidden = _shape(shapes, "classifier.output.weight")
         network["classifier"] = {"type": "mlp", "params": {"hidden_size": hidden}}
         network["num_answers"] = answers
+    tuning = infer_tuning(shapes)
+    if tuning is not None:
+        network["tuning"] = tuning
     return network
+
+
+def infer_tuning(shapes: Shapes) -> dict[str, Any] | None:
+    """The section `tuning` of the method that added some of these tensors; None if none did.
+
+    LoRA's scale and dropout leave no trace in a checkpoint; they are the published ones.
+    """
+    for method, part in _SIDES.items():
+        if part in shapes:
+            wide, narrow = shapes[part]
+            return {"method": method, "params": {"reduction_factor": wide // narrow}}
+    down = shapes.get("tuning.attention.0.down.weight")
+    if down is not None:
+        params = {
+            "reduction_factor": down[1] // down[0],
+            "gate": "tuning.attention.0.gate" in shapes,
+            "visual": _some(shapes, "tuning.visual."),
+        }
+        return {"method": "adapter", "params": params}
+    factors = (shape for name, shape in shapes.items() if ".lora_A." in name)
+    factor = next(factors, None)
+    if factor is not None:
+        return {"method": "lora", "params": {"dim": factor[0], "alpha": 32, "dropout": 0.1}}
+    return None
 
 
 def _tower(shapes: Shapes) -> dict[str, Any]:

@@ -6,21 +6,25 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints.answers import map_answers, read_answer_table, take_rows
 from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout
+from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout, take_shared_tasks
 from clipvil_mmf.checkpoints.loading import match
+from clipvil_mmf.checkpoints.names_tuning import adds, is_added
 from clipvil_mmf.checkpoints.saved import (
     WEIGHTS,
     from_tensors,
     imported_folder,
     missing_config,
 )
-from clipvil_mmf.checkpoints.tables import table_for
+from clipvil_mmf.checkpoints.shapes import infer_tuning
+from clipvil_mmf.checkpoints.tables import table_for, table_of_published
 from clipvil_mmf.weight_files import read_weights
 
 logger = logging.getLogger(__name__)
@@ -105,8 +109,12 @@ def _fit(
     elif source.kind is Kind.finetuned:
         _order_answers(source, path, task)
     _check_words(source, path, task, network)
+    expected = network.state_dict()
+    if source.kind not in _PARTIAL and not _check_method(source, path, expected, partial):
+        # What the method adds begins as it was built.
+        expected = {name: value for name, value in expected.items() if not adds(name)}
     try:
-        found, report = match(network.state_dict(), source.tensors, partial=source.kind in _PARTIAL)
+        found, report = match(expected, source.tensors, partial=source.kind in _PARTIAL)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     logger.info("%s (%s): %s", path, source.kind.value, report)
@@ -119,11 +127,59 @@ def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> _Source:
         if any(name.startswith(("fusion.", "image_encoder.")) for name in tensors):
             raise CheckpointError(missing_config(path))
         layout = detect_layout(tensors, str(path))
-        return _Source(layout.kind, canonical(tensors, layout))
+        published = canonical(tensors, layout)
+        take_shared_tasks(published, str(path))
+        return _Source(layout.kind, published)
     saved = from_tensors(folder, tensors)
     table = table_for(saved.network)
     named = {table.published(name): tensor for name, tensor in saved.network.items()}
-    return _Source(saved.layout.kind, {**named, **saved.side}, saved.answers, saved.tokens)
+    return _Source(saved.layout.kind, named, saved.answers, saved.tokens)
+
+
+def _check_method(
+    source: _Source, path: str | Path, expected: Mapping[str, Tensor], partial: bool
+) -> bool:
+    """Whether the checkpoint has what this run's tuning method adds; it may lack it at a start.
+
+    Raises:
+        CheckpointError: it has what another method adds, or there is nothing of it to resume.
+    """
+    table = table_of_published(source.tensors)
+    named = {table.ours(key) or key: value for key, value in source.tensors.items()}
+    theirs, ours = _tuning(named), _tuning(expected)
+    if theirs == ours:
+        return True
+    if theirs is not None or any(map(is_added, source.tensors)):
+        method = "by a method that is not known" if theirs is None else f"with {in_words(theirs)}"
+        advice = "" if theirs is None else f" Set model_config.clipvil.tuning to {in_yaml(theirs)}."
+        raise CheckpointError(
+            f"{path} was tuned {method}, but this run's network "
+            f"{'has no such method' if ours is None else f'is tuned with {in_words(ours)}'}.{advice}"
+        )
+    if not partial:
+        raise CheckpointError(
+            f"{path} holds nothing of {in_words(ours)}, with which this run tunes the network: "
+            f"there is nothing to resume. Start from it (model_config.clipvil.pretrained={path}), "
+            "or set model_config.clipvil.tuning to {method: full}."
+        )
+    return False
+
+
+def in_words(section: Mapping[str, Any]) -> str:
+    """A section `tuning` for a message: ``unipt (reduction_factor 2)``."""
+    params = ", ".join(f"{key} {value}" for key, value in (section.get("params") or {}).items())
+    return f"{section['method']} ({params})" if params else section["method"]
+
+
+def in_yaml(section: Mapping[str, Any]) -> str:
+    """The same in one line of yaml."""
+    return yaml.safe_dump(
+        dict(section), default_flow_style=True, sort_keys=False, width=999
+    ).strip()
+
+
+def _tuning(named: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    return infer_tuning({name: tuple(value.shape) for name, value in named.items()})
 
 
 def _make_task_head(source: _Source, path: str | Path, task: Task) -> None:

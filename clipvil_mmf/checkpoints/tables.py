@@ -13,12 +13,22 @@ from clipvil_mmf.checkpoints import (
 from clipvil_mmf.checkpoints.names import NameTable
 
 JOINT = NameTable(
-    # Tuning first: a low-rank layer's own names begin with those of the matrix it stands for.
-    {**names_tuning.NAMES, **names_joint.NAMES, **names_pretraining.NAMES},
+    # Tuning first: the names of low-rank factors begin with those of their matrix.
+    {
+        **names_tuning.NAMES,
+        **names_tuning.low_rank(names_joint.NAMES),
+        **names_joint.NAMES,
+        **names_pretraining.NAMES,
+    },
     {**names_joint.UNUSED, **names_pretraining.UNUSED},
 )
 CROSS_MODAL = NameTable(
-    {**names_cross_modal.NAMES, **names_pretraining.NAMES},
+    # Nobody has published LXMERT under LoRA: these names are made as those of CLIP-ViL are.
+    {
+        **names_tuning.low_rank(names_cross_modal.NAMES),
+        **names_cross_modal.NAMES,
+        **names_pretraining.NAMES,
+    },
     {**names_joint.UNUSED, **names_cross_modal.UNUSED, **names_pretraining.UNUSED},
 )
 

@@ -31,7 +31,7 @@ def command(
         raise typer.Exit(1) from e
     typer.echo(
         f"{output}: {report.kind} layout, {report.network} tensors of the network, "
-        f"{report.side} of tuning methods, {report.unused} that the network does not use"
+        f"{report.added} of tuning methods, {report.unused} that the network does not use"
     )
     if not report.unused:
         typer.echo("parts that the network does not have (CLIP's text tower, boxes) are not in it")

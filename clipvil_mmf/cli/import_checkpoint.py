@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from clipvil_mmf.checkpoints.importing import ImportReport, import_checkpoint
 from clipvil_mmf.checkpoints.layouts import Kind
+from clipvil_mmf.checkpoints.names_tuning import adds, is_added
 
 
 class KindOption(str, Enum):
@@ -40,7 +41,7 @@ def command(
         Path | None,
         typer.Option(
             help="A yaml file for what the shapes do not say: sections image_encoder, "
-            "visual_embedding, fusion, classifier, or the config.yaml of a run of MMF."
+            "visual_embedding, fusion, classifier, tuning, or the config.yaml of a run of MMF."
         ),
     ] = None,
     answers: Annotated[
@@ -86,10 +87,14 @@ def _table(report: ImportReport, checkpoint: Path) -> Table:
         title=f"{checkpoint}: {layout.kind.value}{prefix}",
     )
     table.columns[1].justify = "right"
-    table.add_row("used by the network", str(len(report.keys.loaded)), "model.safetensors")
-    if model.side:
-        methods = ", ".join(model.description.tuning)
-        table.add_row(f"of {methods}", str(len(model.side)), "model.safetensors, under side.")
+    added = sum(adds(name) for name in model.network)
+    loaded = str(len(report.keys.loaded) - added)
+    table.add_row("used by the network", loaded, "model.safetensors")
+    if added:
+        method = model.description.network["tuning"]["method"]
+        table.add_row(f"of the method {method}", str(added), "model.safetensors")
+    if shared := sum(is_added(key) for key in report.tied):
+        table.add_row("of further tasks", str(shared), "the same tensors")
     for reason, count in report.keys.reasons().items():
         table.add_row("not used", str(count), reason)
     if model.unused:

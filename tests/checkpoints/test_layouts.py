@@ -6,7 +6,7 @@ import pytest
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.layouts import Kind, Layout, detect_layout
-from clipvil_mmf.checkpoints.names_tuning import methods
+from clipvil_mmf.checkpoints.names_tuning import is_added, method_of
 from clipvil_mmf.checkpoints.tables import CROSS_MODAL, JOINT, table_for, table_of_published
 from tests.checkpoints.conftest import golden_state
 from tests.checkpoints.test_round_trip import bert_state, clip_state
@@ -53,7 +53,16 @@ def test_the_table_of_an_architecture() -> None:
 
 
 def test_a_side_network_nobody_knows() -> None:
-    assert methods(["lxrt_encoder.model.bert.encoder.side_new.weight"]) == [
-        "an unknown side network"
-    ]
-    assert methods(golden_state("clipvil_full")) == []
+    key = "lxrt_encoder.model.bert.encoder.side_new.weight"
+    assert is_added(key) and method_of([key]) is None
+    assert method_of(golden_state("clipvil_full")) is None
+    assert not any(map(is_added, golden_state("clipvil_full")))
+
+
+@pytest.mark.parametrize("name", ["lora", "adapter"])
+def test_the_task_in_the_keys(name: str) -> None:
+    keys = [key.replace("s.vqa", "s.gqa") for key in golden_state(name)]
+    layout = detect_layout(keys, "file")
+    assert layout == Layout(Kind.finetuned, task="gqa")
+    assert {layout.canonical(key) for key in keys} == set(golden_state(name))
+    assert [layout.in_file(layout.canonical(key)) for key in keys] == keys

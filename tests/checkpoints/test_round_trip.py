@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.exporting import export_checkpoint
 from clipvil_mmf.checkpoints.importing import import_checkpoint
 from clipvil_mmf.checkpoints.layouts import Kind
@@ -30,16 +31,23 @@ def round_trip(path: Path, **options: object) -> None:
     same(torch.load(path, weights_only=True), torch.load(written, weights_only=True))
 
 
+# Golden file -> the section `tuning` that an import finds.
 METHODS = {
-    "clipvil_full": [],
-    "unipt": ["UniPT"],
-    "sherl": ["SHERL"],
-    "lst": ["LST"],
-    "lora": ["LoRA"],
-    "adapter": ["adapters"],
-    "adapter_vis": ["adapters", "adapters in the visual tower"],
-    "lxmert": [],
-    "pretrain": [],
+    "clipvil_full": None,
+    "unipt": {"method": "unipt", "params": {"reduction_factor": 2}},
+    "sherl": {"method": "sherl", "params": {"reduction_factor": 2}},
+    "lst": {"method": "ladder", "params": {"reduction_factor": 2}},
+    "lora": {"method": "lora", "params": {"dim": 4, "alpha": 32, "dropout": 0.1}},
+    "adapter": {
+        "method": "adapter",
+        "params": {"reduction_factor": 8, "gate": False, "visual": False},
+    },
+    "adapter_vis": {
+        "method": "adapter",
+        "params": {"reduction_factor": 8, "gate": True, "visual": True},
+    },
+    "lxmert": None,
+    "pretrain": None,
 }
 
 
@@ -48,18 +56,52 @@ def test_golden_checkpoints(publish, name: str) -> None:
     path = publish(name)
     round_trip(path, config=HEADS)
     saved = read_saved(path.with_suffix(""))
-    assert saved.description.tuning == METHODS[name]
-    assert bool(saved.side) is bool(METHODS[name])
+    assert saved.description.network.get("tuning") == METHODS[name]
     assert saved.layout.ddp
     network = ClipVilNetwork.from_config(**saved.description.network)
     network.load_state_dict(saved.network)
 
 
-def test_every_tensor_of_a_tuning_method_is_kept_apart(publish, tmp_path: Path) -> None:
-    import_checkpoint(publish("unipt"), tmp_path / "unipt", config=HEADS)
-    plain = set(golden_state("clipvil_full"))
-    added = set(golden_state("unipt")) - plain
-    assert set(read_saved(tmp_path / "unipt").side) == added
+def of_tasks(name: str, *tasks: str) -> dict[str, torch.Tensor]:
+    """A golden state dict with what its method added under the keys of these tasks."""
+    state = {}
+    for key, value in golden_state(name).items():
+        for task in tasks if "s.vqa" in key else ("vqa",):
+            state[key.replace("s.vqa", f"s.{task}")] = value
+    return state
+
+
+@pytest.mark.parametrize("tasks", [("gqa",), ("vqa", "gqa"), ("gqa", "nlvr")])
+@pytest.mark.parametrize("name", ["lora", "adapter"])
+def test_tasks(tmp_path: Path, name: str, tasks: tuple[str, ...]) -> None:
+    """One task of any name, and several that share their tensors."""
+    torch.save(of_tasks(name, *tasks), tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth", config=HEADS)
+
+
+def test_tasks_with_tensors_of_their_own(tmp_path: Path) -> None:
+    state = of_tasks("adapter", "vqa", "gqa")
+    key = next(key for key in state if "adapters.gqa" in key)
+    state[key] = state[key] + 1
+    torch.save(state, tmp_path / "BEST.pth")
+    with pytest.raises(CheckpointError, match=r"several tasks.*adapters\.gqa.* is not .*\.vqa"):
+        import_checkpoint(tmp_path / "BEST.pth", tmp_path / "model", config=HEADS)
+
+
+def test_what_shapes_do_not_say_of_a_method_is_given(publish, tmp_path: Path) -> None:
+    tuning = {"method": "lora", "params": {"alpha": 8}}
+    given = OmegaConf.merge(HEADS, {"tuning": tuning})
+    import_checkpoint(publish("lora"), tmp_path / "lora", config=given)
+    described = read_saved(tmp_path / "lora").description.network["tuning"]
+    assert described["params"] == {"dim": 4, "alpha": 8, "dropout": 0.1}
+    with pytest.raises(CheckpointError, match="tuned with unipt, but the configuration says.*lora"):
+        import_checkpoint(publish("unipt"), tmp_path / "unipt", config=given)
+    import_checkpoint(
+        publish("clipvil_full"),
+        tmp_path / "bitfit",
+        config=OmegaConf.merge(HEADS, {"tuning": {"method": "bitfit"}}),
+    )
+    assert read_saved(tmp_path / "bitfit").description.network["tuning"]["method"] == "bitfit"
 
 
 @pytest.mark.parametrize("ddp", [True, False])

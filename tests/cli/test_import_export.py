@@ -31,7 +31,12 @@ def test_the_table_accounts_for_every_tensor(publish, config: Path, tmp_path: Pa
     code, output = clipvil("import", path, "--config", config, "--output", tmp_path / "model")
     assert code == 0, output
     assert "unipt.pth: finetuned, keys with module." in output
-    for row in ("used by the network", "of UniPT", "boxes: CLIP-ViL has none", "text tower"):
+    for row in (
+        "used by the network",
+        "of the method unipt",
+        "boxes: CLIP-ViL has none",
+        "text tower",
+    ):
         assert row in output
     counts = [int(word) for word in output.split() if word.isdigit()]
     kept = next(int(line.split()[5]) for line in output.splitlines() if "of these kept" in line)

@@ -137,9 +137,51 @@ def test_without_the_answer_table_the_error_says_what_to_do(publish, run):  # no
         run(*SIZES, NOTHING, f"checkpoint.resume_file={publish('pretrain')}")
 
 
-def test_a_checkpoint_of_a_tuning_method_is_refused(publish, run):  # noqa: F811
-    with pytest.raises(ValueError, match=r"26 of a tuning method that the network lacks \(UniPT"):
-        run(*SIZES, NOTHING, f"checkpoint.resume_file={publish('unipt')}")
+UNIPT = (
+    "model_config.clipvil.tuning.method=unipt",
+    "model_config.clipvil.tuning.params.reduction_factor=2",
+)
+
+
+def test_a_published_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):  # noqa: F811
+    path = publish("unipt")
+    trainer = run(*SIZES, *UNIPT, NOTHING, f"checkpoint.resume_file={path}")
+    expected = golden_state("unipt")[f"{BERT}encoder.side_gate_layer_l.weight"]
+    network = trainer.model.network.state_dict()
+    assert torch.equal(network["tuning.gate.weight"], expected)
+    key = f"{BERT}{LAYER}attention.self.query.weight"
+    assert torch.equal(
+        network["fusion.layers.2.attention.query.weight"], golden_state("unipt")[key]
+    )
+    run(*SIZES, *UNIPT, f"checkpoint.resume_file={path}", predict=True)
+    (file,) = (tmp_path / "save").rglob("reports/*.json")
+    assert len(json.loads(file.read_text())) == len(easy_vqa_files.read_questions("test"))
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        ((), r"tuned with unipt \(reduction_factor 2\), but this run's network has no such method"),
+        (("model_config.clipvil.tuning.method=lora",), r"is tuned with lora \(dim 64, "),
+        ((UNIPT[0], f"{UNIPT[1][:-1]}4"), r"is tuned with unipt \(reduction_factor 4\)"),
+    ],
+)
+def test_a_run_of_another_method_says_what_to_set(publish, run, opts, message):  # noqa: F811
+    setting = r"Set model_config\.clipvil\.tuning to {method: unipt, params: {reduction_factor: 2}}"
+    with pytest.raises(ValueError, match=f"{message}.*{setting}"):
+        run(*SIZES, *opts, NOTHING, f"checkpoint.resume_file={publish('unipt')}")
+
+
+def test_a_plain_file_starts_a_tuning_but_is_none(publish, run):  # noqa: F811
+    path = publish("clipvil_full")
+    trainer = run(*SIZES, *UNIPT, NOTHING, f"model_config.clipvil.pretrained={path}")
+    key = f"{BERT}{LAYER}attention.self.query.weight"
+    network = trainer.model.network.state_dict()
+    assert torch.equal(
+        network["fusion.layers.2.attention.query.weight"], golden_state("clipvil_full")[key]
+    )
+    with pytest.raises(ValueError, match=r"nothing of unipt.*clipvil\.pretrained=.*{method: full}"):
+        run(*SIZES, *UNIPT, NOTHING, f"checkpoint.resume_file={path}")
 
 
 def test_another_size_is_one_error_with_all_keys(publish, run):  # noqa: F811
