@@ -47,6 +47,7 @@ def match(
     published: Mapping[str, Tensor],
     table: NameTable | None = None,
     partial: bool = False,
+    plain: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Find the tensor for each name of a network; all must fit.
 
@@ -55,6 +56,8 @@ def match(
         published: tensors under the names of `BEST.pth`.
         table: the names of the network's architecture; None to tell by `expected`.
         partial: the checkpoint holds a part of the network alone, so that some may be missing.
+        plain: the checkpoint is of a model that was not tuned, so that what the network's tuning
+            method adds may be missing.
 
     Returns:
         Our names -> tensors, and what became of each published key.
@@ -80,7 +83,11 @@ def match(
             unknown.append(key)
         else:
             report.unused[key] = reason
-    missing = [theirs for theirs in names.values() if theirs not in published and not partial]
+    missing = [
+        theirs
+        for theirs in names.values()
+        if theirs not in published and not partial and not (plain and is_added(theirs))
+    ]
     misshapen = [
         f"{theirs} is {tuple(published[theirs].shape)}, the network's {ours} is "
         f"{tuple(expected[ours].shape)}"

@@ -14,14 +14,17 @@ from clipvil_mmf.checkpoints.answers import map_answers, read_answer_table, take
 from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout
 from clipvil_mmf.checkpoints.loading import match
+from clipvil_mmf.checkpoints.names_tuning import is_added
 from clipvil_mmf.checkpoints.saved import (
     WEIGHTS,
     from_tensors,
     imported_folder,
     missing_config,
+    run_file,
+    run_state,
 )
 from clipvil_mmf.checkpoints.tables import table_for
-from clipvil_mmf.weight_files import read_weights
+from clipvil_mmf.weight_files import named_tensors, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +60,13 @@ class _Source:
 
 
 def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[str, Tensor]:
-    """Weights to start from: a whole published or imported checkpoint, a CLIP model or a BERT.
+    """Weights to start from.
+
+    Args:
+        network: what they are for; what its tuning method adds may be lacking.
+        path: a published or imported checkpoint, what a run of MMF left (its save_dir, or a file
+            there), a CLIP model or a BERT.
+        task: the run's.
 
     Returns:
         Our names -> tensors; a CLIP model and a BERT give a part of the network.
@@ -66,8 +75,16 @@ def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[s
         CheckpointError: it does not fit the network or the task.
         WeightFileError: it cannot be read.
     """
-    file = Path(path, WEIGHTS) if Path(path).is_dir() else path
-    return _fit(network, read_weights(file), path, task)
+    file = Path(path)
+    if file.is_dir():
+        file = file / WEIGHTS if (file / WEIGHTS).is_file() else run_file(file)
+    loaded = read_file(file)
+    run = run_state(loaded)
+    if run is not None:
+        source = _Source(Kind.finetuned, _published(run.network), run.answers, run.tokens)
+    else:
+        source = _recognise(named_tensors(loaded, file), path)
+    return _fit(network, source, path, task, starts=True)
 
 
 def whole_weights(
@@ -84,18 +101,13 @@ def whole_weights(
     Raises:
         CheckpointError: it does not fit, or holds a part of the network alone.
     """
-    return _fit(network, tensors, path, task, partial=False)
+    return _fit(network, _recognise(tensors, path), path, task, starts=False)
 
 
 def _fit(
-    network: nn.Module,
-    tensors: Mapping[str, Tensor],
-    path: str | Path,
-    task: Task,
-    partial: bool = True,
+    network: nn.Module, source: _Source, path: str | Path, task: Task, starts: bool
 ) -> dict[str, Tensor]:
-    source = _recognise(tensors, path)
-    if source.kind in _PARTIAL and not partial:
+    if source.kind in _PARTIAL and not starts:
         raise CheckpointError(
             f"{path} holds a {source.kind.value} model alone, which is no checkpoint to resume. "
             f"Start from it instead: model_config.clipvil.pretrained={path}"
@@ -106,7 +118,12 @@ def _fit(
         _order_answers(source, path, task)
     _check_words(source, path, task, network)
     try:
-        found, report = match(network.state_dict(), source.tensors, partial=source.kind in _PARTIAL)
+        found, report = match(
+            network.state_dict(),
+            source.tensors,
+            partial=source.kind in _PARTIAL,
+            plain=starts and not any(map(is_added, source.tensors)),
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     logger.info("%s (%s): %s", path, source.kind.value, report)
@@ -121,9 +138,14 @@ def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> _Source:
         layout = detect_layout(tensors, str(path))
         return _Source(layout.kind, canonical(tensors, layout))
     saved = from_tensors(folder, tensors)
-    table = table_for(saved.network)
-    named = {table.published(name): tensor for name, tensor in saved.network.items()}
-    return _Source(saved.layout.kind, {**named, **saved.side}, saved.answers, saved.tokens)
+    named = {**_published(saved.network), **saved.side}
+    return _Source(saved.layout.kind, named, saved.answers, saved.tokens)
+
+
+def _published(network: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors under the names of `BEST.pth`."""
+    table = table_for(network)
+    return {table.published(name): tensor for name, tensor in network.items()}
 
 
 def _make_task_head(source: _Source, path: str | Path, task: Task) -> None:
