@@ -170,7 +170,7 @@ def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None
     assert starting_weights(tuned, folder, TASK).keys() == tuned.state_dict().keys()
     for other in (network, ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["sherl"])):
         with pytest.raises(
-            CheckpointError, match="26 of a tuning method|of the tuning method unipt"
+            CheckpointError, match="of the tuning method unipt"
         ):
             starting_weights(other, folder, TASK)
 
