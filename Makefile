@@ -1,4 +1,5 @@
 # make train   sets everything up, trains CLIP-ViL on easy-VQA and tests it
+# make tune    tunes a backbone to new question types by every method, and prints a table
 # make test    sets everything up, lints, runs the tests
 # make rc7-tests   runs MMF rc7's own unit tests on the bridge (MMF_MAIN=... : docs/bridge.md)
 
@@ -6,10 +7,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv train test rc7-tests lint clean
+.PHONY: venv train tune test rc7-tests lint clean
 
 train: venv
 	BIN=$(BIN) scripts/train_easy_vqa.sh
+
+tune: venv
+	$(BIN)/python scripts/tune_easy_vqa.py
 
 test: lint
 	$(BIN)/python -m pytest

@@ -46,7 +46,8 @@ class ClipVilConfig:
     # see tuning/; null fine-tunes everything.
     tuning: dict[str, Any] | None = None
     # Weights to start from, one file or a list, the later ones winning: a published checkpoint
-    # (fine-tuned or pre-trained), an imported one, a CLIP model, a BERT; see docs/checkpoints.md.
+    # (fine-tuned or pre-trained), an imported one, what a run of MMF left (its save_dir, or a file
+    # there), a CLIP model, a BERT; see docs/checkpoints.md.
     pretrained: Any = None
     # The answers of the pre-training, LXMERT's all_ans.json, for pre-trained checkpoints; null
     # looks for that file beside them.

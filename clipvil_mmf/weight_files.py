@@ -46,15 +46,22 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
             code; it holds something other than named tensors.
     """
-    path = Path(path)
-    loaded = read_file(path)
+    return named_tensors(read_file(path), path)
+
+
+def named_tensors(loaded: Any, path: str | Path) -> dict[str, Tensor]:
+    """The state dict in what :func:`read_file` gave.
+
+    Raises:
+        WeightFileError: it is something other than named tensors.
+    """
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
-        raise WeightFileError(_no_state_dict(path, f"a {type(loaded).__name__}"))
+        raise WeightFileError(_no_state_dict(Path(path), f"a {type(loaded).__name__}"))
     foreign = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
     if foreign:
-        raise WeightFileError(_no_state_dict(path, f"{foreign[0]!r} that is no tensor"))
+        raise WeightFileError(_no_state_dict(Path(path), f"{foreign[0]!r} that is no tensor"))
     return dict(loaded)
 
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -95,6 +95,14 @@ class SavedModel:
     def layout(self) -> Layout:
         """How the keys of the published file are written."""
         return Layout(**{**self.description.layout, "kind": Kind(self.description.layout["kind"])})
+
+
+class RunState(NamedTuple):
+    """The model in a file that a run of MMF left."""
+
+    network: dict[str, Tensor]  # our names -> tensors
+    answers: list[str]
+    tokens: list[str]
 
 
 def write_saved(model: SavedModel, folder: str | Path) -> None:
@@ -191,7 +199,7 @@ def _read_description(file: Path) -> Description:
 
 
 def _read_run(path: Path) -> SavedModel:
-    file = _run_file(path)
+    file = run_file(path)
     config_file = next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
     if config_file is None:
         raise CheckpointError(
@@ -199,16 +207,8 @@ def _read_run(path: Path) -> SavedModel:
             f"{CONFIG} beside {file.name}. A published checkpoint is imported first: "
             f"clipvil import {path}"
         )
-    loaded = read_file(file)
-    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else {}
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    tensors = {
-        key.removeprefix("network."): value
-        for key, value in state.items()
-        if key.startswith("network.")
-    }
-    vocabularies = state.get("_extra_state")
-    if not tensors or not isinstance(vocabularies, Mapping):
+    run = run_state(read_file(file))
+    if run is None:
         raise CheckpointError(
             f"{file} is no checkpoint of the model clipvil: it lacks network.* or _extra_state. "
             f"A published checkpoint is imported first: clipvil import {file}"
@@ -218,18 +218,42 @@ def _read_run(path: Path) -> SavedModel:
     description = Description(
         source=file.name,
         layout=asdict(Layout(Kind.finetuned)),
-        network=complete_sections(sections, tensors, str(file)),
+        network=complete_sections(sections, run.network, str(file)),
         **read_preprocessing(config),
     )
     return SavedModel(
         description,
-        tensors,
-        answers=list(vocabularies["answer"]),
-        tokens=list(vocabularies["text"]),
+        run.network,
+        answers=run.answers,
+        tokens=run.tokens,
     )
 
 
-def _run_file(path: Path) -> Path:
+def run_state(loaded: Any) -> RunState | None:
+    """The model in a ``.pth`` or ``.ckpt`` that a run of MMF left; None where it is another file.
+
+    Args:
+        loaded: what the file holds.
+    """
+    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else {}
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    network = {
+        key.removeprefix("network."): value
+        for key, value in state.items()
+        if key.startswith("network.")
+    }
+    vocabularies = state.get("_extra_state")
+    if not network or not isinstance(vocabularies, Mapping):
+        return None
+    return RunState(network, list(vocabularies["answer"]), list(vocabularies["text"]))
+
+
+def run_file(path: Path) -> Path:
+    """The file of weights that a run of MMF left in a folder, the best ones first.
+
+    Raises:
+        CheckpointError: there is none, or there are several to choose from.
+    """
     if path.is_file():
         return path
     for pattern in _RUN_FILES:

@@ -22,10 +22,12 @@ from clipvil_mmf.checkpoints.saved import (
     from_tensors,
     imported_folder,
     missing_config,
+    run_file,
+    run_state,
 )
 from clipvil_mmf.checkpoints.shapes import infer_tuning
 from clipvil_mmf.checkpoints.tables import table_for, table_of_published
-from clipvil_mmf.weight_files import read_weights
+from clipvil_mmf.weight_files import named_tensors, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,13 @@ class _Source:
 
 
 def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[str, Tensor]:
-    """Weights to start from: a whole published or imported checkpoint, a CLIP model or a BERT.
+    """Weights to start from.
+
+    Args:
+        network: what they are for; what its tuning method adds may be lacking.
+        path: a published or imported checkpoint, what a run of MMF left (its save_dir, or a file
+            there), a CLIP model or a BERT.
+        task: the run's.
 
     Returns:
         Our names -> tensors; a CLIP model and a BERT give a part of the network.
@@ -70,8 +78,16 @@ def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[s
         CheckpointError: it does not fit the network or the task.
         WeightFileError: it cannot be read.
     """
-    file = Path(path, WEIGHTS) if Path(path).is_dir() else path
-    return _fit(network, read_weights(file), path, task)
+    file = Path(path)
+    if file.is_dir():
+        file = file / WEIGHTS if (file / WEIGHTS).is_file() else run_file(file)
+    loaded = read_file(file)
+    run = run_state(loaded)
+    if run is not None:
+        source = _Source(Kind.finetuned, _published(run.network), run.answers, run.tokens)
+    else:
+        source = _recognise(named_tensors(loaded, file), path)
+    return _fit(network, source, path, task, starts=True)
 
 
 def whole_weights(
@@ -88,18 +104,13 @@ def whole_weights(
     Raises:
         CheckpointError: it does not fit, or holds a part of the network alone.
     """
-    return _fit(network, tensors, path, task, partial=False)
+    return _fit(network, _recognise(tensors, path), path, task, starts=False)
 
 
 def _fit(
-    network: nn.Module,
-    tensors: Mapping[str, Tensor],
-    path: str | Path,
-    task: Task,
-    partial: bool = True,
+    network: nn.Module, source: _Source, path: str | Path, task: Task, starts: bool
 ) -> dict[str, Tensor]:
-    source = _recognise(tensors, path)
-    if source.kind in _PARTIAL and not partial:
+    if source.kind in _PARTIAL and not starts:
         raise CheckpointError(
             f"{path} holds a {source.kind.value} model alone, which is no checkpoint to resume. "
             f"Start from it instead: model_config.clipvil.pretrained={path}"
@@ -110,7 +121,7 @@ def _fit(
         _order_answers(source, path, task)
     _check_words(source, path, task, network)
     expected = network.state_dict()
-    if source.kind not in _PARTIAL and not _check_method(source, path, expected, partial):
+    if source.kind not in _PARTIAL and not _check_method(source, path, expected, starts):
         # What the method adds begins as it was built.
         expected = {name: value for name, value in expected.items() if not adds(name)}
     try:
@@ -131,13 +142,19 @@ def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> _Source:
         take_shared_tasks(published, str(path))
         return _Source(layout.kind, published)
     saved = from_tensors(folder, tensors)
-    table = table_for(saved.network)
-    named = {table.published(name): tensor for name, tensor in saved.network.items()}
-    return _Source(saved.layout.kind, named, saved.answers, saved.tokens)
+    return _Source(
+        saved.layout.kind, _published(saved.network), saved.answers, saved.tokens
+    )
+
+
+def _published(network: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors under the names of `BEST.pth`."""
+    table = table_for(network)
+    return {table.published(name): tensor for name, tensor in network.items()}
 
 
 def _check_method(
-    source: _Source, path: str | Path, expected: Mapping[str, Tensor], partial: bool
+    source: _Source, path: str | Path, expected: Mapping[str, Tensor], starts: bool
 ) -> bool:
     """Whether the checkpoint has what this run's tuning method adds; it may lack it at a start.
 
@@ -151,12 +168,10 @@ def _check_method(
         return True
     if theirs is not None or any(map(is_added, source.tensors)):
         method = "by a method that is not known" if theirs is None else f"with {in_words(theirs)}"
+        own = "has no such method" if ours is None else f"is tuned with {in_words(ours)}"
         advice = "" if theirs is None else f" Set model_config.clipvil.tuning to {in_yaml(theirs)}."
-        raise CheckpointError(
-            f"{path} was tuned {method}, but this run's network "
-            f"{'has no such method' if ours is None else f'is tuned with {in_words(ours)}'}.{advice}"
-        )
-    if not partial:
+        raise CheckpointError(f"{path} was tuned {method}, but this run's network {own}.{advice}")
+    if not starts:
         raise CheckpointError(
             f"{path} holds nothing of {in_words(ours)}, with which this run tunes the network: "
             f"there is nothing to resume. Start from it (model_config.clipvil.pretrained={path}), "

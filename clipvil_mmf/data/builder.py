@@ -42,6 +42,10 @@ class ClipVilBuilder(MMFDatasetBuilder):
         """The answer list that the dataset brings, if it does."""
         return None
 
+    def vocabulary_texts(self, params: Any, train: QuestionTable | None) -> Sequence[str]:
+        """The texts that a vocabulary is made from: the training questions."""
+        return [] if train is None else train.texts()
+
     def image_root(self, params: Any) -> str:
         """The folder that the image paths of the tables are relative to; '' if they are whole."""
         return ""
@@ -78,7 +82,7 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
         def training_texts() -> Sequence[str]:
             train = table if dataset_type == "train" else self.table(params, "train")
-            return [] if train is None else train.texts()
+            return self.vocabulary_texts(params, train)
 
         self.dataset = ClipVilDataset(
             self.dataset_name,

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmf.common.registry import registry
 
+from clipvil_mmf.config import ConfigError, check_choice
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.builder import ClipVilBuilder
+from clipvil_mmf.data.dataset import DatasetParams
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
+
+
+@dataclass
+class EasyVQAParams(DatasetParams):
+    """The section ``dataset_config.easy_vqa``.
+
+    Args:
+        question_types: which questions of every split are used: names of
+            ``easy_vqa_files.QUESTION_TYPES``; null for all. The vocabularies of words and answers
+            stay those of all questions, so that a model of some types can be tuned to others.
+    """
+
+    question_types: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.question_types is None:
+            return
+        if not self.question_types:
+            raise ConfigError(
+                "question_types: the list is empty; expected one type or more, or null for all. "
+                f"Choices: {', '.join(easy_vqa_files.QUESTION_TYPES)}."
+            )
+        for name in self.question_types:
+            check_choice("question_types", name, easy_vqa_files.QUESTION_TYPES)
 
 
 @registry.register_builder("easy_vqa")
 class EasyVQABuilder(ClipVilBuilder):
     """Builds easy-VQA from the files of the PyPI package ``easy-vqa``."""
+
+    params_class = EasyVQAParams
 
     def __init__(self, dataset_name: str = "easy_vqa", *args: Any, **kwargs: Any) -> None:
         super().__init__(dataset_name)
@@ -29,9 +60,15 @@ class EasyVQABuilder(ClipVilBuilder):
         easy_vqa_files.package_data()
 
     def table(self, params: Any, split: str) -> QuestionTable:
-        """The questions of a split."""
-        questions = easy_vqa_files.read_questions(split)
-        return QuestionTable.from_questions(questions, f"easy_vqa {split}")
+        """The questions of a split, of the types that are asked for."""
+        types = params.question_types
+        questions = easy_vqa_files.read_questions(split, types=types)
+        source = f"easy_vqa {split}" + (f" ({', '.join(types)})" if types else "")
+        return QuestionTable.from_questions(questions, source)
+
+    def vocabulary_texts(self, params: Any, train: QuestionTable | None) -> Sequence[str]:
+        """The training questions of all types."""
+        return [question.text for question in easy_vqa_files.read_questions("train")]
 
     def answers(self, params: Any) -> list[str]:
         """The package's 13 answers."""

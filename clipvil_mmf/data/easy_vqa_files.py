@@ -6,23 +6,47 @@ standard library, and of the package nothing but its files.
 Splits: the package's test split is ``test``. Of its training images every tenth, by image id
 (``id % 10 == 0``), is ``val``; the others are ``train``. Ids of questions are their positions in
 the package's file, so they are stable, and unique over ``train`` and ``val``.
+
+Questions are of six types (``QUESTION_TYPES``): what the shape is, what color it is, and whether
+it is (or is not) of a given shape or color. The answer to each takes one look at the image; the
+negated ones turn it round.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
 from clipvil_mmf.data.questions import AnnotationError, Question, check_questions
 
 SPLITS = ("train", "val", "test")
+# Name -> an example.
+QUESTION_TYPES = {
+    "shape": "what shape is in the image? what is the red shape?",
+    "color": "what color is the circle?",
+    "is_shape": "is there a circle in the image?",
+    "is_color": "does the image contain a red shape?",
+    "is_not_shape": "is no circle present?",
+    "is_not_color": "is there not a red shape?",
+}
 _VAL_EVERY = 10
 
 
 def is_validation(image_id: int) -> bool:
     """Whether a training image of the package is kept for validation."""
     return image_id % _VAL_EVERY == 0
+
+
+def question_type(text: str) -> str:
+    """The name in ``QUESTION_TYPES`` of a question of the package."""
+    words = text.rstrip("?").split()
+    if words[0] == "what":
+        return "color" if "color" in words else "shape"
+    # Only a question about a color says "shape": "a red shape", but "a circle".
+    what = "color" if "shape" in words else "shape"
+    return f"is_not_{what}" if {"not", "no"} & set(words) else f"is_{what}"
 
 
 def package_data() -> Path:
@@ -40,12 +64,15 @@ def package_data() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def read_questions(split: str, data: Path | None = None) -> list[Question]:
+def read_questions(
+    split: str, data: Path | None = None, types: Collection[str] | None = None
+) -> list[Question]:
     """The questions of a split, each with its one answer.
 
     Args:
         split: train, val or test.
         data: the data folder, by default the package's.
+        types: names in ``QUESTION_TYPES``; others are left out. None for all.
 
     Raises:
         ModuleNotFoundError: easy-vqa is not installed.
@@ -70,7 +97,8 @@ def read_questions(split: str, data: Path | None = None) -> list[Question]:
                 "Repair the package: pip install --force-reinstall easy-vqa"
             )
         text, answer, image_id = row
-        if split == "test" or is_validation(image_id) == (split == "val"):
+        in_split = split == "test" or is_validation(image_id) == (split == "val")
+        if in_split and (types is None or question_type(text) in types):
             question = Question(position, text, f"{images}/{image_id}.png", {answer: 1.0})
             questions.append(question)
     check_questions(questions, str(file))

@@ -16,6 +16,7 @@ from clipvil_mmf.weight_files import read_weights
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
 from tests.checkpoints.test_round_trip import bert_state, clip_state
 from tests.golden.compare import TINY
+from tests.golden.tuned import SECTIONS
 
 ANSWERS = [f"answer {row}" for row in range(13)]
 WORDS = [f"word {row}" for row in range(200)]
@@ -111,6 +112,65 @@ def test_the_pre_training_table(network, publish, tmp_path) -> None:
         starting_weights(network, path, task)
     with pytest.raises(CheckpointError, match=r"is not at .*all_ans\.json"):
         starting_weights(network, path, TASK)
+
+
+def left_by_mmf(network, folder, name, answers=ANSWERS):
+    """What a run of MMF writes: a checkpoint with more in it, or the model alone."""
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    state["_extra_state"] = {"text": WORDS, "answer": answers}
+    folder.mkdir(exist_ok=True)
+    torch.save(
+        {"model": state, "optimizer": {}} if name.endswith(".ckpt") else state, folder / name
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "clipvil_final.pth"])
+def test_a_run_of_mmf(network, tmp_path, name) -> None:
+    expected = ClipVilNetwork.from_config(**TINY).state_dict()
+    other = ClipVilNetwork.from_config(**TINY)
+    other.load_state_dict(expected)
+    folder = left_by_mmf(other, tmp_path / "run", name)
+    for path in (folder, folder / name):
+        weights = starting_weights(network, path, TASK)
+        assert weights.keys() == expected.keys()
+        assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    weights = starting_weights(network, folder, Task(ANSWERS[::-1], WORDS))
+    assert torch.equal(
+        weights["classifier.output.weight"], expected["classifier.output.weight"].flip(0)
+    )
+    with pytest.raises(CheckpointError, match="another text vocabulary"):
+        starting_weights(network, folder, Task(ANSWERS, WORDS[::-1]))
+    with pytest.raises(CheckpointError, match=r"answers with 13 answers.*vocabulary has 2"):
+        starting_weights(network, folder, Task(["yes", "no"], WORDS))
+
+
+def test_a_folder_without_a_model(network, tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no model: neither model\.safetensors"):
+        starting_weights(network, tmp_path, TASK)
+
+
+@pytest.mark.parametrize("method", SECTIONS)
+def test_a_plain_checkpoint_is_the_start_of_every_tuning_method(publish, tmp_path, method) -> None:
+    """What the method adds keeps its initialisation; the backbone comes from the checkpoint."""
+    network = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS[method])
+    plain = ClipVilNetwork.from_config(**TINY)
+    run = left_by_mmf(plain, tmp_path / "run", "best.ckpt")
+    for path in (publish("clipvil_full"), run):
+        weights = starting_weights(network, path, TASK)
+        assert len(weights) == len(plain.state_dict())
+        added = network.state_dict().keys() - weights.keys()
+        assert added
+        assert all(key.startswith("tuning.") or ".lora_" in key for key in added)
+
+
+def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None:
+    tuned = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["unipt"])
+    folder = left_by_mmf(tuned, tmp_path / "run", "best.ckpt")
+    assert starting_weights(tuned, folder, TASK).keys() == tuned.state_dict().keys()
+    for other in (network, ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["sherl"])):
+        with pytest.raises(CheckpointError, match="of the tuning method unipt"):
+            starting_weights(other, folder, TASK)
 
 
 def test_weights_without_their_configuration(network, publish, tmp_path) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from mmf.common.registry import registry
 from omegaconf import OmegaConf
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.annotations import AnnotationError
 from clipvil_mmf.data.easy_vqa import EasyVQABuilder
@@ -33,6 +35,53 @@ def test_splits(splits):
     assert not images["train"] & images["val"]
     assert all(int(Path(path).stem) % 10 == 0 for path in images["val"])
     assert all(Path(path).parts[-3] == "test" for path in images["test"])
+
+
+COUNTS = {
+    "train": {
+        "shape": 4492,
+        "color": 4644,
+        "is_shape": 3407,
+        "is_color": 9344,
+        "is_not_shape": 3556,
+        "is_not_color": 9233,
+    },
+    "val": {
+        "shape": 510,
+        "color": 522,
+        "is_shape": 403,
+        "is_color": 1033,
+        "is_not_shape": 383,
+        "is_not_color": 1048,
+    },
+    "test": {
+        "shape": 1257,
+        "color": 1280,
+        "is_shape": 974,
+        "is_color": 2557,
+        "is_not_shape": 961,
+        "is_not_color": 2644,
+    },
+}
+
+
+@pytest.mark.parametrize("split", easy_vqa_files.SPLITS)
+def test_question_types(splits, split):
+    assert Counter(easy_vqa_files.question_type(q.text) for q in splits[split]) == COUNTS[split]
+    shapes, yes_no = {"circle", "rectangle", "triangle"}, {"yes", "no"}
+    for question in splits[split]:
+        kind = easy_vqa_files.question_type(question.text)
+        (answer,) = question.answers
+        assert (answer in yes_no) == kind.startswith("is_")
+        assert (answer in shapes) == (kind == "shape")
+    two = easy_vqa_files.read_questions(split, types=["color", "is_not_shape"])
+    assert len(two) == COUNTS[split]["color"] + COUNTS[split]["is_not_shape"]
+
+
+def test_every_question_type_has_an_example_of_it():
+    for name, example in easy_vqa_files.QUESTION_TYPES.items():
+        for text in example.split("? "):
+            assert easy_vqa_files.question_type(text) == name
 
 
 def test_ids_are_positions_in_the_file(splits):
@@ -125,3 +174,29 @@ def test_splits_of_a_run_share_the_processors(config):
     val, test = build(config, "val"), build(config, "test")
     assert val.text_processor is test.text_processor
     assert val.answer_processor is test.answer_processor
+
+
+@pytest.mark.parametrize("split", easy_vqa_files.SPLITS)
+def test_a_run_on_some_question_types_has_the_vocabularies_of_all(config, monkeypatch, split):
+    build(config, split)
+    whole = {kind: registry.get(f"easy_vqa_{kind}_vocab") for kind in ("text", "answer")}
+    monkeypatch.setitem(registry.mapping, "state", {"config": registry.get("config")})
+    config.question_types = ["color", "is_not_shape"]
+    dataset = build(config, split)
+    assert len(dataset) == COUNTS[split]["color"] + COUNTS[split]["is_not_shape"]
+    assert {kind: registry.get(f"easy_vqa_{kind}_vocab") for kind in whole} == whole
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        (["colour"], r"easy_vqa\.question_types: unknown value 'colour'\. Did you mean 'color'"),
+        (["shape", "is_nt_shape"], r"'is_nt_shape'\. Did you mean 'is_not_shape'"),
+        ([], r"question_types: the list is empty; .* null for all"),
+        ("color", r"easy_vqa\.question_types: got 'color' \(str\), expected"),
+    ],
+)
+def test_bad_question_types(config, types, message):
+    config.question_types = types
+    with pytest.raises(ConfigError, match=message):
+        build(config, "val")

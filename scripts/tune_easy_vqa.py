@@ -1,0 +1,133 @@
+"""Tunes a backbone to question types of easy-VQA that it has not seen, by every method; a table.
+
+Each training is a run of MMF's own command; what it has done already is not done again:
+
+    python scripts/tune_easy_vqa.py [METHOD ...] [--again]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = Path("projects", "clipvil", "configs")
+SAVE = Path("save")
+METHODS = ("full", "frozen", "bitfit", "unipt", "ladder", "sherl", "adapter", "lora")
+_SCORE = re.compile(r"test/easy_vqa/vqa_score: ([0-9.]+)")
+_PARAMETERS = re.compile(r"Total Parameters: (\d+)\. Trained Parameters: (\d+)")
+# Of both MMF lines: what MMF itself says, and what the bridge adds.
+_RUN = re.compile(r"Finished run in ([^;]+?)(?:; peak memory ([^\n]+))?$", re.MULTILINE)
+
+
+def main() -> None:
+    """Train what has not been trained, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help=", ".join(METHODS))
+    parser.add_argument("--again", action="store_true", help="train the methods again")
+    options = parser.parse_args()
+    methods = options.methods or METHODS
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown:
+        parser.error(f"unknown method {unknown[0]!r}; expected some of {', '.join(METHODS)}")
+    os.chdir(ROOT)
+    train("easy_vqa_backbone", again=False)
+    rows = {}
+    for method in methods:
+        folder, log = train(f"easy_vqa_transfer/{method}", options.again)
+        rows[method] = figures(folder, log)
+    show(rows, Console(highlight=False, soft_wrap=True))
+
+
+def train(name: str, again: bool) -> tuple[Path, str]:
+    """Run MMF on a configuration unless its run has ended before.
+
+    Args:
+        name: of the yaml file, and of the folder below `save`.
+        again: train in any case.
+
+    Returns:
+        The run's folder, and what it printed.
+
+    Raises:
+        SystemExit: the run failed.
+    """
+    folder = SAVE / name
+    log = folder / "tune.log"
+    if again or not (log.is_file() and (folder / "clipvil_final.pth").is_file()):
+        print(f"{name}: training, see {log} ...", flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = log.with_suffix(".partial")
+        command = [Path(sys.executable).with_name("mmf_run"), f"config={CONFIGS / name}.yaml"]
+        with partial.open("w", encoding="utf-8") as file:
+            done = subprocess.run(
+                [*command, f"env.save_dir={folder}"], stdout=file, stderr=subprocess.STDOUT
+            )
+        if done.returncode:
+            sys.exit(f"{name}: mmf_run failed with exit code {done.returncode}; see {partial}")
+        os.replace(partial, log)
+    return folder, log.read_text(encoding="utf-8", errors="replace")
+
+
+def figures(folder: Path, log: str) -> dict[str, Any]:
+    """Test accuracy (%), parameters, memory and time of a run; from its report where there is one.
+
+    Raises:
+        SystemExit: the log has no test score.
+    """
+    scores = _SCORE.findall(log)
+    if not scores:
+        sys.exit(f"{folder}: its log has no test/easy_vqa/vqa_score; train it again: --again")
+    found: dict[str, Any] = {"accuracy": 100 * float(scores[-1])}
+    report = folder / "run_report.json"
+    if report.is_file():
+        return found | json.loads(report.read_text(encoding="utf-8"))
+    parameters, run = _PARAMETERS.search(log), _RUN.search(log)
+    if parameters:
+        found["total"], found["trainable"] = map(int, parameters.groups())
+    if run:
+        found["time"], found["memory"] = run.groups()
+    return found
+
+
+def show(rows: dict[str, dict[str, Any]], console: Console) -> None:
+    """Print the table."""
+    heads = ("method", "test accuracy %", "trainable", "% of all", "peak memory", "time")
+    table = Table(*heads, title="easy-VQA: new question types", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for method, row in rows.items():
+        trainable, total = row.get("trainable"), row.get("total")
+        known = trainable is not None and bool(total)
+        table.add_row(
+            method,
+            f"{row['accuracy']:.2f}",
+            f"{trainable:,}" if known else "-",
+            f"{100 * trainable / total:.2f}" if known else "-",
+            _memory(row),
+            _time(row),
+        )
+    console.print(table)
+
+
+def _memory(row: dict[str, Any]) -> str:
+    if row.get("peak_memory_bytes") is not None:
+        return f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    return row.get("memory") or "-"
+
+
+def _time(row: dict[str, Any]) -> str:
+    return f"{row['seconds']:.0f} s" if row.get("seconds") is not None else row.get("time") or "-"
+
+
+if __name__ == "__main__":
+    main()

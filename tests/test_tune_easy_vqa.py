@@ -1,0 +1,72 @@
+"""The script behind `make tune`: what it reads of a run, and when it trains."""
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+FILE = Path(__file__).resolve().parents[1] / "scripts" / "tune_easy_vqa.py"
+LOG = """\
+2026-01-01T00:00:00 INFO: Total Parameters: 921381. Trained Parameters: 21517
+2026-01-01T00:00:51 INFO: progress: 200/200, test/easy_vqa/vqa_score: 0.9215, split: easy_vqa test
+2026-01-01T00:00:52 INFO: Finished run in 55s 206ms; peak memory 1.14 GiB
+"""
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("tune_easy_vqa", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def printed(script, row):
+    console = Console(width=120, record=True, file=io.StringIO())
+    script.show({"frozen": row}, console)
+    return console.export_text()
+
+
+def test_figures_from_the_log(script, tmp_path):
+    row = script.figures(tmp_path, LOG)
+    text = printed(script, row)
+    for part in ("92.15", "21,517", "2.34", "1.14 GiB", "55s 206ms"):
+        assert part in text
+
+
+def test_the_report_of_a_run_goes_before_its_log(script, tmp_path):
+    report = {"trainable": 5, "total": 50, "peak_memory_bytes": 3 * 2**20, "seconds": 7.4}
+    (tmp_path / "run_report.json").write_text(json.dumps(report))
+    text = printed(script, script.figures(tmp_path, LOG))
+    for part in ("92.15", "10.00", "3 MiB", "7 s"):
+        assert part in text
+
+
+def test_a_log_without_a_score(script, tmp_path):
+    with pytest.raises(SystemExit, match=r"no test/easy_vqa/vqa_score.*--again"):
+        script.figures(tmp_path, "")
+
+
+def test_a_failing_run_is_named_and_not_taken_for_done(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "SAVE", tmp_path)
+    monkeypatch.setattr(script.sys, "executable", "/bin/python")
+    monkeypatch.setattr(
+        script.subprocess, "run", lambda *a, **k: type("Done", (), {"returncode": 3})
+    )
+    for _ in range(2):
+        with pytest.raises(
+            SystemExit, match=r"unipt: mmf_run failed with exit code 3; see .*partial"
+        ):
+            script.train("unipt", again=False)
+
+
+def test_what_has_ended_is_not_trained_again(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "SAVE", tmp_path)
+    monkeypatch.setattr(script.subprocess, "run", lambda *a, **k: pytest.fail("it was trained"))
+    (tmp_path / "unipt").mkdir()
+    (tmp_path / "unipt" / "tune.log").write_text(LOG)
+    (tmp_path / "unipt" / "clipvil_final.pth").touch()
+    assert script.train("unipt", again=False) == (tmp_path / "unipt", LOG)
