@@ -142,9 +142,7 @@ def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> _Source:
         take_shared_tasks(published, str(path))
         return _Source(layout.kind, published)
     saved = from_tensors(folder, tensors)
-    return _Source(
-        saved.layout.kind, _published(saved.network), saved.answers, saved.tokens
-    )
+    return _Source(saved.layout.kind, _published(saved.network), saved.answers, saved.tokens)
 
 
 def _published(network: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -94,7 +94,9 @@ def test_what_shapes_do_not_say_of_a_method_is_given(publish, tmp_path: Path) ->
     import_checkpoint(publish("lora"), tmp_path / "lora", config=given)
     described = read_saved(tmp_path / "lora").description.network["tuning"]
     assert described["params"] == {"dim": 4, "alpha": 8, "dropout": 0.1}
-    with pytest.raises(CheckpointError, match=r"tuned with unipt, but the configuration says.*lora"):
+    with pytest.raises(
+        CheckpointError, match=r"tuned with unipt, but the configuration says.*lora"
+    ):
         import_checkpoint(publish("unipt"), tmp_path / "unipt", config=given)
     import_checkpoint(
         publish("clipvil_full"),
