@@ -13,6 +13,13 @@ from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
+from clipvil_mmf.checkpoints.tuned import (
+    backbone_hash,
+    learnt_names,
+    read_extra,
+    with_backbone,
+    write_tuned,
+)
 from clipvil_mmf.config import ConfigError, from_config, near_matches
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
@@ -103,6 +110,10 @@ class ClipVil(BaseModel):
             where=_WHERE,
         )
         self._take_starting_weights()
+        # Of the frozen tensors, by which a checkpoint knows its backbone again; made when needed.
+        self._backbone_hash: str | None = None
+        if not isinstance(self.network.tuning, Full):
+            self.register_state_dict_post_hook(_keep_what_learns)
 
     def _take_starting_weights(self) -> None:
         """Load ``pretrained``, unless the run loads a checkpoint over all of it.
@@ -138,11 +149,43 @@ class ClipVil(BaseModel):
         Raises:
             CheckpointError: a published or imported checkpoint does not fit.
         """
+        self._backbone_hash = None
         if any(key.removeprefix("module.").startswith("network.") for key in state):
-            return state
+            return self._completed(state, file)
         weights = whole_weights(self.network, state, file, self._task())
         adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
         return {**adapted, "_extra_state": self.get_extra_state()}
+
+    def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+        """One of this model's own checkpoints, with the backbone where it holds what has learnt."""
+        extra = state.get("_extra_state")
+        if extra is None and str(file).endswith(".safetensors"):
+            extra = read_extra(file)
+        backbone = None if extra is None else extra.get("backbone")
+        if backbone is None:
+            return state
+        prefix = "network."
+        learnt = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in state.items()
+            if name.startswith(prefix)
+        }
+        whole = with_backbone(self.network, learnt, backbone, file)
+        named = {f"{prefix}{name}": tensor for name, tensor in whole.items()}
+        return {**named, "_extra_state": extra}
+
+    def write_final(self, folder: str) -> None:
+        """Leave ``tuned.safetensors`` at the end of a run that does not learn everything.
+
+        Args:
+            folder: the run's; the bridge gives it.
+        """
+        if isinstance(self.network.tuning, Full):
+            return
+        state = dict(self.state_dict())
+        extra = state.pop("_extra_state")
+        file = write_tuned(folder, state, extra)
+        logger.info("what has learnt: %s (%.1f MB)", file, file.stat().st_size / 1e6)
 
     def _task(self) -> Task:
         return Task(
@@ -214,11 +257,28 @@ class ClipVil(BaseModel):
             )
         return parameter_groups(self, self.network.tower_parameters(), groups)
 
-    def get_extra_state(self) -> dict[str, list[str]]:
-        """What a checkpoint holds beside the weights: the vocabularies they were trained with."""
-        return {kind: list(words) for kind, words in self.vocabularies.items()}
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the weights.
 
-    def set_extra_state(self, state: Mapping[str, list[str]]) -> None:
+        The vocabularies they were trained with; and, where it holds what has learnt alone, the
+        ``name`` and the ``sha256`` of the backbone that they belong to.
+        """
+        extra: dict[str, Any] = {kind: list(words) for kind, words in self.vocabularies.items()}
+        if not isinstance(self.network.tuning, Full):
+            if self._backbone_hash is None:
+                self._backbone_hash = backbone_hash(self.network)
+            extra["backbone"] = {"name": self._backbone_name(), "sha256": self._backbone_hash}
+        return extra
+
+    def _backbone_name(self) -> str:
+        """Where the frozen weights come from, in words."""
+        params = self._settings.image_encoder.get("params") or {}
+        sources = [params.get("pretrained"), *_files(self._settings.pretrained)]
+        resumed = OmegaConf.select(registry.get("config"), "checkpoint.resume_file")
+        named = [str(source) for source in (*sources, resumed) if source]
+        return ", ".join(named) or "random weights"
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Check that the checkpoint was trained with the vocabularies of this run.
 
         Raises:
@@ -233,6 +293,16 @@ class ClipVil(BaseModel):
                     f"entry {_first_difference(trained, words)}. Use the dataset, and the "
                     "vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _keep_what_learns(
+    model: ClipVil, state: dict[str, Any], prefix: str, metadata: Mapping[str, Any]
+) -> None:
+    """Take the frozen tensors out of the model's state dict."""
+    start = f"{prefix}network."
+    learnt = {f"{start}{name}" for name in learnt_names(model.network)}
+    for name in [name for name in state if name.startswith(start) and name not in learnt]:
+        del state[name]
 
 
 def _files(pretrained: Any) -> list[str]:

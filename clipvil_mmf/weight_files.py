@@ -92,8 +92,15 @@ def read_file(path: str | Path) -> Any:
         raise WeightFileError(_why_unreadable(path, error)) from error
 
 
-def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file; a reader sees the old file or all of the new one.
+
+    Args:
+        tensors: by name.
+        path: the file.
+        metadata: what its head says beside them.
 
     Raises:
         WeightFileError: it could not be written; nothing is left behind.
@@ -107,7 +114,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
         own[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
     with _atomic(path) as partial:
-        save_file(own, partial)
+        save_file(own, partial, metadata)
 
 
 def write_torch(tensors: Mapping[str, Tensor], path: str | Path) -> None:

@@ -103,6 +103,8 @@ class RunState(NamedTuple):
     network: dict[str, Tensor]  # our names -> tensors
     answers: list[str]
     tokens: list[str]
+    # Of a tuned run, whose file holds what has learnt alone: the name and sha256 of the rest.
+    backbone: dict[str, str] | None = None
 
 
 def write_saved(model: SavedModel, folder: str | Path) -> None:
@@ -213,6 +215,7 @@ def _read_run(path: Path) -> SavedModel:
             f"{file} is no checkpoint of the model clipvil: it lacks network.* or _extra_state. "
             f"A published checkpoint is imported first: clipvil import {file}"
         )
+    refuse_tuned(run, file)
     config = OmegaConf.load(config_file)
     sections = read_sections(config)
     description = Description(
@@ -245,7 +248,21 @@ def run_state(loaded: Any) -> RunState | None:
     vocabularies = state.get("_extra_state")
     if not network or not isinstance(vocabularies, Mapping):
         return None
-    return RunState(network, list(vocabularies["answer"]), list(vocabularies["text"]))
+    return RunState(
+        network,
+        list(vocabularies["answer"]),
+        list(vocabularies["text"]),
+        vocabularies.get("backbone"),
+    )
+
+
+def refuse_tuned(run: RunState, file: str | Path) -> None:
+    """Raise CheckpointError for a run whose file lacks its backbone."""
+    if run.backbone is not None:
+        raise CheckpointError(
+            f"{file} holds what a tuning method has learnt alone; the rest is its backbone, "
+            f"{run.backbone['name']}. Make one model of both: clipvil merge {file} --output FOLDER"
+        )
 
 
 def run_file(path: Path) -> Path:

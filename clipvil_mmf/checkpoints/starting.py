@@ -22,6 +22,7 @@ from clipvil_mmf.checkpoints.saved import (
     from_tensors,
     imported_folder,
     missing_config,
+    refuse_tuned,
     run_file,
     run_state,
 )
@@ -84,6 +85,7 @@ def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[s
     loaded = read_file(file)
     run = run_state(loaded)
     if run is not None:
+        refuse_tuned(run, file)
         source = _Source(Kind.finetuned, _published(run.network), run.answers, run.tokens)
     else:
         source = _recognise(named_tensors(loaded, file), path)

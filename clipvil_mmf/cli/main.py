@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "clipvil_mmf.cli.import_checkpoint",
         "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
     ),
+    "merge": (
+        "clipvil_mmf.cli.merge",
+        "Make one model of a tuned run and its backbone.",
+    ),
     "prepare": (
         "clipvil_mmf.cli.prepare",
         "Look for the files of VQA v2 or GQA, check them, convert them once for training.",

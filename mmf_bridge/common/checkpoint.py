@@ -205,8 +205,13 @@ def mend(module: ModuleType) -> None:
                 self._load(path, force=True)
 
         def finalize(self) -> None:
-            if get_rank() == 0:
-                files.atomic_save(unwrap(self.trainer.model).state_dict(), self.pth_filepath)
+            if get_rank() != 0:
+                return
+            model = unwrap(self.trainer.model)
+            files.atomic_save(model.state_dict(), self.pth_filepath)
+            # A model may leave files of its own formats beside MMF's.
+            if hasattr(model, "write_final"):
+                model.write_final(self.ckpt_foldername)
 
     def load_pretrained_model(model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
         """Read the one checkpoint, and its yaml if it has one, of a folder or of MMF's zoo."""

@@ -1,0 +1,110 @@
+"""What a tuned run has learnt and its backbone -> one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.layouts import Kind, Layout
+from clipvil_mmf.checkpoints.saved import (
+    CONFIG,
+    VOCABULARY,
+    Description,
+    RunState,
+    SavedModel,
+    read_preprocessing,
+    read_sections,
+    run_file,
+    run_state,
+    write_saved,
+)
+from clipvil_mmf.checkpoints.starting import Task, starting_weights
+from clipvil_mmf.checkpoints.tuned import TUNED, fold_lora, read_extra, with_backbone
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.weight_files import read_file, read_weights
+
+# Methods that leave nothing beside the network: merged, it is one that was fine-tuned in full.
+_LEAVE_NOTHING = ("frozen", "bitfit", "lora")
+
+
+@dataclass
+class MergeReport:
+    """What was merged."""
+
+    method: str
+    learnt: int  # tensors
+    merged_method: str
+
+
+def merge(
+    path: str | Path, output: str | Path, backbone: Sequence[str | Path] | None = None
+) -> MergeReport:
+    """Write a tuned run as a model that stands alone, see :mod:`clipvil_mmf.checkpoints.saved`.
+
+    LoRA's low-rank parts are added to their matrices; side networks and adapters stay what they
+    are.
+
+    Args:
+        path: the run's save_dir, its ``tuned.safetensors``, or a ``.ckpt`` or ``.pth`` of it.
+        output: the folder to make.
+        backbone: the files of the backbone, later ones winning; None for those that the run's
+            ``model_config.clipvil.pretrained`` names.
+
+    Raises:
+        CheckpointError: it is no tuned run, or the backbone is another one.
+        WeightFileError: a file cannot be read or written.
+    """
+    path = Path(path)
+    file = path / TUNED if (path / TUNED).is_file() else run_file(path)
+    run = _read(file)
+    config_file = next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
+    if config_file is None:
+        raise CheckpointError(
+            f"{file}: there is no {CONFIG} beside it, which says what network it belongs to. Put "
+            "the run's there."
+        )
+    config = OmegaConf.load(config_file)
+    section = OmegaConf.select(config, "model_config.clipvil")
+    sections = {**read_sections(config), "num_answers": len(run.answers)}
+    fusion = dict(sections["fusion"])
+    params = fusion.get("params") or {}
+    words = params.get("vocab_size") or len(run.tokens)
+    sections["fusion"] = {**fusion, "params": {**params, "vocab_size": words}}
+    network = ClipVilNetwork.from_config(**sections, where=str(config_file))
+    task = Task(run.answers, run.tokens, section.get("pretrained_answers"))
+    given = section.get("pretrained") if backbone is None else backbone
+    for source in [given] if isinstance(given, (str, Path)) else given or []:
+        network.load_state_dict(starting_weights(network, source, task), strict=False)
+    network.load_state_dict(with_backbone(network, run.network, run.backbone, str(file)))
+    method = sections["tuning"]["method"]
+    state = fold_lora(network) if method == "lora" else network.state_dict()
+    if method in _LEAVE_NOTHING:
+        sections["tuning"] = {"method": "full"}
+    description = Description(
+        source=file.name,
+        layout=asdict(Layout(Kind.finetuned)),
+        network=sections,
+        text_vocabulary=VOCABULARY,
+        **read_preprocessing(config),
+    )
+    merged = SavedModel(description, state, answers=run.answers, tokens=run.tokens)
+    write_saved(merged, output)
+    return MergeReport(method, len(run.network), sections["tuning"]["method"])
+
+
+def _read(file: Path) -> RunState:
+    if file.suffix == ".safetensors":
+        extra = read_extra(file)
+        run = run_state({**read_weights(file), "_extra_state": extra})
+    else:
+        run = run_state(read_file(file))
+    if run is None or run.backbone is None:
+        raise CheckpointError(
+            f"{file} is no checkpoint of a run that tuned beside a frozen backbone: there is "
+            "nothing to merge. A fully fine-tuned run is whole as it is."
+        )
+    return run

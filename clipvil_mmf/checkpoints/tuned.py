@@ -1,0 +1,135 @@
+"""Checkpoints of a tuned network: what has learnt, and which backbone it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.names import plain_name
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.weight_files import write_safetensors
+
+TUNED = "tuned.safetensors"
+_METADATA = "clipvil"
+
+
+def learnt_names(network: ClipVilNetwork) -> set[str]:
+    """The names in the network's state dict of what training changes.
+
+    Parameters that learn, and the running statistics of BatchNorms that follow their batches.
+    """
+    names = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    for prefix, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and not _keeps_statistics(network, prefix):
+            names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
+    return names
+
+
+def _keeps_statistics(network: ClipVilNetwork, prefix: str) -> bool:
+    config = getattr(network.image_encoder, "config", None)
+    inside = prefix.startswith("image_encoder.")
+    return inside and getattr(config, "batch_norm", "train") == "eval"
+
+
+def backbone_hash(network: ClipVilNetwork) -> str:
+    """The sha256 of all that training does not change: names, types, shapes and numbers.
+
+    Names are those without LoRA's `base_layer`.
+    """
+    learnt = learnt_names(network)
+    frozen = {
+        plain_name(name): tensor
+        for name, tensor in network.state_dict().items()
+        if name not in learnt
+    }
+    digest = hashlib.sha256()
+    for name in sorted(frozen):
+        tensor = frozen[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def with_backbone(
+    network: ClipVilNetwork, learnt: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
+) -> dict[str, Tensor]:
+    """The network's whole state dict, of a checkpoint that holds what has learnt alone.
+
+    Args:
+        network: with its backbone loaded.
+        learnt: the checkpoint's tensors, under the network's names.
+        stated: what it says of its backbone, ``name`` and ``sha256``.
+        source: the checkpoint, for the error.
+
+    Raises:
+        CheckpointError: it belongs to another backbone or another method.
+    """
+    expected = learnt_names(network)
+    if set(learnt) != expected:
+        differing = sorted(set(learnt) ^ expected)
+        raise CheckpointError(
+            f"{source} holds what another tuning method has learnt: {len(differing)} names differ, "
+            f"such as {', '.join(differing[:3])}. Give the run the section tuning, and the "
+            "image_encoder.params.batch_norm, that it was tuned with (config.yaml beside it)."
+        )
+    found = backbone_hash(network)
+    if found != stated["sha256"]:
+        raise CheckpointError(
+            f"{source} was tuned beside another backbone: beside {stated['name']} (sha256 "
+            f"{stated['sha256'][:12]}...), but this run's has the sha256 {found[:12]}.... Load the "
+            "backbone that it was tuned with: model_config.clipvil.pretrained=FILE"
+        )
+    return {**network.state_dict(), **learnt}
+
+
+def write_tuned(folder: str | Path, learnt: Mapping[str, Tensor], extra: Mapping[str, Any]) -> Path:
+    """Write ``tuned.safetensors``: what has learnt, and in its metadata all that it needs.
+
+    Args:
+        folder: where.
+        learnt: tensors by name.
+        extra: what the checkpoint says beside them: vocabularies and backbone.
+
+    Raises:
+        WeightFileError: it could not be written.
+    """
+    file = Path(folder) / TUNED
+    write_safetensors(learnt, file, {_METADATA: json.dumps(extra, ensure_ascii=False)})
+    return file
+
+
+def read_extra(file: str | Path) -> dict[str, Any] | None:
+    """What :func:`write_tuned` put into the metadata; None of another file.
+
+    Raises:
+        CheckpointError: it is no safetensors file.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            text = (opened.metadata() or {}).get(_METADATA)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} could not be read as safetensors: {error}") from error
+    return None if text is None else json.loads(text)
+
+
+def fold_lora(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a network under LoRA with the low-rank parts added to their matrices."""
+    from peft.tuners.lora import LoraLayer
+
+    for module in network.modules():
+        if isinstance(module, LoraLayer):
+            module.merge(safe_merge=True)
+    return {
+        plain_name(name): tensor
+        for name, tensor in network.state_dict().items()
+        if ".lora_" not in name
+    }

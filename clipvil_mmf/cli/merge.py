@@ -1,0 +1,32 @@
+"""``clipvil merge``: a tuned run and its backbone become one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipvil_mmf.checkpoints.merging import merge
+
+
+def command(
+    tuned: Annotated[
+        Path, typer.Argument(help="A tuned run of MMF (its save_dir), or its tuned.safetensors.")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder to make.")],
+    backbone: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of the backbone; by default what the run started from."),
+    ] = None,
+) -> None:
+    """Write a tuned run as a model that stands alone."""
+    try:
+        report = merge(tuned, output, backbone or None)
+    except (OSError, ValueError) as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(1) from e
+    typer.echo(
+        f"{output}: the backbone with {report.learnt} tensors that {report.method} has learnt; "
+        f"as a network, tuning.method is {report.merged_method}"
+    )

@@ -1,0 +1,137 @@
+"""What a tuned run leaves: what has learnt alone; it goes on, it predicts, it becomes one model."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import clipvil_mmf
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.merging import merge
+from clipvil_mmf.checkpoints.tuned import TUNED, learnt_names, read_extra
+from clipvil_mmf.tuning import METHODS
+
+FOLDER = "projects/clipvil/configs"
+TINY = (
+    f"config={FOLDER}/vqa2_tiny.yaml",
+    "training.tensorboard=false",
+    "training.checkpoint_interval=2",
+    "training.evaluation_interval=100",
+    "training.log_interval=2",
+)
+PARAMS = {"ladder": ["reduction_factor=2"], "adapter": ["visual=true", "gate=true"]}
+
+
+def tiny(folder, *opts, updates=4):
+    return (
+        *TINY,
+        f"env.save_dir={folder}",
+        "training.max_epochs=null",
+        f"training.max_updates={updates}",
+        *opts,
+    )
+
+
+def by(method):
+    section = "model_config.clipvil.tuning"
+    params = [f"{section}.params.{param}" for param in PARAMS.get(method, [])]
+    return (f"{section}.method={method}", *params)
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory):
+    return tmp_path_factory.mktemp("backbones")
+
+
+@pytest.fixture
+def backbone(backbones, run_mmf):
+    """A trained backbone, made once."""
+    folder = backbones / "first"
+    if not folder.exists():
+        run_mmf(*tiny(folder, updates=2))
+    return folder
+
+
+def network_of(trainer):
+    return trainer.model.network
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"full"}))
+def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
+    start = f"model_config.clipvil.pretrained={backbone}"
+    trainer = run_mmf(*tiny(tmp_path / "run", start, *by(method)))
+    network = network_of(trainer)
+    learnt = {f"network.{name}" for name in learnt_names(network)}
+    assert 0 < len(learnt) < len(network.state_dict())
+
+    file = tmp_path / "run" / TUNED
+    assert load_file(file).keys() == learnt
+    extra = read_extra(file)
+    assert extra["backbone"]["name"] == str(backbone)
+    for name in ("best.ckpt", "current.ckpt"):
+        saved = torch.load(tmp_path / "run" / name, weights_only=True)["model"]
+        assert saved.keys() == learnt | {"_extra_state"}
+
+    report = merge(tmp_path / "run", tmp_path / "merged")
+    assert report.method == method and report.learnt == len(learnt)
+    model = clipvil_mmf.from_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        batch = {
+            "images": torch.rand(2, 3, 64, 96),
+            "image_index": torch.tensor([0, 1, 1]),
+            "input_ids": torch.randint(5, 90, (3, 20)),
+            "input_mask": torch.ones(3, 20, dtype=torch.long),
+            "segment_ids": torch.zeros(3, 20, dtype=torch.long),
+        }
+        network.eval()
+        torch.testing.assert_close(
+            model.network(**batch).scores, network(**batch).scores, atol=1e-5, rtol=1e-5
+        )
+    stays = method not in ("frozen", "bitfit", "lora")
+    assert report.merged_method == (method if stays else "full")
+
+
+def test_a_tuned_run_goes_on_bit_for_bit(tmp_path, run_mmf, backbone):
+    opts = (f"model_config.clipvil.pretrained={backbone}", *by("unipt"))
+    whole = run_mmf(*tiny(tmp_path / "whole", *opts))
+    halfway = tmp_path / "halves"
+    run_mmf(*tiny(halfway, *opts, updates=2), "scheduler.params.num_training_steps=4")
+    resumed = run_mmf(*tiny(halfway, *opts), "checkpoint.resume=true")
+    assert resumed.num_updates == 4
+    states = [
+        torch.load(folder / "current.ckpt", weights_only=True)["model"]
+        for folder in (tmp_path / "whole", halfway)
+    ]
+    assert states[0].keys() == states[1].keys()
+    learnt = learnt_names(network_of(whole))
+    for name in learnt:
+        assert torch.equal(*(state[f"network.{name}"] for state in states)), name
+    start = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
+    for name, value in network_of(whole).state_dict().items():
+        assert name in learnt or torch.equal(value, start[f"network.{name}"]), name
+
+
+def test_another_backbone_is_refused(tmp_path, run_mmf, backbone):
+    opts = (f"model_config.clipvil.pretrained={backbone}", *by("unipt"))
+    run_mmf(*tiny(tmp_path / "run", *opts))
+    other = (f"checkpoint.resume_file={tmp_path / 'run' / TUNED}", *by("unipt"))
+    with pytest.raises(CheckpointError, match=r"tuned beside another backbone.*pretrained=FILE"):
+        run_mmf(*tiny(tmp_path / "other", *other))
+    with pytest.raises(CheckpointError, match="what another tuning method has learnt"):
+        run_mmf(*tiny(tmp_path / "other", other[0], *by("sherl")))
+    with pytest.raises(CheckpointError, match="clipvil merge"):
+        clipvil_mmf.from_pretrained(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="clipvil merge"):
+        start = f"model_config.clipvil.pretrained={tmp_path / 'run'}"
+        run_mmf(*tiny(tmp_path / "other", start, *by("unipt")))
+
+
+def test_tuned_weights_are_resumed_from_safetensors(tmp_path, run_mmf, backbone):
+    opts = (f"model_config.clipvil.pretrained={backbone}", *by("sherl"))
+    first = run_mmf(*tiny(tmp_path / "run", *opts))
+    again = run_mmf(
+        *tiny(tmp_path / "again", *opts),
+        f"checkpoint.resume_file={tmp_path / 'run' / TUNED}",
+        "run_type=val",
+    )
+    for name, value in network_of(first).state_dict().items():
+        assert torch.equal(value, network_of(again).state_dict()[name]), name
