@@ -6,8 +6,8 @@ from typing import Any
 
 from mmf.common.registry import registry
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.config import ConfigError
 
 
@@ -44,6 +44,4 @@ class ScaledBCE(nn.Module):
         Returns:
             () float32.
         """
-        scores, targets = model_output["scores"].float(), sample_list["targets"].float()
-        mean = F.binary_cross_entropy_with_logits(scores, targets)
-        return mean * (targets.shape[1] if self.loss_scale == 1 else self.loss_scale)
+        return scaled_bce(model_output["scores"], sample_list["targets"], self.loss_scale)

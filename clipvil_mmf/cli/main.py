@@ -37,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "clipvil_mmf.cli.prepare",
         "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
     ),
+    "profile": (
+        "clipvil_mmf.cli.profile",
+        "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
+    ),
     "score": (
         "clipvil_mmf.cli.score",
         "Score a prediction file as VQA v2 and GQA do, over all and by type.",

@@ -32,17 +32,7 @@ def run(
     state = module.registry.mapping["state"]
     for key in [key for key in state if key not in kept]:
         del state[key]
-    module.setup_imports()
-    if opts is None:
-        args = module.flags.get_parser().parse_args()
-    else:
-        args = argparse.Namespace(config_override=None, opts=opts)
-    pairs = option_pairs(args.opts)
-    if predict and "evaluation.predict" not in dict(pairs):
-        pairs.append(("evaluation.predict", "true"))
-    args.opts = [f"{key}={value}" for key, value in pairs]
-    configuration = module.Configuration(args)
-    configuration.args = args
+    configuration = read_configuration(module, opts, predict)
     config = configuration.get_config()
     config.start_rank = 0
     config.device_id = 0
@@ -70,6 +60,22 @@ def run(
         _spawn(module, configuration, predict, world_size)
     else:
         module.main(configuration, predict=predict)
+
+
+def read_configuration(module: ModuleType, opts: list[str] | None, predict: bool = False) -> Any:
+    """MMF's ``Configuration`` of these options (the command line's, if ``opts`` is None)."""
+    module.setup_imports()
+    if opts is None:
+        args = module.flags.get_parser().parse_args()
+    else:
+        args = argparse.Namespace(config_override=None, opts=opts)
+    pairs = option_pairs(args.opts)
+    if predict and "evaluation.predict" not in dict(pairs):
+        pairs.append(("evaluation.predict", "true"))
+    args.opts = [f"{key}={value}" for key, value in pairs]
+    configuration = module.Configuration(args)
+    configuration.args = args
+    return configuration
 
 
 def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) -> None:

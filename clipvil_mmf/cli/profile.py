@@ -1,0 +1,226 @@
+"""``clipvil profile``: what tuning methods cost, in one table, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.profiling.batch import BatchSizes
+from clipvil_mmf.profiling.figure import check_matplotlib, draw
+from clipvil_mmf.profiling.processes import Row, measure_apart
+from clipvil_mmf.profiling.request import Request
+from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
+from clipvil_mmf.tuning import METHODS
+
+PUBLISHED_ANSWERS, PUBLISHED_WORDS = 3129, 30522
+_SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier")
+
+
+class Precision(str, Enum):
+    """What is computed in; bf16 is autocast."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
+
+def command(
+    config: Annotated[str, typer.Option(help="The yaml file that mmf_run takes.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of mmf_run, such as model_config.clipvil.tuning.method=lora."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="all, or names with commas between them; else the yaml file's own."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images, one question each.", min=1)] = 2,
+    image_size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH in pixels; else that of the yaml's dataset.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Word pieces of a question; else the dataset's.", min=3)
+    ] = None,
+    answers: Annotated[
+        int, typer.Option(help="Size of the answer vocabulary.", min=2)
+    ] = PUBLISHED_ANSWERS,
+    words: Annotated[
+        int, typer.Option(help="Size of the text vocabulary, where the yaml has none.", min=1)
+    ] = PUBLISHED_WORDS,
+    precision: Annotated[Precision, typer.Option(help="What is computed in.")] = Precision.float32,
+    repeats: Annotated[
+        int, typer.Option(help="Of each measurement; medians are shown.", min=1)
+    ] = 3,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for profile.csv and profile.png.")
+    ] = None,
+) -> None:
+    """Measure what tuning methods cost; no data is needed, the batch is made up."""
+    try:
+        if output is not None:
+            check_matplotlib()
+        settings = read_settings(config, overrides or [])
+        request = request_of(settings, answers, words)
+        sizes = _sizes(settings, batch_size, image_size, tokens)
+        request = replace(
+            request, sizes=sizes, precision=precision.value, device=device, repeats=repeats
+        )
+        requests = requests_of(request, methods)
+        rows = _measure(requests)
+        title = _title(config, request)
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(as_table(rows, title))
+        for note in footnotes(rows):
+            console.print(note, markup=False)
+        measured = any(row.figures is not None for row in rows)
+        if output is not None:
+            write_csv(rows, request, output / "profile.csv")
+            typer.echo(f"written: {output / 'profile.csv'}")
+            if measured:
+                draw(rows, title, output / "profile.png")
+                typer.echo(f"written: {output / 'profile.png'}")
+    except (OSError, ValueError, ModuleNotFoundError, OmegaConfBaseException) as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(1) from e
+    if not measured or any(row.figures is None and row.fits for row in rows):
+        raise typer.Exit(1)
+
+
+def read_settings(config: str, overrides: list[str]) -> Any:
+    """The configuration that `mmf_run config=...` would run with, by MMF's own code.
+
+    Args:
+        config: the yaml file.
+        overrides: `key=value`.
+
+    Raises:
+        ValueError: an option or a key is wrong.
+        FileNotFoundError: there is no such file.
+    """
+    import mmf_cli.run
+
+    from mmf_bridge.common.launch import read_configuration
+
+    # MMF prints which option replaces what.
+    with contextlib.redirect_stdout(io.StringIO()):
+        configuration = read_configuration(mmf_cli.run, [f"config={config}", *overrides])
+        return configuration.get_config()
+
+
+def request_of(settings: Any, answers: int, words: int) -> Request:
+    """What a run with this configuration trains.
+
+    Args:
+        settings: MMF's whole configuration.
+        answers: size of the answer vocabulary.
+        words: size of the text vocabulary, where the configuration has none.
+
+    Raises:
+        ConfigError: the model is another one, or its section is wrong.
+    """
+    if settings.model != "clipvil":
+        raise ConfigError(f"model: got {settings.model}, expected clipvil; it alone is measured.")
+    from clipvil_mmf.model import ClipVilConfig
+
+    plain = OmegaConf.to_container(settings.model_config.clipvil, resolve=True)
+    model = from_config(ClipVilConfig, plain, "model_config.clipvil")
+    sections = {name: getattr(model, name) for name in _SECTIONS}
+    fusion = dict(sections["fusion"].get("params") or {})
+    if fusion.get("vocab_size") is None:
+        fusion["vocab_size"] = words
+    sections["fusion"] = {**sections["fusion"], "params": fusion}
+    encoder = dict(sections["image_encoder"].get("params") or {})
+    encoder.pop("pretrained", None)  # weights cost the same whatever their values
+    sections["image_encoder"] = {**sections["image_encoder"], "params": encoder}
+    sections["tuning"] = model.tuning or {"method": "full"}
+    training = settings.training
+    return Request(
+        sections=sections,
+        answers=answers,
+        optimizer=OmegaConf.to_container(settings.optimizer, resolve=True),
+        losses=model.losses,
+        max_norm=training.max_grad_l2_norm if training.clip_gradients else None,
+    )
+
+
+def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
+    """The request for each method: its own `params` where the configuration has them.
+
+    Args:
+        request: of the configuration's own method.
+        methods: `all`, names with commas between them, or None for its own.
+
+    Raises:
+        ConfigError: a method is unknown.
+    """
+    own = request.sections["tuning"]
+    names = [own["method"]] if methods is None else [m.strip() for m in methods.split(",")]
+    if methods == "all":
+        names = list(METHODS)
+    requests = {}
+    for name in names:
+        check_choice("--methods", name, METHODS)
+        tuning = own if name == own["method"] else {"method": name}
+        requests[name] = replace(request, sections={**request.sections, "tuning": tuning})
+    return requests
+
+
+def _measure(requests: dict[str, Request]) -> list[Row]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    rows = []
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(requests))
+        for name, request in requests.items():
+            progress.update(task, description=name)
+            rows.append(measure_apart(name, request))
+            progress.advance(task)
+    return rows
+
+
+def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | None) -> BatchSizes:
+    """The batch: what the options say, else what the dataset's section says."""
+    sizes = BatchSizes(images=images)
+    name = str(settings.datasets or settings.dataset).split(",")[0]
+    section = f"dataset_config.{name}"
+    known = OmegaConf.select(settings, f"{section}.image_size")
+    length = OmegaConf.select(
+        settings, f"{section}.processors.text_processor.params.max_seq_length"
+    )
+    regions = OmegaConf.select(settings, f"{section}.features.max_regions")
+    if known is not None:
+        sizes = replace(sizes, height=known[0], width=known[1])
+    if image_size is not None:
+        given = re.fullmatch(r"(\d+)x(\d+)", image_size)
+        if given is None:
+            raise ConfigError(f"--image-size: got {image_size!r}, expected as in 384x640.")
+        sizes = replace(sizes, height=int(given[1]), width=int(given[2]))
+    if regions is not None:
+        sizes = replace(sizes, regions=regions)
+    if tokens is not None or length is not None:
+        sizes = replace(sizes, tokens=tokens or length)
+    return sizes
+
+
+def _title(config: str, request: Request) -> str:
+    sizes = request.sizes
+    return (
+        f"{Path(config).name}: batch {sizes.images}, {sizes.height}x{sizes.width}, "
+        f"{sizes.tokens} word pieces, {request.precision}, {request.device}"
+    )

@@ -1,0 +1,88 @@
+"""A made-up batch: the sizes of a real one, random numbers in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.vision import RegionFeatures, Regions
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How large a batch is.
+
+    Args:
+        images: B, one question each.
+        height: of an image in pixels.
+        width: of an image in pixels.
+        tokens: T, word pieces of a question, [CLS], [SEP] and padding included.
+        regions: R, of an image, where the network reads regions instead of images.
+    """
+
+    images: int = 2
+    height: int = 384
+    width: int = 640
+    tokens: int = 20
+    regions: int = 36
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step takes.
+
+    Args:
+        inputs: the arguments of the network's forward.
+        targets: (B, answers) float32, one right answer each.
+    """
+
+    inputs: tuple[Tensor | Regions, Tensor, Tensor, Tensor, Tensor]
+    targets: Tensor
+
+
+def made_up_batch(
+    network: ClipVilNetwork,
+    sizes: BatchSizes,
+    answers: int,
+    device: torch.device,
+    seed: int = 0,
+) -> Batch:
+    """Draw a batch that suits the network.
+
+    Half of the questions' second half is padding on average, as in data that is padded to a fixed
+    length: without any, attention would be computed without its mask.
+
+    Args:
+        network: says whether it takes images or regions, and how many word pieces it knows.
+        sizes: of the batch.
+        answers: the classifier's rows.
+        device: where the batch goes.
+        seed: of its numbers.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    count, tokens = sizes.images, sizes.tokens
+    encoder = network.image_encoder
+    if isinstance(encoder, RegionFeatures):
+        shape = (count, sizes.regions)
+        images = Regions(
+            torch.randn(*shape, encoder.out_channels, generator=draw).to(device),
+            torch.rand(*shape, encoder.box_size, generator=draw).to(device),
+        )
+    else:
+        images = torch.randn(count, 3, sizes.height, sizes.width, generator=draw).to(device)
+    words = network.fusion.config.vocab_size
+    input_ids = torch.randint(0, words, (count, tokens), generator=draw)
+    lengths = torch.linspace(max(1, tokens // 2), tokens, count + 1).long()[:count]
+    input_mask = (torch.arange(tokens) < lengths[:, None]).long()
+    right = torch.randint(0, answers, (count, 1), generator=draw)
+    inputs = (
+        images,
+        torch.arange(count, device=device),
+        input_ids.to(device),
+        input_mask.to(device),
+        torch.zeros_like(input_ids).to(device),
+    )
+    return Batch(inputs, torch.zeros(count, answers).scatter_(1, right, 1.0).to(device))

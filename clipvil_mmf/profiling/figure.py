@@ -1,0 +1,76 @@
+"""A picture that puts methods side by side. matplotlib is imported when it is drawn."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipvil_mmf.profiling.files import writing
+from clipvil_mmf.profiling.processes import Row
+
+_GIB = 2**30
+_STRONG, _LIGHT = "#2f5d8a", "#b9cde0"
+
+
+def check_matplotlib() -> None:
+    """Say at once, and not after minutes of measuring, that the picture cannot be drawn.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ModuleNotFoundError(
+            "the picture needs matplotlib: pip install matplotlib, or leave --output away"
+        )
+
+
+def draw(rows: Sequence[Row], title: str, path: Path) -> None:
+    """Draw four panels of bars, a bar for each method that was measured.
+
+    Args:
+        rows: one a method; those without figures are left out.
+        title: above the panels.
+        path: of the picture, ending in .png.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    measured = [(row.method, row.figures) for row in rows if row.figures is not None]
+    names = [name for name, _ in measured]
+    figures = [found for _, found in measured]
+    canvas = Figure(figsize=(13, 1.6 + 0.42 * len(names)), layout="constrained", dpi=120)
+    FigureCanvasAgg(canvas)
+    panels = canvas.subplots(1, 4, sharey=True)
+    canvas.suptitle(title, x=0.01, ha="left", fontsize=11)
+
+    percents = [found.parameters.percent for found in figures]
+    peaks = [found.peak / _GIB for found in figures]
+    resting = [(found.peak - found.growth) / _GIB for found in figures]
+    _bars(panels[0], names, percents, "trainable parameters (%)", "{:.2f}")
+    panels[1].barh(names, resting, color=_LIGHT, label="at rest")
+    growths = [peak - rest for peak, rest in zip(peaks, resting, strict=True)]
+    grown = panels[1].barh(names, growths, left=resting, color=_STRONG, label="growth")
+    panels[1].bar_label(grown, [f"{peak:.2f}" for peak in peaks], padding=3, fontsize=8)
+    panels[1].set_xlabel("peak memory of a training step (GiB)")
+    panels[1].set_xlim(0, 1.2 * max(peaks))
+    panels[1].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    _bars(panels[2], names, [found.step for found in figures], "training step (s)", "{:.3g}")
+    _bars(panels[3], names, [found.predict for found in figures], "prediction (s)", "{:.3g}")
+    panels[0].invert_yaxis()
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=9)
+        panel.xaxis.label.set_size(9)
+    with writing(path) as partial:
+        canvas.savefig(partial)
+
+
+def _bars(panel: object, names: list[str], values: list[float], label: str, text: str) -> None:
+    bars = panel.barh(names, values, color=_STRONG)
+    panel.bar_label(bars, [text.format(value) for value in values], padding=3, fontsize=8)
+    panel.set_xlabel(label)
+    panel.set_xlim(0, 1.2 * max(values))

@@ -1,0 +1,169 @@
+"""What one network costs in this process: a training step and a prediction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.profiling.batch import Batch
+from clipvil_mmf.profiling.memory import Memory, peak_memory
+from clipvil_mmf.profiling.operations import multiply_adds
+
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameters there are, each counted once.
+
+    Args:
+        trainable: that learn.
+        total: of the whole network, with what a tuning method has added.
+    """
+
+    trainable: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        """The share that learns."""
+        return 100 * self.trainable / self.total
+
+
+def count_parameters(model: nn.Module) -> Parameters:
+    """Count the parameters of a model; shared ones count once."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return Parameters(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a network costs. Sizes in bytes, times in seconds; medians over the repeats.
+
+    Args:
+        parameters: of the network.
+        macs_per_image: multiply-adds of a forward pass of one image and its question.
+        uncounted: operators without multiply-adds in that -> how often each was called.
+        peak: memory of a training step.
+        growth: of that, what is above the resting size (weights, optimizer state, libraries).
+        memory_by: how it was measured.
+        step: time of a training step, of the whole batch.
+        predict: time of a prediction, of the whole batch.
+    """
+
+    parameters: Parameters
+    macs_per_image: int
+    uncounted: dict[str, int]
+    peak: int
+    growth: int
+    memory_by: str
+    step: float
+    predict: float
+
+
+class TrainingStep:
+    """Forward, loss, backward, clip, update. Its gradients are freed in the end.
+
+    Args:
+        network: in training mode.
+        optimizer: over its trainable parameters.
+        loss: scores and targets, (B, answers) each -> ().
+        batch: that it learns.
+        max_norm: gradients are clipped to this joint norm; None does not clip.
+        precision: one of `PRECISIONS`; bf16 is autocast, as in training.
+    """
+
+    def __init__(
+        self,
+        network: ClipVilNetwork,
+        optimizer: torch.optim.Optimizer,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        batch: Batch,
+        max_norm: float | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.loss = loss
+        self.batch = batch
+        self.max_norm = max_norm
+        self.precision = precision
+
+    def __call__(self) -> None:
+        device = self.batch.targets.device
+        with autocast(device, self.precision):
+            scores = self.network(*self.batch.inputs).scores
+        self.loss(scores.float(), self.batch.targets).backward()
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def measure(step: TrainingStep, repeats: int) -> Figures:
+    """Measure a training step and a prediction of the same network and batch.
+
+    Each is done once before, so that the optimizer's state is there and nothing is set up in the
+    timed ones. The network learns from it.
+
+    Args:
+        step: says which network, batch and precision.
+        repeats: of each measurement, at least 1.
+    """
+    network, batch = step.network, step.batch
+    device = batch.targets.device
+    network.train()
+    step()
+    seconds, memories = zip(*(_timed_step(step, device) for _ in range(repeats)), strict=True)
+
+    @torch.inference_mode()
+    def predict() -> None:
+        with autocast(device, step.precision):
+            network(*batch.inputs)
+
+    network.eval()
+    predict()
+    predictions = [_seconds(predict, device) for _ in range(repeats)]
+    operations = multiply_adds(network, batch.inputs)
+    return Figures(
+        parameters=count_parameters(network),
+        macs_per_image=operations.macs // len(batch.targets),
+        uncounted=operations.uncounted,
+        peak=int(median(memory.peak for memory in memories)),
+        growth=int(median(memory.growth for memory in memories)),
+        memory_by=memories[0].how,
+        step=median(seconds),
+        predict=median(predictions),
+    )
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context of a forward pass in one of `PRECISIONS`."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def _timed_step(step: TrainingStep, device: torch.device) -> tuple[float, Memory]:
+    seconds: list[float] = []
+    memory = peak_memory(lambda: seconds.append(_seconds(step, device)), device)
+    return seconds[0], memory
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

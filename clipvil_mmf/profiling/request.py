@@ -1,0 +1,98 @@
+"""What is to be measured, as plain values: it travels to a process of its own as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipvil_mmf.bce import scaled_bce
+from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
+from clipvil_mmf.profiling.batch import BatchSizes, made_up_batch
+from clipvil_mmf.profiling.measure import PRECISIONS, Figures, TrainingStep, measure
+
+OWN_OPTIMIZER = "clipvil_adamw_sgd"
+LOSSES = ("clipvil_bce", "logit_bce")
+
+
+@dataclass
+class Request:
+    """One network to measure.
+
+    Args:
+        sections: of the network, as `ClipVilNetwork.from_config` takes them, `tuning` included.
+        answers: the classifier's rows.
+        optimizer: MMF's section: `type`, `params`, `groups`.
+        losses: MMF's list of them.
+        max_norm: of clipped gradients, None for no clipping.
+        sizes: of the batch.
+        precision: float32 or bf16.
+        device: cpu, cuda, cuda:1 ...
+        repeats: of each measurement.
+    """
+
+    sections: dict[str, Any]
+    answers: int
+    optimizer: dict[str, Any]
+    losses: list[dict[str, Any]]
+    max_norm: float | None = None
+    sizes: BatchSizes = field(default_factory=BatchSizes)
+    precision: str = "float32"
+    device: str = "cpu"
+    repeats: int = 3
+
+
+def perform(request: Request) -> Figures:
+    """Build the network and its optimizer, and measure them.
+
+    Raises:
+        ConfigError: a section is wrong, or the tuning method does not suit the network.
+    """
+    check_choice("precision", request.precision, PRECISIONS)
+    torch.manual_seed(0)
+    network = ClipVilNetwork.from_config(**request.sections, num_answers=request.answers)
+    device = torch.device(request.device)
+    network.to(device)
+    step = TrainingStep(
+        network,
+        _optimizer(network, request.optimizer),
+        _loss(request.losses),
+        made_up_batch(network, request.sizes, request.answers, device),
+        request.max_norm,
+        request.precision,
+    )
+    return measure(step, request.repeats)
+
+
+def _optimizer(network: ClipVilNetwork, section: dict[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer over the groups that a run of MMF would have."""
+    name = section.get("type")
+    kind = AdamWSGD if name == OWN_OPTIMIZER else getattr(torch.optim, str(name), None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        raise ConfigError(
+            f"optimizer.type: {name!r} cannot be measured; choose {OWN_OPTIMIZER} or one of "
+            "torch.optim's, such as AdamW."
+        )
+    config = from_config(GroupsConfig, section.get("groups"), "optimizer.groups")
+    groups = parameter_groups(network, network.tower_parameters(), config)
+    return kind(groups, **(section.get("params") or {}))
+
+
+def _loss(losses: list[dict[str, Any]]) -> Any:
+    """The sum of the losses, as a function of scores and targets."""
+    scales = []
+    for loss in losses:
+        check_choice("losses", loss.get("type", ""), LOSSES)
+        # MMF's logit_bce is in the scale of LXMERT's, too.
+        scales.append(float((loss.get("params") or {}).get("loss_scale", 1)))
+    if not scales:
+        raise ConfigError(f"losses: none is named. Choices: {', '.join(LOSSES)}.")
+
+    def total(scores: Tensor, targets: Tensor) -> Tensor:
+        return torch.stack([scaled_bce(scores, targets, scale) for scale in scales]).sum()
+
+    return total

@@ -1,0 +1,120 @@
+"""The figures of several methods as a table for people and as CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from clipvil_mmf.profiling.files import writing
+from clipvil_mmf.profiling.processes import Row
+from clipvil_mmf.profiling.request import Request
+
+MIB = 2**20
+COLUMNS = (
+    "method",
+    "trainable",
+    "total",
+    "trainable_percent",
+    "gmacs_per_image",
+    "peak_mib",
+    "growth_mib",
+    "step_seconds",
+    "predict_seconds",
+    "memory_by",
+    "uncounted_operators",
+    "reason",
+    "batch_size",
+    "image_size",
+    "precision",
+    "device",
+    "repeats",
+)
+
+
+def as_table(rows: Sequence[Row], title: str) -> Table:
+    """The table of `clipvil profile`; a method that could not be measured has its reason."""
+    names = ("trainable", "%", "GMACs", "peak", "growth", "step", "predict")
+    table = Table("method", title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        figures = row.figures
+        if figures is None:
+            table.add_row(row.method, *["–"] * len(names))
+            continue
+        table.add_row(
+            row.method,
+            f"{figures.parameters.trainable:,}",
+            f"{figures.parameters.percent:.2f}",
+            f"{figures.macs_per_image / 1e9:,.2f}",
+            f"{figures.peak / MIB:,.0f} MiB",
+            f"{figures.growth / MIB:,.0f} MiB",
+            _seconds(figures.step),
+            _seconds(figures.predict),
+        )
+    return table
+
+
+def footnotes(rows: Sequence[Row]) -> list[str]:
+    """What the table cannot say: reasons, how memory was measured, what GMACs leave out."""
+    notes = [f"{row.method}: {row.reason}" for row in rows if row.figures is None]
+    measured = [row.figures for row in rows if row.figures is not None]
+    if measured:
+        ways = ", ".join(dict.fromkeys(figures.memory_by for figures in measured))
+        notes.append(f"memory: {ways}; growth: above the resting size of the same process")
+        names = sorted({name for figures in measured for name in figures.uncounted})
+        notes.append(f"not in GMACs: {', '.join(names)}")
+    return notes
+
+
+def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
+    """Write the same figures as CSV, with `COLUMNS`.
+
+    Args:
+        rows: one a method.
+        request: what they share: batch, precision, device.
+        path: of the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sizes = request.sizes
+    shared = {
+        "batch_size": sizes.images,
+        "image_size": f"{sizes.height}x{sizes.width}",
+        "precision": request.precision,
+        "device": request.device,
+        "repeats": request.repeats,
+    }
+    with writing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**_cells(row), **shared})
+
+
+def _cells(row: Row) -> dict[str, object]:
+    figures = row.figures
+    if figures is None:
+        return {"method": row.method, "reason": row.reason}
+    uncounted = " ".join(f"{name}:{count}" for name, count in figures.uncounted.items())
+    return {
+        "method": row.method,
+        "trainable": figures.parameters.trainable,
+        "total": figures.parameters.total,
+        "trainable_percent": round(figures.parameters.percent, 4),
+        "gmacs_per_image": round(figures.macs_per_image / 1e9, 6),
+        "peak_mib": round(figures.peak / MIB, 2),
+        "growth_mib": round(figures.growth / MIB, 2),
+        "step_seconds": round(figures.step, 6),
+        "predict_seconds": round(figures.predict, 6),
+        "memory_by": figures.memory_by,
+        "uncounted_operators": uncounted,
+    }
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
