@@ -1,10 +1,11 @@
 """VQA v2's size: converting the annotations, the first batch, memory of data loader workers.
 
-    python benchmarks/annotations.py [--questions N] [--images M]
+    python benchmarks/annotations.py [--questions N] [--images M] [--workers 0,2,8]
 
 Writes made-up files in VQA v2's official format, and measures, each in processes of its own. No
 image file exists: every picture is the same small constant one, so that what is measured is the
-annotations'. The baseline keeps the questions as Python dictionaries in the dataset.
+annotations'. The baseline is the same dataset, with the questions as a list of Python dictionaries
+in the place of the mapped store: it tokenises, makes targets and collates alike.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from clipvil_mmf.data.formats import read_columns
 from clipvil_mmf.data.store import open_or_convert
-from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from mmf_bridge.common.by_value import HandOver
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
@@ -91,20 +93,77 @@ class OneEach:
         return [self.picture for _ in rows]
 
 
-def mapped_dataset(store: Path) -> tuple[Dataset, object]:
-    """The plugin's dataset on a converted store, and its batches."""
+class Dictionaries:
+    """The usual way: a list of dictionaries, of which each worker comes to hold a copy.
+
+    It stands in the place of a ``QuestionTable``, and gives what the dataset asks that for.
+
+    Args:
+        files: the question and the annotation file.
+    """
+
+    is_labelled = True
+    source = "dictionaries"
+
+    def __init__(self, files: list[Path]) -> None:
+        images: dict[str, int] = {}
+        self._answers: dict[str, int] = {}
+        self._rows = []
+        for question in read_columns(files).questions():
+            image = images.setdefault(question.image, len(images))
+            row = {"id": question.question_id, "text": question.text, "image": question.image}
+            self._rows.append({**row, "image_row": image, "answers": question.answers})
+            for answer in question.answers:
+                self._answers.setdefault(answer, len(self._answers))
+        self.answer_texts = list(self._answers)
+        self.image_count = len(images)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def image_rows(self) -> np.ndarray:
+        """(N,) int64 the image of each question."""
+        return self.images_of(range(len(self)))
+
+    def images_of(self, rows: Iterable[int]) -> np.ndarray:
+        """(B,) int64 the images of these questions."""
+        return np.asarray([self._rows[row]["image_row"] for row in rows], dtype=np.int64)
+
+    def ids(self, rows: Iterable[int]) -> list[int]:
+        """The ids of these questions."""
+        return [self._rows[row]["id"] for row in rows]
+
+    def texts(self, rows: Iterable[int]) -> list[str]:
+        """These questions."""
+        return [self._rows[row]["text"] for row in rows]
+
+    def answers_of(self, rows: Iterable[int]) -> SoftAnswers:
+        """The answers of these questions."""
+        found = [
+            (position, self._answers[answer], score)
+            for position, row in enumerate(rows)
+            for answer, score in self._rows[row]["answers"].items()
+        ]
+        positions, answers, scores = zip(*found, strict=True)
+        return SoftAnswers(
+            np.asarray(positions, dtype=np.int64),
+            np.asarray(answers, dtype=np.int32),
+            np.asarray(scores, dtype=np.float32),
+        )
+
+
+def dataset_on(table: QuestionTable | Dictionaries) -> tuple[Dataset, object]:
+    """The plugin's dataset on these questions, and its batches."""
     from mmf.common.registry import registry
     from omegaconf import OmegaConf
 
-    import clipvil_mmf.data.answers
     import clipvil_mmf.data.dataset as module
-    import clipvil_mmf.text.wordpiece  # noqa: F401
 
     module.ImageStore = OneEach
     registry.register("config", OmegaConf.create({}))
-    table = QuestionTable.open(store)
     config = {
-        "data_dir": str(store),
+        "data_dir": "",
         "image_size": [8, 8],
         "on_unknown_answer": "keep",
         "processors": {
@@ -121,25 +180,7 @@ def mapped_dataset(store: Path) -> tuple[Dataset, object]:
         answers=lambda: [f"answer {i}" for i in range(ANSWERS)],
     )
     dataset.init_processors()
-    batches = dataset.build_batch_sampler(BATCH, True, 0, 0, 1)
-    return dataset, batches
-
-
-class Dictionaries(Dataset):
-    """The usual way: a list of dictionaries, of which each worker comes to hold a copy."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.rows = [
-            {"id": q.question_id, "text": q.text, "image": q.image, "answers": q.answers}
-            for q in read_columns(files).questions()
-        ]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> int:
-        found = self.rows[row]
-        return len(found["text"]) + len(found["answers"])
+    return dataset, dataset.build_batch_sampler(BATCH, True, 0, 0, 1)
 
 
 def memory(pid: int) -> dict[str, float]:
@@ -155,19 +196,17 @@ def memory(pid: int) -> dict[str, float]:
 
 def measure_workers(kind: str, store: Path, files: list[Path], workers: int, start: str) -> dict:
     """Memory of this process and of its workers after some batches; time to the first one."""
+    import clipvil_mmf.data.answers
+    import clipvil_mmf.data.dataset
+    import clipvil_mmf.text.wordpiece  # noqa: F401 (MMF, which is no part of the time)
+
     began = time.perf_counter()
-    collate = None
-    if kind == "mapped":
-        dataset, batches = mapped_dataset(store)
-        collate = dataset.collate
-    else:
-        dataset = Dictionaries(files)
-        lots = np.random.default_rng(0).permutation(len(dataset))
-        batches = [lots[i : i + BATCH].tolist() for i in range(0, len(lots), BATCH)]
+    table = QuestionTable.open(store) if kind == "mapped" else Dictionaries(files)
+    dataset, batches = dataset_on(table)
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=HandOver(collate or list),
+        collate_fn=HandOver(dataset.collate),
         num_workers=workers,
         multiprocessing_context=start if workers else None,
         persistent_workers=workers > 0,
@@ -249,8 +288,14 @@ def measure(what: str, *arguments: str) -> None:
     print(json.dumps(found))
 
 
-def report(questions: int, images: int) -> None:
-    """Measure everything and print the tables."""
+def report(questions: int, images: int, workers: list[int]) -> None:
+    """Measure everything and print the tables.
+
+    Args:
+        questions: how many there are.
+        images: what they are about.
+        workers: numbers of data loader workers.
+    """
     console = Console(width=110)
     folder = Path(tempfile.mkdtemp(prefix="annotations-"))
     try:
@@ -268,26 +313,29 @@ def report(questions: int, images: int) -> None:
         table.add_row("peak memory of the conversion", f"{found['peak']:.0f} MiB")
         table.add_row("opening the store", f"{found['open'] * 1000:.1f} ms")
 
-        runs = [("mapped", 0, "fork"), ("mapped", 2, "fork"), ("mapped", 8, "fork")]
-        runs += [("mapped", 2, "spawn"), ("dictionaries", 0, "fork"), ("dictionaries", 2, "fork")]
-        rows = Table(title="memory in MiB after 200 batches of 32 a worker (largest worker)")
+        runs = [("mapped", count, "fork") for count in workers]
+        runs += [("mapped", count, "spawn") for count in workers if count]
+        runs += [("dictionaries", count, "fork") for count in workers]
+        rows = Table(
+            title=f"memory in MiB after {BATCHES} batches of {BATCH} a worker (largest worker)",
+            caption="No image is read: every picture is the same constant one, of 8 x 8 pixels. "
+            "first batch: from opening the questions on, with MMF imported. dictionaries: the same "
+            "dataset, its questions a list of Python dictionaries.",
+        )
         for name in ("annotations", "workers", "start", "first batch", "main RSS", "worker RSS"):
             rows.add_column(name, justify="right")
         for name in ("worker PSS", "worker private"):
             rows.add_column(name, justify="right")
-        for kind, workers, start in runs:
-            if kind == "mapped" and workers == 0:
-                child("workers", kind, 0, start, store, *files)  # warms the page cache
-            run = child("workers", kind, workers, start, store, *files)
+        for kind, count, start in runs:
+            run = child("workers", kind, count, start, store, *files)
             worker = [
-                f"{run['workers'][k]:.0f}" if workers else "-" for k in ("rss", "pss", "private")
+                f"{run['workers'][k]:.0f}" if count else "-" for k in ("rss", "pss", "private")
             ]
-            first = f"{run['first']:.2f} s"
             rows.add_row(
                 kind,
-                str(workers),
-                start if workers else "-",
-                first,
+                str(count),
+                start if count else "-",
+                f"{run['first']:.2f} s",
                 f"{run['main']['rss']:.0f}",
                 *worker,
             )
@@ -318,5 +366,7 @@ if __name__ == "__main__":
         parser = argparse.ArgumentParser(description=__doc__)
         parser.add_argument("--questions", type=int, default=QUESTIONS)
         parser.add_argument("--images", type=int, default=IMAGES)
+        parser.add_argument("--workers", default="0,2,8", help="numbers of workers")
         chosen = parser.parse_args()
-        report(chosen.questions, chosen.images)
+        counts = [int(count) for count in chosen.workers.split(",")]
+        report(chosen.questions, chosen.images, counts)
