@@ -125,7 +125,9 @@ setup(
     ],
     extras_require={
         "easy-vqa": ["easy-vqa>=1.0"],
+        "lora": ["peft>=0.13"],
         "m4c": ["editdistance>=0.8"],
+        "plot": ["matplotlib>=3.7"],
         "mmf-main": ["matplotlib>=3.7", "pandas>=2.0", "pytorch-lightning>=2.2"],
         "test": ["pytest>=8.0", "ruff>=0.9"],
     },

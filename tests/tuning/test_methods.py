@@ -1,0 +1,210 @@
+"""Tuning methods: what they freeze, that frozen parts keep no graph, and what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tuning import METHODS, SideNetwork
+from tests.golden.compare import TINY
+
+SIDES = {"unipt": 2, "ladder": 2, "sherl": 2}
+
+
+def section(method: str, **params: Any) -> dict[str, Any]:
+    if method in SIDES:
+        params = {"reduction_factor": SIDES[method], **params}
+    return {"method": method, "params": params}
+
+
+def build(method: str, encoder: dict[str, Any] | None = None, **params: Any) -> ClipVilNetwork:
+    torch.manual_seed(0)
+    tiny = copy.deepcopy(TINY)
+    tiny["image_encoder"]["params"].update(encoder or {})
+    return ClipVilNetwork.from_config(**tiny, tuning=section(method, **params))
+
+
+def batch() -> dict[str, Tensor]:
+    lots = torch.Generator().manual_seed(1)
+    mask = torch.ones(3, 8, dtype=torch.long)
+    mask[1, 5:] = 0
+    return {
+        "images": torch.randn(2, 3, 64, 96, generator=lots),
+        "image_index": torch.tensor([0, 1, 1]),
+        "input_ids": torch.randint(1, 200, (3, 8), generator=lots),
+        "input_mask": mask,
+        "segment_ids": torch.zeros(3, 8, dtype=torch.long),
+    }
+
+
+def graph_inputs(output: Tensor) -> set[int]:
+    """The parameters that the backward pass of an output arrives at."""
+    found, waiting, seen = set(), [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting += [following for following, _ in node.next_functions]
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_learns_gets_gradients_and_nothing_else(method: str) -> None:
+    network = build(method).train()
+    network(**batch()).scores.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    assert all(p.requires_grad for p in network.classifier.parameters())
+    assert all(p.requires_grad for p in network.tuning.parameters())
+
+
+@pytest.mark.parametrize("method", [*SIDES, "frozen"])
+def test_a_frozen_backbone_keeps_no_graph(method: str) -> None:
+    network = build(method).train()
+    with_graph = []
+    for name, module in network.named_modules():
+        if name.startswith(("image_encoder", "visual_embedding", "fusion.")):
+            module.register_forward_hook(
+                lambda module, args, output, name=name: (
+                    with_graph.append(name)
+                    if isinstance(output, Tensor) and output.grad_fn is not None
+                    else None
+                )
+            )
+    network(**batch())
+    last = {"sherl": ("fusion.layers.2", "fusion.pooler"), "frozen": ()}
+    allowed = last.get(method, ("fusion.pooler",))
+    assert all(name.startswith(allowed) for name in with_graph), with_graph
+    assert bool(with_graph) is bool(allowed)
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter", "bitfit"])
+def test_nothing_before_what_learns_is_differentiated(method: str) -> None:
+    network = build(method).train()
+    arrived = graph_inputs(network(**batch()).scores)
+    tower = {id(parameter) for parameter in network.image_encoder.parameters()}
+    assert arrived and not arrived & tower
+
+
+@pytest.mark.parametrize("method", SIDES)
+def test_one_token_is_computed_as_all_are(method: str) -> None:
+    network = build(method).eval()
+    assert isinstance(network.tuning, SideNetwork)
+    with torch.no_grad():
+        for parameter in network.tuning.parameters():  # gates that are not at their start
+            parameter.add_(0.05)
+    results = []
+    for count in (1, None):
+        network.zero_grad()
+        joint = network.tuning.joint(network, **batch(), count=count)
+        scores = network.classifier(network.fusion.pool(joint))
+        scores.square().sum().backward()
+        results.append([scores, *[p.grad for p in network.tuning.parameters()]])
+    assert joint.shape == (3, 8 + 6, 64)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-3)
+
+
+def test_images_of_one_batch_are_shared_by_questions() -> None:
+    network = build("unipt").eval()
+    shared = batch()
+    scores = network(**shared).scores
+    shared["images"] = shared["images"][shared["image_index"]]
+    shared["image_index"] = torch.arange(3)
+    torch.testing.assert_close(scores, network(**shared).scores, atol=1e-5, rtol=1e-5)
+
+
+def test_gates_start_at_nothing() -> None:
+    for method, gate in (("sherl", "residual_gate"), ("ladder", "gates.0")):
+        assert build(method).tuning.get_parameter(gate).item() == 0.0
+    adapters = build("adapter", gate=True, visual=True)
+    plain = build("full")
+    adapters.load_state_dict(plain.state_dict(), strict=False)
+    adapters.eval()
+    torch.testing.assert_close(adapters(**batch()).scores, plain.eval()(**batch()).scores)
+
+
+def test_a_gated_visual_adapter_works_inside_the_tower() -> None:
+    network = build("adapter", gate=True, visual=True).eval()
+    for name, parameter in network.image_encoder.named_parameters():
+        if name.endswith("bn3.weight"):  # 0 at the start: a bottleneck then adds nothing
+            torch.nn.init.ones_(parameter)
+    before = network(**batch()).scores
+    with torch.no_grad():
+        for name, parameter in network.tuning.visual.named_parameters():
+            parameter.add_(1.0 if name.endswith("gate") else 0.0)
+        assert not torch.allclose(network(**batch()).scores, before)  # also without a graph
+    assert not torch.allclose(network(**batch()).scores, before)
+    tower = {id(p) for p in network.tower_parameters()}
+    assert {id(p) for p in network.tuning.visual.parameters()} <= tower
+    assert not {id(p) for p in network.tuning.attention.parameters()} & tower
+
+
+def test_the_backbones_dropout_may_be_left_out() -> None:
+    tiny = copy.deepcopy(TINY)
+    tiny["fusion"]["params"]["hidden_dropout_prob"] = 0.5
+    tiny["image_encoder"]["params"]["batch_norm"] = "eval"
+    for mode, same in (("train", False), ("eval", True)):
+        torch.manual_seed(0)
+        tuning = section("unipt", backbone_mode=mode)
+        network = ClipVilNetwork.from_config(**tiny, tuning=tuning).train()
+        first, second = (network(**batch()).scores for _ in range(2))
+        assert torch.equal(first, second) is same
+        network.eval()
+        assert not network.fusion.training
+
+
+def test_a_backbone_in_bfloat16() -> None:
+    exact, rounded = build("unipt"), build("unipt", backbone_precision="bfloat16")
+    scores = [network.eval()(**batch()).scores for network in (exact, rounded)]
+    assert scores[1].dtype == torch.float32
+    difference = (scores[0] - scores[1]).abs().max()
+    assert 0 < difference < 0.1 * scores[0].abs().max()
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        ({"method": "unipd"}, r"tuning\.method: unknown value 'unipd'.*'unipt'"),
+        ({"type": "unipt"}, r"tuning\.type: unknown key"),
+        (section("unipt", reduction_factor=5), r"reduction_factor: 5 does not divide.*64"),
+        (section("ladder", reduction_factor=32), r"reduction_factor: 32 leaves a width of 2"),
+        (section("adapter", reduction_facto=8), r"params\.reduction_facto: unknown key"),
+        (section("lora", dim=0), r"params\.dim: got 0"),
+        (section("sherl", backbone_mode="evl"), r"backbone_mode: unknown value 'evl'"),
+    ],
+)
+def test_what_is_refused(tuning: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ClipVilNetwork.from_config(**TINY, tuning=tuning)
+
+
+@pytest.mark.parametrize("method", ["unipt", "ladder", "sherl", "adapter"])
+def test_methods_of_the_joint_fusion(method: str) -> None:
+    lxmert = copy.deepcopy(TINY)
+    del lxmert["fusion"]["params"]["num_hidden_layers"]
+    lxmert["fusion"]["type"] = "cross_modal"
+    with pytest.raises(ConfigError, match=rf"tuning\.method: {method} reads.*lora can be had"):
+        ClipVilNetwork.from_config(**lxmert, tuning=section(method))
+    ClipVilNetwork.from_config(**lxmert, tuning=section("lora"))
+
+
+def test_visual_adapters_need_a_tower_that_learns() -> None:
+    with pytest.raises(ConfigError, match=r"visual: .*frozen"):
+        build("adapter", {"frozen": True}, visual=True)
+
+
+def test_lora_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ConfigError, match=r"tuning\.method: lora needs.*pip install peft"):
+        build("lora")
