@@ -154,7 +154,7 @@ class ClipVil(BaseModel):
             return self._completed(state, file)
         weights = whole_weights(self.network, state, file, self._task())
         adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
-        return {**adapted, "_extra_state": self.get_extra_state()}
+        return {**adapted, "_extra_state": dict(self.vocabularies)}
 
     def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """One of this model's own checkpoints, with the backbone where it holds what has learnt."""

@@ -73,22 +73,25 @@ def with_backbone(
     Raises:
         CheckpointError: it belongs to another backbone or another method.
     """
-    expected = learnt_names(network)
-    if set(learnt) != expected:
-        differing = sorted(set(learnt) ^ expected)
+    state = network.state_dict()
+    expected = {(name, tuple(state[name].shape)) for name in learnt_names(network)}
+    found = {(name, tuple(tensor.shape)) for name, tensor in learnt.items()}
+    if found != expected:
+        differing = sorted({name for name, _ in found ^ expected})
         raise CheckpointError(
-            f"{source} holds what another tuning method has learnt: {len(differing)} names differ, "
-            f"such as {', '.join(differing[:3])}. Give the run the section tuning, and the "
-            "image_encoder.params.batch_norm, that it was tuned with (config.yaml beside it)."
+            f"{source} holds what another tuning method has learnt: {len(differing)} names or "
+            f"shapes differ, such as {', '.join(differing[:3])}. Give the run the section tuning, "
+            "and the image_encoder.params.batch_norm, that it was tuned with (config.yaml beside "
+            "it)."
         )
-    found = backbone_hash(network)
-    if found != stated["sha256"]:
+    sha256 = backbone_hash(network)
+    if sha256 != stated["sha256"]:
         raise CheckpointError(
             f"{source} was tuned beside another backbone: beside {stated['name']} (sha256 "
-            f"{stated['sha256'][:12]}...), but this run's has the sha256 {found[:12]}.... Load the "
-            "backbone that it was tuned with: model_config.clipvil.pretrained=FILE"
+            f"{stated['sha256'][:12]}...), but this run's has the sha256 {sha256[:12]}.... "
+            "Load the backbone that it was tuned with: model_config.clipvil.pretrained=FILE"
         )
-    return {**network.state_dict(), **learnt}
+    return {**state, **learnt}
 
 
 def write_tuned(folder: str | Path, learnt: Mapping[str, Tensor], extra: Mapping[str, Any]) -> Path:

@@ -205,22 +205,24 @@ class ClipGridEncoder(nn.Module):
                 f"resize them, or use a ViT of open_clip itself, which takes any size."
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            if not self.config.images_at_once or self._depends_on_the_batch():
+            if (
+                not self.config.images_at_once
+                or torch.is_grad_enabled()
+                or self._learns_statistics()
+            ):
                 return self._encode(images)
             return torch.cat(
                 [self._encode(part) for part in images.split(self.config.images_at_once)]
             )
 
-    def _depends_on_the_batch(self) -> bool:
-        """Whether a graph is kept, or an image's features depend on the others of its batch."""
-        learns = self.training and self.config.batch_norm == "train"
-        return learns or torch.is_grad_enabled()
+    def _learns_statistics(self) -> bool:
+        """Whether an image's features depend on the others of its batch."""
+        return self.training and self.config.batch_norm == "train"
 
     def _encode(self, images: Tensor) -> Tensor:
-        if not torch.is_grad_enabled() and resnet_inference.can_run(self.tower):
-            return resnet_inference.grid_features(
-                self.tower, images, self._layer, self.config.fold_batch_norm
-            )
+        frugal = self.config.fold_batch_norm or self._learns_statistics()
+        if frugal and not torch.is_grad_enabled() and resnet_inference.can_run(self.tower):
+            return resnet_inference.grid_features(self.tower, images, self._layer)
         features = _GridFeatures(self.tower, self._layer)
         images = images.contiguous(memory_format=self._memory_format)
         if not isinstance(self.tower, VisionTransformer):

@@ -25,18 +25,17 @@ def can_run(tower: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def grid_features(tower: ModifiedResNet, images: Tensor, stage: int, fold: bool = False) -> Tensor:
+def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     """What a stage of the tower gives, 0 being the stem's.
 
     ReLU and sums, and BatchNorm in training, are computed in place, so that beside a block's input
-    and output nothing of their size is held. Running statistics move as ever.
+    and output nothing of their size is held; running statistics move as ever. In evaluation
+    BatchNorm is multiplied into the convolutions.
 
     Args:
         tower: in either mode, even BatchNorm by BatchNorm.
         images: (B, 3, H, W) float.
         stage: 0 to 4.
-        fold: in evaluation, multiply BatchNorm into the convolutions: one pass less, and other
-            roundings.
 
     Returns:
         (B, C, h, w).
@@ -45,31 +44,31 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int, fold: bool 
     features = images.contiguous(memory_format=torch.channels_last)
     for number in (1, 2, 3):
         conv, norm = getattr(tower, f"conv{number}"), getattr(tower, f"bn{number}")
-        features = _convolve(features, conv, norm, fold).relu_()
+        features = _convolve(features, conv, norm).relu_()
     features = tower.avgpool(features)
     for number in range(1, stage + 1):
         for block in getattr(tower, f"layer{number}"):
-            features = _block(block, features, fold)
+            features = _block(block, features)
     return features
 
 
-def _block(block: Bottleneck, features: Tensor, fold: bool) -> Tensor:
-    output = _convolve(features, block.conv1, block.bn1, fold).relu_()
-    output = _convolve(output, block.conv2, block.bn2, fold).relu_()
-    output = _convolve(block.avgpool(output), block.conv3, block.bn3, fold)
+def _block(block: Bottleneck, features: Tensor) -> Tensor:
+    output = _convolve(features, block.conv1, block.bn1).relu_()
+    output = _convolve(output, block.conv2, block.bn2).relu_()
+    output = _convolve(block.avgpool(output), block.conv3, block.bn3)
     if block.downsample is not None:
         pool, conv, norm = block.downsample
-        features = _convolve(pool(features), conv, norm, fold)
+        features = _convolve(pool(features), conv, norm)
     return output.add_(features).relu_()
 
 
-def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, fold: bool) -> Tensor:
+def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Convolution and BatchNorm; the convolutions of these towers have no bias."""
-    if fold and not norm.training:
+    if not norm.training:
         return F.conv2d(features, *_folded(conv, norm), conv.stride, conv.padding)
     output = F.conv2d(features, conv.weight, None, conv.stride, conv.padding)
-    if not norm.training or output.dtype != torch.float32:
-        return norm(output)  # of half precision it takes the statistics in float32
+    if output.dtype != torch.float32:
+        return norm(output)  # which takes its statistics in float32
     mean = output.mean((0, 2, 3))
     output.sub_(mean.view(-1, 1, 1))
     variance = _mean_square(output)

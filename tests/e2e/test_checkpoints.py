@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.checkpoints.tuned import backbone_hash
 from clipvil_mmf.data import easy_vqa_files
 from tests.checkpoints.conftest import (  # noqa: F401 (fixtures)
     BERT,
@@ -224,3 +225,17 @@ def test_what_was_trained_answers_in_python_without_mmf(tmp_path, run):
         check=True,
     )
     assert done.stdout.splitlines() == predicted
+
+
+def test_a_run_that_starts_from_a_published_tuned_checkpoint(
+    publish,  # noqa: F811
+    run,
+    tmp_path,
+) -> None:
+    """Its own checkpoints know the backbone that came with it."""
+    file = publish("unipt")
+    start = (f"checkpoint.resume_file={file}", "checkpoint.reset.all=true")
+    trainer = run(*SIZES, *UNIPT, "run_type=train", *start)
+    saved = torch.load(tmp_path / "save" / "current.ckpt", weights_only=True)["model"]
+    backbone = saved["_extra_state"]["backbone"]
+    assert backbone == {"name": str(file), "sha256": backbone_hash(trainer.model.network)}

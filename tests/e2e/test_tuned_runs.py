@@ -118,6 +118,9 @@ def test_another_backbone_is_refused(tmp_path, run_mmf, backbone):
         run_mmf(*tiny(tmp_path / "other", *other))
     with pytest.raises(CheckpointError, match="what another tuning method has learnt"):
         run_mmf(*tiny(tmp_path / "other", other[0], *by("sherl")))
+    factor = "model_config.clipvil.tuning.params.reduction_factor=4"
+    with pytest.raises(CheckpointError, match="names or shapes differ"):
+        run_mmf(*tiny(tmp_path / "other", *other, factor))
     with pytest.raises(CheckpointError, match="clipvil merge"):
         clipvil_mmf.from_pretrained(tmp_path / "run")
     with pytest.raises(CheckpointError, match="clipvil merge"):

@@ -328,7 +328,67 @@ def test_a_frozen_tower_computes_the_same() -> None:
     free = encoder(tower=RESNET)
     frozen = encoder(tower=RESNET, frozen=True)
     frozen.load_state_dict(free.state_dict())
-    assert torch.equal(frozen(images), free(images))
+    torch.testing.assert_close(frozen(images), free(images))  # in place, and NHWC
+    for name, value in free.state_dict().items():
+        torch.testing.assert_close(frozen.state_dict()[name], value)
+
+
+def spread_out(module: nn.Module) -> nn.Module:
+    """BatchNorms that are not the identity, and bottlenecks that add something."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return module
+
+
+@pytest.mark.parametrize("layer", [-1, 1])
+def test_without_a_graph_a_tower_computes_the_same(layer: int) -> None:
+    images = torch.randn(2, 3, 64, 96)
+    source = spread_out(encoder(tower=RESNET, layer=layer))
+    folded = encoder(tower=RESNET, layer=layer, fold_batch_norm=True)
+    folded.load_state_dict(source.state_dict())
+    with_graph = source(images)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), with_graph, atol=1e-4, rtol=1e-4)
+        for name, value in source.state_dict().items():
+            torch.testing.assert_close(folded.state_dict()[name], value)
+        source.eval()
+        folded.eval()
+        seen = []
+        folded.tower.bn1.register_forward_pre_hook(lambda *_: seen.append("bn1"))
+        torch.testing.assert_close(folded(images), source(images))
+        assert seen == ["bn1"]  # a hook is called: nothing is folded then
+
+
+def test_folding_leaves_batch_norm_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randn(2, 3, 64, 96)
+    module = spread_out(encoder(tower=RESNET, fold_batch_norm=True)).eval()
+    with_graph = module(images).detach()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("BatchNorm was run")
+
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", refuse)
+    with torch.no_grad():
+        torch.testing.assert_close(module(images), with_graph, atol=1e-4, rtol=1e-4)
+
+
+def test_images_one_after_the_other() -> None:
+    images = torch.randn(3, 3, 64, 64)
+    module = spread_out(encoder(tower=RESNET, images_at_once=2, frozen=True))
+    plain = encoder(tower=RESNET)
+    plain.load_state_dict(module.state_dict())
+    sizes = []
+    module.tower.conv1.register_forward_hook(lambda m, args, out: sizes.append(len(args[0])))
+    torch.testing.assert_close(module(images), plain(images))
+    assert sizes == [3]  # in training the statistics are those of all images
+    module.eval()
+    plain.eval()
+    torch.testing.assert_close(module(images), plain(images))
+    assert sizes == [3, 2, 1]
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
