@@ -288,13 +288,14 @@ def measure(what: str, *arguments: str) -> None:
     print(json.dumps(found))
 
 
-def report(questions: int, images: int, workers: list[int]) -> None:
+def report(questions: int, images: int, workers: list[int], most_spawned: int = 2) -> None:
     """Measure everything and print the tables.
 
     Args:
         questions: how many there are.
         images: what they are about.
         workers: numbers of data loader workers.
+        most_spawned: up to how many are measured spawned, too.
     """
     console = Console(width=110)
     folder = Path(tempfile.mkdtemp(prefix="annotations-"))
@@ -314,7 +315,8 @@ def report(questions: int, images: int, workers: list[int]) -> None:
         table.add_row("opening the store", f"{found['open'] * 1000:.1f} ms")
 
         runs = [("mapped", count, "fork") for count in workers]
-        runs += [("mapped", count, "spawn") for count in workers if count]
+        # Each spawned worker imports MMF; of many of them that would be what takes the time.
+        runs += [("mapped", count, "spawn") for count in workers if 0 < count <= most_spawned]
         runs += [("dictionaries", count, "fork") for count in workers]
         rows = Table(
             title=f"memory in MiB after {BATCHES} batches of {BATCH} a worker (largest worker)",
