@@ -205,15 +205,10 @@ class ClipGridEncoder(nn.Module):
                 f"resize them, or use a ViT of open_clip itself, which takes any size."
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            if (
-                not self.config.images_at_once
-                or torch.is_grad_enabled()
-                or self._learns_statistics()
-            ):
+            count = self.config.images_at_once
+            if not count or torch.is_grad_enabled() or self._learns_statistics():
                 return self._encode(images)
-            return torch.cat(
-                [self._encode(part) for part in images.split(self.config.images_at_once)]
-            )
+            return torch.cat([self._encode(part) for part in images.split(count)])
 
     def _learns_statistics(self) -> bool:
         """Whether an image's features depend on the others of its batch."""
