@@ -6,10 +6,11 @@ A method is one file, with a dataclass of its `params` and a :class:`TuningMetho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipvil_mmf.config import build
 from clipvil_mmf.tuning.adapter import AdapterConfig, Adapters
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.bitfit import BitFit, BitFitConfig
 from clipvil_mmf.tuning.frozen import Frozen, FrozenConfig
 from clipvil_mmf.tuning.full import Full, FullConfig
@@ -19,9 +20,6 @@ from clipvil_mmf.tuning.method import TuningMethod
 from clipvil_mmf.tuning.sherl import Sherl, SherlConfig
 from clipvil_mmf.tuning.side import SideNetwork
 from clipvil_mmf.tuning.unipt import UniPT, UniPTConfig
-
-if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
 
 METHODS: dict[str, tuple[type, type[TuningMethod]]] = {
     "full": (FullConfig, Full),
@@ -36,7 +34,7 @@ METHODS: dict[str, tuple[type, type[TuningMethod]]] = {
 
 
 def build_tuning(
-    section: Mapping[str, Any] | None, network: ClipVilNetwork, where: str = "tuning"
+    section: Mapping[str, Any] | None, network: Network, where: str = "tuning"
 ) -> TuningMethod:
     """The method of a `{method: ..., params: {...}}` section; None is full fine-tuning.
 

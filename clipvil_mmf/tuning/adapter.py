@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from open_clip.modified_resnet import Bottleneck
@@ -14,10 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clipvil_mmf.config import ConfigError, check_at_least
 from clipvil_mmf.fusion.layers import init_bert_weights
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, TuningMethod, joint_fusion
-
-if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
 
 
 @dataclass
@@ -49,7 +47,7 @@ class Adapters(TuningMethod):
             or `visual` is set and the tower is no ResNet.
     """
 
-    def __init__(self, config: AdapterConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: AdapterConfig, network: Network) -> None:
         super().__init__()
         self.config = config
         fusion = joint_fusion(network, "adapter")

@@ -1,17 +1,28 @@
-"""How a frozen backbone runs: its mode and its precision."""
+"""What a method asks of the network that it tunes, and how a frozen one runs."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
 
 from clipvil_mmf.config import check_choice
 
-if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
+
+class Network(Protocol):
+    """A network as a tuning method sees it: :class:`clipvil_mmf.network.ClipVilNetwork`."""
+
+    image_encoder: nn.Module
+    visual_embedding: nn.Module
+    fusion: nn.Module
+    classifier: nn.Module
+
+    def tokens_of_questions(self, images: Any, image_index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The visual tokens (B, N, D) of each question's image, and their mask or None."""
+
 
 MODES = ("train", "eval")
 PRECISIONS = ("float32", "bfloat16")
@@ -34,7 +45,7 @@ class BackboneConfig:
         check_choice("backbone_precision", self.backbone_precision, PRECISIONS)
 
 
-def in_evaluation(network: ClipVilNetwork, config: BackboneConfig) -> None:
+def in_evaluation(network: Network, config: BackboneConfig) -> None:
     """Take the frozen fusion's dropout away, if `backbone_mode` says so."""
     if config.backbone_mode == "eval":
         network.visual_embedding.eval()

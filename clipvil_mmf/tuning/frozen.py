@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clipvil_mmf.tuning.backbone import BackboneConfig, in_evaluation, precision
+from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
 from clipvil_mmf.tuning.method import TuningMethod
-
-if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
 
 
 @dataclass
@@ -23,15 +20,15 @@ class FrozenConfig(BackboneConfig):
 class Frozen(TuningMethod):
     """The answer head learns."""
 
-    def __init__(self, config: FrozenConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: FrozenConfig, network: Network) -> None:
         super().__init__()
         self.config = config
 
-    def set_modes(self, network: ClipVilNetwork) -> None:
+    def set_modes(self, network: Network) -> None:
         """Without dropout, if the configuration says so."""
         in_evaluation(network, self.config)
 
-    def forward(self, network: ClipVilNetwork, *batch: Any) -> Tensor:
+    def forward(self, network: Network, *batch: Any) -> Tensor:
         """The pooled output (B, D), without a graph."""
         with torch.no_grad(), precision(self.config, batch[1].device):
             return super().forward(network, *batch).float()

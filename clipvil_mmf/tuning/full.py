@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import TuningMethod
-
-if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
 
 
 @dataclass
@@ -21,7 +18,7 @@ class FullConfig:
 class Full(TuningMethod):
     """Every parameter learns, but for those that a part's own configuration has frozen."""
 
-    def __init__(self, config: FullConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: FullConfig, network: Network) -> None:
         super().__init__()
 
     def learns(self, name: str, owner: nn.Module) -> bool:

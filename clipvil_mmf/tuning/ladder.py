@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion.layers import TransformerLayer, attention_bias, init_bert_weights
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.side import SideConfig, SideNetwork
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
-    from clipvil_mmf.network import ClipVilNetwork
 
 _TEMPERATURE = 0.1
 
@@ -38,7 +38,7 @@ class Ladder(SideNetwork):
         network: the backbone.
     """
 
-    def __init__(self, config: LadderConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: LadderConfig, network: Network) -> None:
         super().__init__(config, network, "ladder")
         wide, narrow, fusion = self.width, self.reduced_width, network.fusion.config
         factor = config.reduction_factor

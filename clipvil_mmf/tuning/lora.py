@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_probability
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, TuningMethod
-
-if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
 
 # Query and value of every attention of the fusion.
 _TARGETS = r"fusion\..*\.(query|value)"
@@ -47,7 +44,7 @@ class LoRA(TuningMethod):
         ConfigError: peft is not installed.
     """
 
-    def __init__(self, config: LoRAConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: LoRAConfig, network: Network) -> None:
         super().__init__()
         try:
             import peft

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion.joint import JointFusion
+from clipvil_mmf.tuning.backbone import Network
 
 if TYPE_CHECKING:
-    from clipvil_mmf.network import ClipVilNetwork
     from clipvil_mmf.vision import Regions
 
 # The parts of a network, as their parameters' names begin.
@@ -38,7 +38,7 @@ class TuningMethod(nn.Module):
 
     def forward(
         self,
-        network: ClipVilNetwork,
+        network: Network,
         images: Tensor | Regions,
         image_index: Tensor,
         input_ids: Tensor,
@@ -49,7 +49,7 @@ class TuningMethod(nn.Module):
         visual = network.tokens_of_questions(images, image_index)
         return network.fusion(input_ids, input_mask, segment_ids, *visual)
 
-    def set_modes(self, network: ClipVilNetwork) -> None:
+    def set_modes(self, network: Network) -> None:
         """Put parts of the network into another mode than its own; by default none."""
 
     def tower_parameters(self) -> Iterator[nn.Parameter]:
@@ -57,7 +57,7 @@ class TuningMethod(nn.Module):
         return iter(())
 
 
-def joint_fusion(network: ClipVilNetwork, method: str) -> JointFusion:
+def joint_fusion(network: Network, method: str) -> JointFusion:
     """The network's fusion, which has to be the joint one.
 
     Raises:

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights, run
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.side import SideConfig, SideNetwork
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
-    from clipvil_mmf.network import ClipVilNetwork
 
 _TEMPERATURE = 0.1
 _EPS = 1e-6
@@ -41,7 +41,7 @@ class Sherl(SideNetwork):
         ConfigError: the fusion has fewer than two layers.
     """
 
-    def __init__(self, config: SherlConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: SherlConfig, network: Network) -> None:
         super().__init__(config, network, "sherl")
         if self.depth < 2:
             raise ConfigError("method: sherl needs a fusion of two or more layers.")

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.config import ConfigError, check_at_least
-from clipvil_mmf.tuning.backbone import BackboneConfig, in_evaluation, precision
+from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
 from clipvil_mmf.tuning.method import TuningMethod, joint_fusion
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
-    from clipvil_mmf.network import ClipVilNetwork
     from clipvil_mmf.vision import Regions
 
 
@@ -45,7 +44,7 @@ class SideNetwork(TuningMethod):
             width.
     """
 
-    def __init__(self, config: SideConfig, network: ClipVilNetwork, name: str) -> None:
+    def __init__(self, config: SideConfig, network: Network, name: str) -> None:
         super().__init__()
         self.config = config
         fusion = joint_fusion(network, name)
@@ -77,7 +76,7 @@ class SideNetwork(TuningMethod):
 
     def joint(
         self,
-        network: ClipVilNetwork,
+        network: Network,
         images: Tensor | Regions,
         image_index: Tensor,
         input_ids: Tensor,
@@ -107,10 +106,10 @@ class SideNetwork(TuningMethod):
                 return
             yield state.float()
 
-    def forward(self, network: ClipVilNetwork, *batch: Any) -> Tensor:
+    def forward(self, network: Network, *batch: Any) -> Tensor:
         """The pooled output (B, D), through the frozen pooler."""
         return network.fusion.pool(self.joint(network, *batch, count=1))
 
-    def set_modes(self, network: ClipVilNetwork) -> None:
+    def set_modes(self, network: Network) -> None:
         """Without dropout in the backbone, if the configuration says so."""
         in_evaluation(network, self.config)

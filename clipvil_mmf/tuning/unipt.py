@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.fusion.layers import init_bert_weights, run
+from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.side import SideConfig, SideNetwork
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
-    from clipvil_mmf.network import ClipVilNetwork
 
 _EPS = 1e-6
 
@@ -35,7 +35,7 @@ class UniPT(SideNetwork):
         network: the backbone.
     """
 
-    def __init__(self, config: UniPTConfig, network: ClipVilNetwork) -> None:
+    def __init__(self, config: UniPTConfig, network: Network) -> None:
         super().__init__(config, network, "unipt")
         wide, narrow = self.width, self.reduced_width
         self.first = _reduction(wide, narrow)
