@@ -9,6 +9,7 @@ from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.merging import merge
 from clipvil_mmf.checkpoints.tuned import TUNED, learnt_names, read_extra
 from clipvil_mmf.tuning import METHODS
+from tests.e2e.test_vqa_files import FIXTURES, TINY_MODEL, options
 
 FOLDER = "projects/clipvil/configs"
 TINY = (
@@ -138,3 +139,28 @@ def test_tuned_weights_are_resumed_from_safetensors(tmp_path, run_mmf, backbone)
     )
     for name, value in network_of(first).state_dict().items():
         assert torch.equal(value, network_of(again).state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("yaml", "method", "rate", "milestone"),
+    [
+        *((f"vqa2_{m}", m, 5e-4, 2) for m in ("unipt", "sherl", "ladder", "lora", "adapter")),
+        *((f"gqa_{m}", m, 1e-4, 3) for m in ("unipt", "sherl", "ladder")),
+        *((f"gqa_{m}", m, 5e-4, 3) for m in ("lora", "adapter")),
+    ],
+)
+def test_the_published_recipes_of_tuning(yaml, method, rate, milestone, tmp_path, run_mmf):
+    dataset = yaml.split("_")[0]
+    stores = f"dataset_config.{dataset}.store_dir={tmp_path / 'stores'}"
+    lora = ["model_config.clipvil.tuning.params.dim=4"] if method == "lora" else []
+    wide = [option.replace("hidden_size=32", "hidden_size=64") for option in TINY_MODEL]
+    opts = options(f"{yaml}.yaml", dataset, FIXTURES, stores, *lora, model=wide)
+    trainer = run_mmf(*opts, "training.max_updates=1")
+    groups = {group["name"]: group for group in trainer.optimizer.param_groups}
+    assert set(groups) == {"decay", "no_decay"}  # the tower is frozen
+    assert groups["decay"]["initial_lr"] == rate
+    assert trainer.config.scheduler.params.milestones == [milestone]
+    assert trainer.config.scheduler.params.warmup_ratio == 0.05
+    assert trainer.config.model_config.clipvil.tuning.method == method
+    assert trainer.run_length.leftover_batches == "carry"
+    assert (tmp_path / "save" / TUNED).is_file()
