@@ -37,7 +37,8 @@ COLUMNS = (
 def as_table(rows: Sequence[Row], title: str) -> Table:
     """The table of `clipvil profile`; a method that could not be measured has its reason."""
     names = ("trainable", "%", "GMACs", "peak", "growth", "step", "predict")
-    table = Table("method", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", no_wrap=True, min_width=max(len(row.method) for row in rows))
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:

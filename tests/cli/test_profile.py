@@ -1,0 +1,65 @@
+"""`clipvil profile`: the table, the CSV and the picture of several methods."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from clipvil_mmf.cli.main import app
+from tests.bridge.runs import ROOT
+
+CONFIG = ROOT / "projects" / "clipvil" / "configs" / "vqa2_tiny.yaml"
+SMALL = ("--config", str(CONFIG), "--answers", "13", "--words", "200", "--repeats", "1")
+
+
+def profile(*options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["profile", *SMALL, *options])
+    return result.exit_code, result.output
+
+
+def test_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, output = profile("--methods", "full,unipt", "--output", str(tmp_path / "out"))
+    assert code == 0, output
+    with (tmp_path / "out" / "profile.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == {"full", "unipt"}
+    for name in ("full", "unipt"):
+        row = rows[name]
+        assert name in output and f"{int(row['trainable']):,}" in output
+        assert float(row["gmacs_per_image"]) > 0 and float(row["step_seconds"]) > 0
+    assert float(rows["full"]["trainable_percent"]) == 100
+    assert 0 < float(rows["unipt"]["trainable_percent"]) < 50
+    with Image.open(tmp_path / "out" / "profile.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_a_method_that_does_not_fit_has_its_reason() -> None:
+    option = "model_config.clipvil.tuning.params.reduction_factor=5"
+    code, output = profile("--", "model_config.clipvil.tuning.method=unipt", option)
+    assert "reduction_factor: 5 does not divide" in output.replace("\n", " ")
+    assert code != 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--methods", "unipd"), "unipt"),
+        (("--image-size", "64"), "expected as in 384x640"),
+        (("--", "model_config.clipvil.tunin.method=unipt"), "tuning"),
+    ],
+)
+def test_what_is_refused(options: tuple[str, ...], message: str) -> None:
+    code, output = profile(*options)
+    assert code == 1 and message in output, output
+
+
+def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, output = profile("--output", str(tmp_path))
+    assert code == 1 and "pip install" in output and "matplotlib" in output

@@ -1,0 +1,69 @@
+"""Parameters, multiply-adds and memory of a network, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.profiling.measure import count_parameters
+from clipvil_mmf.profiling.memory import peak_memory
+from clipvil_mmf.profiling.operations import multiply_adds
+from tests.golden.compare import TINY, load_golden
+from tests.golden.tuned import SECTIONS
+
+
+@pytest.mark.parametrize("name", ["unipt", "lst", "sherl"])
+def test_what_learns_is_counted_as_published(name: str) -> None:
+    network = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS[name])
+    counted = count_parameters(network)
+    assert counted.trainable == json.loads(str(load_golden(name)["info"]))["trainable"]
+    assert counted.total == sum(p.numel() for p in network.parameters())
+    assert counted.percent == pytest.approx(100 * counted.trainable / counted.total)
+
+
+def test_shared_parameters_count_once() -> None:
+    first = nn.Linear(3, 4)
+    model = nn.Sequential(first, nn.ReLU(), first)
+    first.bias.requires_grad_(False)
+    assert vars(count_parameters(model)) == {"trainable": 12, "total": 16}
+
+
+class Some(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 8)
+        self.conv = nn.Conv2d(3, 5, kernel_size=3, padding=1)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        hidden = self.norm(self.linear(tokens)).unflatten(-1, (2, 4)).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(hidden, hidden, hidden)
+        return attended.sum() + self.conv(images).sum()
+
+
+def test_multiply_adds_by_hand() -> None:
+    model = Some().train()
+    counted = multiply_adds(model, (torch.zeros(2, 7, 6), torch.zeros(2, 3, 10, 12)))
+    linear, conv = 2 * 7 * 6 * 8, 2 * 10 * 12 * 5 * 3 * 9
+    attention = 2 * 2 * (7 * 7 * 4) * 2  # images x heads x a product, and there are two
+    assert counted.by_operator == {"linear": linear, "conv": conv, "attention": attention}
+    assert counted.macs == linear + conv + attention
+    assert "layer_norm" in counted.uncounted
+    assert model.training
+
+
+def test_peak_memory_sees_what_is_freed_again() -> None:
+    size = 64 * 2**20
+
+    def work() -> None:
+        torch.ones(size // 4).add_(1)
+
+    work()
+    memory = peak_memory(work, torch.device("cpu"))
+    assert 0.9 * size < memory.growth < 1.5 * size
+    assert memory.peak > memory.growth and memory.how
