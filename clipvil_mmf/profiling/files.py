@@ -19,12 +19,13 @@ def writing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as e:
         raise OSError(
             f"Cannot write {path}: {e.strerror or e}. Make room or give write permission there, or "
             "name another folder"
         ) from e
-    finally:
-        partial.unlink(missing_ok=True)

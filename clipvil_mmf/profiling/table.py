@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from clipvil_mmf.profiling.files import writing
@@ -36,26 +37,17 @@ COLUMNS = (
 
 def as_table(rows: Sequence[Row], title: str) -> Table:
     """The table of `clipvil profile`; a method that could not be measured has its reason."""
-    names = ("trainable", "%", "GMACs", "peak", "growth", "step", "predict")
-    table = Table(title=title, title_justify="left")
-    table.add_column("method", no_wrap=True, min_width=max(len(row.method) for row in rows))
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        figures = row.figures
-        if figures is None:
-            table.add_row(row.method, *["–"] * len(names))
-            continue
-        table.add_row(
-            row.method,
-            f"{figures.parameters.trainable:,}",
-            f"{figures.parameters.percent:.2f}",
-            f"{figures.macs_per_image / 1e9:,.2f}",
-            f"{figures.peak / MIB:,.0f} MiB",
-            f"{figures.growth / MIB:,.0f} MiB",
-            _seconds(figures.step),
-            _seconds(figures.predict),
-        )
+    names = ("method", "trainable", "%", "GMACs", "peak", "growth", "step", "predict")
+    lines = [_texts(row, len(names)) for row in rows]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.pad_edge, table.padding = False, (0, 1, 0, 0)
+    for name, *texts in zip(names, *lines, strict=True):
+        # In a narrow terminal a line that wraps is better than a figure cut short.
+        width = max(len(text) for text in (name, *texts))
+        justify = "left" if name == "method" else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=width)
+    for texts in lines:
+        table.add_row(*texts)
     return table
 
 
@@ -115,6 +107,23 @@ def _cells(row: Row) -> dict[str, object]:
         "memory_by": figures.memory_by,
         "uncounted_operators": uncounted,
     }
+
+
+def _texts(row: Row, columns: int) -> list[str]:
+    """A line of the table."""
+    figures = row.figures
+    if figures is None:
+        return [row.method, *["–"] * (columns - 1)]
+    return [
+        row.method,
+        f"{figures.parameters.trainable:,}",
+        f"{figures.parameters.percent:.2f}",
+        f"{figures.macs_per_image / 1e9:,.2f}",
+        f"{figures.peak / MIB:,.0f} MiB",
+        f"{figures.growth / MIB:,.0f} MiB",
+        _seconds(figures.step),
+        _seconds(figures.predict),
+    ]
 
 
 def _seconds(seconds: float) -> str:

@@ -26,6 +26,38 @@ def test_what_learns_is_counted_as_published(name: str) -> None:
     assert counted.percent == pytest.approx(100 * counted.trainable / counted.total)
 
 
+# Linear 64 -> 128, LayerNorm, Linear 128 -> 13.
+CLASSIFIER = (64 * 128 + 128) + 2 * 128 + (128 * 13 + 13)
+# Of a layer: query, key, value, output, LayerNorm, 64 -> 128, 128 -> 64, LayerNorm; then the
+# embeddings' LayerNorm, the pooler, the Linear and the LayerNorm of the grid.
+BIASES = 3 * (3 * 64 + 64 + 64 + 128 + 64 + 64) + 64 + 64 + 64 + 64
+# The published code trains these too, without using them: box_fc (4 -> 64) and its LayerNorm; the
+# adapters also ln_final of CLIP's text tower, 16 wide.
+BOX, LN_FINAL = 4 * 64 + 64 + 2 * 64, 2 * 16
+
+
+@pytest.mark.parametrize(
+    ("method", "trainable"), [("frozen", CLASSIFIER), ("bitfit", CLASSIFIER + BIASES)]
+)
+def test_what_learns_by_hand(method: str, trainable: int) -> None:
+    network = ClipVilNetwork.from_config(**TINY, tuning={"method": method})
+    assert count_parameters(network).trainable == trainable
+
+
+def test_everything_learns_without_a_method() -> None:
+    assert count_parameters(ClipVilNetwork.from_config(**TINY)).percent == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "unused"),
+    [("lora", BOX), ("adapter", BOX + LN_FINAL), ("adapter_vis", BOX + LN_FINAL)],
+)
+def test_what_is_published_but_unused_is_not_counted(name: str, unused: int) -> None:
+    network = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS[name])
+    recorded = json.loads(str(load_golden(name)["info"]))["trainable"]
+    assert count_parameters(network).trainable == recorded - unused
+
+
 def test_shared_parameters_count_once() -> None:
     first = nn.Linear(3, 4)
     model = nn.Sequential(first, nn.ReLU(), first)
