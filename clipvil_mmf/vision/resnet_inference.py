@@ -40,7 +40,7 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     Returns:
         (B, C, h, w).
     """
-    # NHWC is several times as fast on CPU, and takes less of oneDNN's working memory.
+    # On CPU NHWC is faster, and takes less of oneDNN's working memory.
     features = images.contiguous(memory_format=torch.channels_last)
     for number in (1, 2, 3):
         conv, norm = getattr(tower, f"conv{number}"), getattr(tower, f"bn{number}")
