@@ -12,7 +12,7 @@ from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
-from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
+from clipvil_mmf.checkpoints.starting import Task, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
     learnt_names,
@@ -131,9 +131,7 @@ class ClipVil(BaseModel):
                 checkpoint.file,
             )
             return
-        for file in files:
-            weights = starting_weights(self.network, file, self._task())
-            self.network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
+        load_starting_weights(self.network, files, self._task())
 
     def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """What a checkpoint that MMF has read means to this model; the bridge asks for it.
@@ -171,6 +169,7 @@ class ClipVil(BaseModel):
             if name.startswith(prefix)
         }
         whole = with_backbone(self.network, learnt, backbone, file)
+        self._backbone_hash = backbone["sha256"]  # the same, as has just been found
         named = {f"{prefix}{name}": tensor for name, tensor in whole.items()}
         return {**named, "_extra_state": extra}
 

@@ -18,11 +18,12 @@ from clipvil_mmf.checkpoints.saved import (
     SavedModel,
     read_preprocessing,
     read_sections,
+    run_config,
     run_file,
     run_state,
     write_saved,
 )
-from clipvil_mmf.checkpoints.starting import Task, starting_weights
+from clipvil_mmf.checkpoints.starting import Task, load_starting_weights
 from clipvil_mmf.checkpoints.tuned import TUNED, fold_lora, read_extra, with_backbone
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.weight_files import read_file, read_weights
@@ -61,7 +62,7 @@ def merge(
     path = Path(path)
     file = path / TUNED if (path / TUNED).is_file() else run_file(path)
     run = _read(file)
-    config_file = next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
+    config_file = run_config(file)
     if config_file is None:
         raise CheckpointError(
             f"{file}: there is no {CONFIG} beside it, which says what network it belongs to. Put "
@@ -77,8 +78,7 @@ def merge(
     network = ClipVilNetwork.from_config(**sections, where=str(config_file))
     task = Task(run.answers, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone
-    for source in [given] if isinstance(given, (str, Path)) else given or []:
-        network.load_state_dict(starting_weights(network, source, task), strict=False)
+    load_starting_weights(network, [given] if isinstance(given, str) else given or [], task)
     network.load_state_dict(with_backbone(network, run.network, run.backbone, str(file)))
     method = sections["tuning"]["method"]
     state = fold_lora(network) if method == "lora" else network.state_dict()

@@ -202,7 +202,7 @@ def _read_description(file: Path) -> Description:
 
 def _read_run(path: Path) -> SavedModel:
     file = run_file(path)
-    config_file = next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
+    config_file = run_config(file)
     if config_file is None:
         raise CheckpointError(
             f"{path} is neither an imported checkpoint nor what a run of MMF left: there is no "
@@ -283,6 +283,11 @@ def run_file(path: Path) -> Path:
         f"{path} holds no model: neither {WEIGHTS} with {CONFIG} (an imported checkpoint) nor "
         f"{' or '.join(_RUN_FILES)} (a run of MMF)."
     )
+
+
+def run_config(file: Path) -> Path | None:
+    """The configuration of the run that left a file: beside it or one folder up."""
+    return next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
 
 
 def read_sections(config: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,13 @@ def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[s
     else:
         source = _recognise(named_tensors(loaded, file), path)
     return _fit(network, source, path, task, starts=True)
+
+
+def load_starting_weights(network: nn.Module, files: Iterable[str | Path], task: Task) -> None:
+    """Load weights to start from, later files winning; see :func:`starting_weights`."""
+    for file in files:
+        # A tower or a BERT is a part.
+        network.load_state_dict(starting_weights(network, file, task), strict=False)
 
 
 def whole_weights(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from clipvil_mmf.atomic import replacing
 
 
 class StoreError(OSError):
@@ -38,14 +39,8 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with explained(path), replacing(path) as partial:
+        yield partial
 
 
 @contextmanager

@@ -1,11 +1,12 @@
-"""Files that are written whole or not at all."""
+"""The files of `clipvil profile`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from clipvil_mmf.atomic import replacing
 
 
 @contextmanager
@@ -15,15 +16,9 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; nothing half-written is left.
     """
-    # The ending stays the same: it tells matplotlib the format.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as partial:
             yield partial
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as e:
         raise OSError(
             f"Cannot write {path}: {e.strerror or e}. Make room or give write permission there, or "

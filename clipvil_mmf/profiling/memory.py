@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
-import resource
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +62,7 @@ def peak_memory(work: Callable[[], None], device: torch.device) -> Memory:
         work()
         torch.cuda.synchronize(device)
         return Memory(resting, torch.cuda.max_memory_allocated(device), CUDA)
-    give_back_freed_memory()
+    _give_back_freed_memory()
     resting = _resident("VmRSS")
     if _forget_peak():
         work()
@@ -74,17 +72,11 @@ def peak_memory(work: Callable[[], None], device: torch.device) -> Memory:
     return Memory(resting, max(sampler.peak, resting), SAMPLED)
 
 
-def give_back_freed_memory() -> None:
+def _give_back_freed_memory() -> None:
     """Let glibc return freed memory to the system; another C library keeps what it keeps."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def process_peak() -> int:
-    """The largest resident size that this process has ever had, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _resident(field: str) -> int:

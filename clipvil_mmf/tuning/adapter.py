@@ -15,7 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clipvil_mmf.config import ConfigError, check_at_least
 from clipvil_mmf.fusion.layers import init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
-from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, TuningMethod, joint_fusion
+from clipvil_mmf.tuning.method import (
+    HEAD,
+    TOWER,
+    VISUAL_PROJECTION,
+    TuningMethod,
+    joint_fusion,
+    reduced_width,
+)
 
 
 @dataclass
@@ -48,16 +55,10 @@ class Adapters(TuningMethod):
     """
 
     def __init__(self, config: AdapterConfig, network: Network) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, network)
         fusion = joint_fusion(network, "adapter")
-        width = fusion.hidden_size
-        if width % config.reduction_factor:
-            raise ConfigError(
-                f"reduction_factor: {config.reduction_factor} does not divide the fusion's "
-                f"hidden_size {width}."
-            )
-        shape = (width, width // config.reduction_factor, config.gate)
+        inner = reduced_width(fusion, config.reduction_factor)
+        shape = (fusion.hidden_size, inner, config.gate)
         self.attention = nn.ModuleList(Adapter(*shape) for _ in fusion.layers)
         self.feed_forward = nn.ModuleList(Adapter(*shape) for _ in fusion.layers)
         init_bert_weights(self, fusion.config.initializer_range)

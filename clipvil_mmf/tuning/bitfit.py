@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import HEAD, TOWER, TuningMethod
 
 
@@ -17,9 +16,6 @@ class BitFitConfig:
 
 class BitFit(TuningMethod):
     """The biases outside the visual tower and the answer head learn."""
-
-    def __init__(self, config: BitFitConfig, network: Network) -> None:
-        super().__init__()
 
     def learns(self, name: str, owner: nn.Module) -> bool:
         """Biases and the head do."""

@@ -20,10 +20,6 @@ class FrozenConfig(BackboneConfig):
 class Frozen(TuningMethod):
     """The answer head learns."""
 
-    def __init__(self, config: FrozenConfig, network: Network) -> None:
-        super().__init__()
-        self.config = config
-
     def set_modes(self, network: Network) -> None:
         """Without dropout, if the configuration says so."""
         in_evaluation(network, self.config)

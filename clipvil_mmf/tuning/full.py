@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import TuningMethod
 
 
@@ -17,9 +16,6 @@ class FullConfig:
 
 class Full(TuningMethod):
     """Every parameter learns, but for those that a part's own configuration has frozen."""
-
-    def __init__(self, config: FullConfig, network: Network) -> None:
-        super().__init__()
 
     def learns(self, name: str, owner: nn.Module) -> bool:
         """All do."""

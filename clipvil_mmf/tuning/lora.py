@@ -45,7 +45,7 @@ class LoRA(TuningMethod):
     """
 
     def __init__(self, config: LoRAConfig, network: Network) -> None:
-        super().__init__()
+        super().__init__(config, network)
         try:
             import peft
         except ModuleNotFoundError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -25,7 +25,15 @@ class TuningMethod(nn.Module):
 
     The network calls it, and knows nothing else of it. A method that changes the inside of a layer
     does so from outside, when it is built.
+
+    Args:
+        config: the method's `params`.
+        network: what is tuned.
     """
+
+    def __init__(self, config: Any, network: Network) -> None:
+        super().__init__()
+        self.config = config
 
     def learns(self, name: str, owner: nn.Module) -> bool:
         """Whether a parameter of the network learns; by default the answer head's do.
@@ -69,3 +77,17 @@ def joint_fusion(network: Network, method: str) -> JointFusion:
             "full, frozen, bitfit and lora can be had."
         )
     return network.fusion
+
+
+def reduced_width(fusion: JointFusion, reduction_factor: int) -> int:
+    """The fusion's width divided by a factor.
+
+    Raises:
+        ConfigError: the factor does not divide it.
+    """
+    if fusion.hidden_size % reduction_factor:
+        raise ConfigError(
+            f"reduction_factor: {reduction_factor} does not divide the fusion's "
+            f"hidden_size {fusion.hidden_size}."
+        )
+    return fusion.hidden_size // reduction_factor

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clipvil_mmf.config import ConfigError, check_at_least
+from clipvil_mmf.config import check_at_least
 from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
-from clipvil_mmf.tuning.method import TuningMethod, joint_fusion
+from clipvil_mmf.tuning.method import TuningMethod, joint_fusion, reduced_width
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
@@ -45,17 +45,11 @@ class SideNetwork(TuningMethod):
     """
 
     def __init__(self, config: SideConfig, network: Network, name: str) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, network)
         fusion = joint_fusion(network, name)
-        if fusion.hidden_size % config.reduction_factor:
-            raise ConfigError(
-                f"reduction_factor: {config.reduction_factor} does not divide the fusion's "
-                f"hidden_size {fusion.hidden_size}."
-            )
         self.depth = len(fusion.layers)
         self.width = fusion.hidden_size
-        self.reduced_width = fusion.hidden_size // config.reduction_factor
+        self.reduced_width = reduced_width(fusion, config.reduction_factor)
 
     @abstractmethod
     def read(

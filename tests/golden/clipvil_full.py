@@ -1,14 +1,20 @@
-"""CLIP-ViL with everything trainable: the forward, gradients and BatchNorm statistics."""
+"""CLIP-ViL with everything trainable: the forward, gradients and BatchNorm statistics.
+
+The files of the tuning methods hold the same quantities (`tuned.py`).
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from clipvil_mmf.checkpoints import published_name
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tuning import SideNetwork
 from tests.golden.compare import (
     Deviation,
+    Golden,
     close_norms,
     close_outputs,
     gradients,
@@ -19,33 +25,37 @@ from tests.golden.compare import (
 
 def compare() -> list[Deviation]:
     """Everything that is recorded, in both modes."""
-    return [row for mode in ("eval", "train") for row in compare_mode(mode)]
+    return [row for mode in ("eval", "train") for row in compare_mode(mode, *load_tiny())]
 
 
-def compare_mode(mode: str) -> list[Deviation]:
-    """Everything recorded under `eval/` or `train/`."""
-    network, golden = load_tiny()
+def compare_mode(mode: str, network: ClipVilNetwork, golden: Golden) -> list[Deviation]:
+    """Everything recorded under `eval/` or `train/`.
+
+    Args:
+        mode: which of them.
+        network: with the recorded weights, as they were loaded.
+        golden: the file.
+    """
     network.train(mode == "train")
     batch = inputs(golden)
     target = torch.from_numpy(golden["in/target"])
     recorded: dict[str, Tensor] = {}
-    handles = [
-        network.image_encoder.register_forward_hook(
-            lambda module, args, output: recorded.update(grid=output.detach())
-        ),
-        network.visual_embedding.register_forward_hook(
-            lambda module, args, output: recorded.update(visual=output.detach())
-        ),
-    ]
+    for part, module in (("grid", network.image_encoder), ("visual", network.visual_embedding)):
+        module.register_forward_hook(
+            lambda module, args, output, part=part: recorded.update({part: output.detach()})
+        )
     output = network(**batch)
-    for handle in handles:
-        handle.remove()
     loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
     loss.backward()
-
-    text = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+    rows = gradients(mode, network, golden, published_name)
+    state = {published_name(key): value for key, value in network.state_dict().items()}
+    rows += [
+        close_outputs(recorded_name, state[key], golden[recorded_name])
+        for recorded_name in golden.files
+        if (key := recorded_name.removeprefix(f"{mode}/bn/")) != recorded_name
+    ]
     with torch.no_grad():
-        *_, joint = network.fusion.hidden_states(*text, recorded["visual"])
+        joint = _joint(network, batch, recorded["visual"])
     ours = {
         "grid": recorded["grid"],
         "visn_fc": recorded["visual"][:, :4],
@@ -55,21 +65,19 @@ def compare_mode(mode: str) -> list[Deviation]:
     }
     if mode == "train":  # stored thinned out
         ours["grid"], ours["joint"] = ours["grid"][:, ::16], ours["joint"][:, ::5]
-
-    rows = [
-        close_outputs(f"{mode}/{name}", value, golden[f"{mode}/{name}"])
-        for name, value in ours.items()
-        if f"{mode}/{name}" in golden.files
+    rows += [
+        close_outputs(f"{mode}/{part}", value, golden[f"{mode}/{part}"])
+        for part, value in ours.items()
+        if f"{mode}/{part}" in golden.files
     ]
     rows.append(close_norms(f"{mode}/loss", loss.detach().reshape(1), golden[f"{mode}/loss"]))
-    rows += gradients(mode, network, golden, published_name)
-    rows += [
-        close_outputs(name, network.state_dict()[_our_name(network, key)], golden[name])
-        for name in golden.files
-        if (key := name.removeprefix(f"{mode}/bn/")) != name
-    ]
     return rows
 
 
-def _our_name(network: nn.Module, published: str) -> str:
-    return next(name for name in network.state_dict() if published_name(name) == published)
+def _joint(network: ClipVilNetwork, batch: dict[str, Tensor], visual: Tensor) -> Tensor:
+    """The output of all tokens, in the place of the last hidden state."""
+    if isinstance(network.tuning, SideNetwork):
+        return network.tuning.joint(network, **batch)
+    text = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+    *_, joint = network.fusion.hidden_states(*text, visual)
+    return joint
