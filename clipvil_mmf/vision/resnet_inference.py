@@ -28,9 +28,9 @@ def can_run(tower: nn.Module) -> bool:
 def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     """What a stage of the tower gives, 0 being the stem's.
 
-    ReLU and sums, and BatchNorm in training, are computed in place, so that beside a block's input
-    and output nothing of their size is held; running statistics move as ever. In evaluation
-    BatchNorm is multiplied into the convolutions.
+    Sums, ReLU and BatchNorm are computed in place. A block's last convolution, its BatchNorm and
+    the sum with the block's input are one matrix product, so that of the widest features there is
+    never more than one copy. Running statistics move as ever.
 
     Args:
         tower: in either mode, even BatchNorm by BatchNorm.
@@ -48,50 +48,102 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     features = tower.avgpool(features)
     for number in range(1, stage + 1):
         for block in getattr(tower, f"layer{number}"):
-            features = _block(block, features)
+            # A new name for every result would keep the block's input until its end.
+            shortcut = features if block.downsample is None else block.downsample[0](features)
+            features = _convolve(features, block.conv1, block.bn1).relu_()
+            features = _convolve(features, block.conv2, block.bn2).relu_()
+            features = _join(block, shortcut, block.avgpool(features))
     return features
 
 
-def _block(block: Bottleneck, features: Tensor) -> Tensor:
-    output = _convolve(features, block.conv1, block.bn1).relu_()
-    output = _convolve(output, block.conv2, block.bn2).relu_()
-    output = _convolve(block.avgpool(output), block.conv3, block.bn3)
-    if block.downsample is not None:
-        pool, conv, norm = block.downsample
-        features = _convolve(pool(features), conv, norm)
-    return output.add_(features).relu_()
+def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
+    """A block's output; both inputs are overwritten.
+
+    Args:
+        block: a bottleneck.
+        shortcut: the block's input (B, 4C, h, w), or (B, C', h, w) if its projection comes yet.
+        features: (B, C, h, w), what conv3 takes.
+
+    Returns:
+        (B, 4C, h, w).
+    """
+    batch, channels, height, width = features.shape
+    # Of few pixels the covariance costs more than it saves: in RN50x4's last stage.
+    if features.dtype != torch.float32 or batch * height * width < 2 * channels:
+        if block.downsample is not None:
+            shortcut = _convolve(shortcut, *block.downsample[1:])
+        return _convolve(features, block.conv3, block.bn3).add_(shortcut).relu_()
+    if block.downsample is None:
+        rows = _pixels(shortcut)
+    else:
+        pixels = _pixels(shortcut)
+        weight, bias = _linear(pixels, *block.downsample[1:])
+        rows = torch.addmm(bias, pixels, weight)
+    pixels = _pixels(features)
+    weight, bias = _linear(pixels, block.conv3, block.bn3)
+    rows.add_(bias).addmm_(pixels, weight).relu_()
+    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A convolution of 1x1 and its BatchNorm as the weight and bias of one matrix product.
+
+    In training the statistics of the output follow from the mean and the covariance of the input,
+    which is four times narrower, so that the output is written once, and finished.
+
+    Args:
+        pixels: (P, C) float32, the input; in training its mean is subtracted in place.
+        conv: without bias.
+        norm: in either mode.
+
+    Returns:
+        (C, 4C) and (4C,).
+    """
+    weight = conv.weight.flatten(1)
+    if norm.training:
+        mean = pixels.mean(0)
+        pixels.sub_(mean)
+        covariance = (pixels.T @ pixels).div_(len(pixels))
+        variance = (weight @ covariance).mul_(weight).sum(1).clamp_min_(0)
+        scale, bias = _track(norm, weight @ mean, variance, len(pixels)), norm.bias
+    else:
+        scale, bias = _running(norm)
+    return (weight * scale.view(-1, 1)).T, bias
 
 
 def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Convolution and BatchNorm; the convolutions of these towers have no bias."""
     if not norm.training:
-        return F.conv2d(features, *_folded(conv, norm), conv.stride, conv.padding)
+        scale, bias = _running(norm)
+        weight = conv.weight * scale.view(-1, 1, 1, 1)
+        return F.conv2d(features, weight, bias, conv.stride, conv.padding)
     output = F.conv2d(features, conv.weight, None, conv.stride, conv.padding)
     if output.dtype != torch.float32:
         return norm(output)  # which takes its statistics in float32
     mean = output.mean((0, 2, 3))
     output.sub_(mean.view(-1, 1, 1))
-    variance = _mean_square(output)
-    count = output.numel() // output.shape[1]
-    norm.num_batches_tracked.add_(1)
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
-    scale = (norm.weight * torch.rsqrt(variance + norm.eps)).view(-1, 1, 1)
+    pixels = _pixels(output)
+    # Not by torch's own BatchNorm or `var_mean`: on CPU, with NHWC, the one is off by 1e-4, and
+    # the other takes ten times as long.
+    total = sum(part.square().sum(0) for part in pixels.split(_PIXELS))
+    scale = _track(norm, mean, total / len(pixels), len(pixels)).view(-1, 1, 1)
     return torch.addcmul(norm.bias.view(-1, 1, 1), output, scale, out=output)
 
 
-def _mean_square(centred: Tensor) -> Tensor:
-    """The mean square of each channel, (C,).
-
-    Not by torch's own BatchNorm or `var_mean`: on CPU, with NHWC, the one is off by 1e-4, and the
-    other takes ten times as long.
-    """
-    pixels = centred.permute(0, 2, 3, 1).reshape(-1, centred.shape[1])
-    total = sum(part.square().sum(0) for part in pixels.split(_PIXELS))
-    return total / len(pixels)
+def _pixels(features: Tensor) -> Tensor:
+    """(B, C, h, w), laid out as NHWC -> (B * h * w, C), in the same memory."""
+    return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
 
 
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that computes both, in evaluation."""
+def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> Tensor:
+    """Move the running statistics; what a centred channel is multiplied by, (C,)."""
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
+    return norm.weight * torch.rsqrt(variance + norm.eps)
+
+
+def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """By what a channel is multiplied in evaluation, and what is added then: (C,) each."""
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+    return scale, norm.bias - norm.running_mean * scale
