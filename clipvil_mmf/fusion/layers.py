@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.fusion.dropout import Dropout, drop
 
 LAYER_NORM_EPS = 1e-12
 
@@ -88,7 +89,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(context_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
         self.LayerNorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(hidden_dropout)
+        self.dropout = Dropout(hidden_dropout)
 
     def forward(
         self, hidden: Tensor, context: Tensor | None = None, bias: Tensor | None = None
@@ -112,15 +113,20 @@ class Attention(nn.Module):
                 (self.value, context),
             )
         )
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if bias is None else bias.to(query.dtype),
-            dropout_p=self.attention_dropout if self.training else 0.0,
-        )
+        attended = self._attend(query, key, value, None if bias is None else bias.to(query.dtype))
         attended = self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         return self.LayerNorm(hidden + attended)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, H, L, D/H), and (B, H, S, D/H) twice -> (B, H, L, D/H)."""
+        p = self.attention_dropout if self.training else 0.0
+        if not p or query.device.type != "cpu":
+            return F.scaled_dot_product_attention(query, key, value, bias, dropout_p=p)
+        # torch's fused kernel for CPU has no dropout: it would do these steps, with its own.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        if bias is not None:
+            scores = scores + bias
+        return drop(torch.softmax(scores, dim=-1), p) @ value
 
     def _split_heads(self, projected: Tensor) -> Tensor:
         """(B, L, D) -> (B, H, L, D/H)."""
@@ -141,7 +147,7 @@ class FeedForward(nn.Module):
         self.intermediate = nn.Linear(hidden_size, intermediate_size)
         self.output = nn.Linear(intermediate_size, hidden_size)
         self.LayerNorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.fusion.dropout import Dropout
 from clipvil_mmf.fusion.layers import LAYER_NORM_EPS
 
 
@@ -23,7 +24,7 @@ class TextEmbedding(nn.Module):
         self.position = nn.Embedding(config.max_position_embeddings, size, padding_idx=0)
         self.segment = nn.Embedding(config.type_vocab_size, size, padding_idx=0)
         self.LayerNorm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """Embed a batch of questions.

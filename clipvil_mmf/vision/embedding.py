@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.fusion.dropout import Dropout
 from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
 from clipvil_mmf.vision.positions import GridPositionEmbedding
 
@@ -48,7 +49,7 @@ class VisualEmbedding(nn.Module):
         self.positions = GridPositionEmbedding(channels, config.pos_num)
         self.projection = nn.Linear(channels, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
     def forward(self, grid: Tensor) -> Tensor:

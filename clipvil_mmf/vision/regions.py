@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.fusion.dropout import Dropout
 from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
 
 
@@ -100,7 +101,7 @@ class RegionEmbedding(nn.Module):
         self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
         self.box_projection = nn.Linear(box_size, hidden_size)
         self.box_norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
     def forward(self, regions: Regions) -> Tensor:

@@ -1,0 +1,45 @@
+"""Dropout with cheap random numbers on CPU, where torch's own takes a tenth of a training step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_STEPS = 2**16
+_DRAWN_AT_ONCE = 4
+
+
+def drop(values: Tensor, p: float) -> Tensor:
+    """Set each value to zero with probability `p`, and scale the others by 1 / (1 - p).
+
+    On CPU torch draws 64 random bits for each value, and keeps a mask of `values`' own type for
+    the backward pass. Here a value takes 16 bits, so that `p` is rounded to a multiple of 2**-16,
+    and the mask is boolean. On other devices it is torch's own.
+
+    Args:
+        values: of any shape and floating type.
+        p: 0 to 1.
+
+    Returns:
+        A new tensor like `values`, or `values` themselves where nothing is dropped.
+    """
+    if p == 0:
+        return values
+    if values.device.type != "cpu":
+        return F.dropout(values, p)
+    dropped = round(p * _STEPS)
+    if dropped == _STEPS:
+        return values * 0
+    words = torch.empty(-(-values.numel() // _DRAWN_AT_ONCE), dtype=torch.int64)
+    drawn = words.random_(-(2**63), None).view(torch.int16)[: values.numel()]
+    kept = (drawn >= dropped - _STEPS // 2).view(values.shape)
+    return (values * kept).mul_(_STEPS / (_STEPS - dropped))
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, by :func:`drop`."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """A tensor of any shape -> one like it."""
+        return drop(values, self.p) if self.training else values
