@@ -24,9 +24,6 @@ CONFIGS = Path("projects", "clipvil", "configs")
 SAVE = Path("save")
 METHODS = ("full", "frozen", "bitfit", "unipt", "ladder", "sherl", "adapter", "lora")
 _SCORE = re.compile(r"test/easy_vqa/vqa_score: ([0-9.]+)")
-_PARAMETERS = re.compile(r"Total Parameters: (\d+)\. Trained Parameters: (\d+)")
-# Of both MMF lines: what MMF itself says, and what the bridge adds.
-_RUN = re.compile(r"Finished run in ([^;]+?)(?:; peak memory ([^\n]+))?$", re.MULTILINE)
 
 
 def main() -> None:
@@ -79,54 +76,46 @@ def train(name: str, again: bool) -> tuple[Path, str]:
 
 
 def figures(folder: Path, log: str) -> dict[str, Any]:
-    """Test accuracy (%), parameters, memory and time of a run; from its report where there is one.
+    """Test accuracy (%), and what the run reports of its cost.
 
     Raises:
-        SystemExit: the log has no test score.
+        SystemExit: the log has no test score, or there is no report.
     """
     scores = _SCORE.findall(log)
     if not scores:
         sys.exit(f"{folder}: its log has no test/easy_vqa/vqa_score; train it again: --again")
     found: dict[str, Any] = {"accuracy": 100 * float(scores[-1])}
     report = folder / "run_report.json"
-    if report.is_file():
-        return found | json.loads(report.read_text(encoding="utf-8"))
-    parameters, run = _PARAMETERS.search(log), _RUN.search(log)
-    if parameters:
-        found["total"], found["trainable"] = map(int, parameters.groups())
-    if run:
-        found["time"], found["memory"] = run.groups()
-    return found
+    if not report.is_file():
+        sys.exit(f"{report} is missing: train it again: --again")
+    return found | json.loads(report.read_text(encoding="utf-8"))
 
 
 def show(rows: dict[str, dict[str, Any]], console: Console) -> None:
     """Print the table."""
-    heads = ("method", "test accuracy %", "trainable", "% of all", "peak memory", "time")
+    heads = (
+        "method",
+        "test accuracy %",
+        "trainable",
+        "% of all",
+        "peak memory",
+        "an update",
+        "training",
+    )
     table = Table(*heads, title="easy-VQA: new question types", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for method, row in rows.items():
-        trainable, total = row.get("trainable"), row.get("total")
-        known = trainable is not None and bool(total)
         table.add_row(
             method,
             f"{row['accuracy']:.2f}",
-            f"{trainable:,}" if known else "-",
-            f"{100 * trainable / total:.2f}" if known else "-",
-            _memory(row),
-            _time(row),
+            f"{row['trainable']:,}",
+            f"{row['trainable_percent']:.2f}",
+            f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
+            f"{1000 * row['seconds_per_update']:.0f} ms",
+            f"{row['seconds']:.0f} s",
         )
     console.print(table)
-
-
-def _memory(row: dict[str, Any]) -> str:
-    if row.get("peak_memory_bytes") is not None:
-        return f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB"
-    return row.get("memory") or "-"
-
-
-def _time(row: dict[str, Any]) -> str:
-    return f"{row['seconds']:.0f} s" if row.get("seconds") is not None else row.get("time") or "-"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ FILE = Path(__file__).resolve().parents[1] / "scripts" / "tune_easy_vqa.py"
 LOG = """\
 2026-01-01T00:00:00 INFO: Total Parameters: 921381. Trained Parameters: 21517
 2026-01-01T00:00:51 INFO: progress: 200/200, test/easy_vqa/vqa_score: 0.9215, split: easy_vqa test
-2026-01-01T00:00:52 INFO: Finished run in 55s 206ms; peak memory 1.14 GiB
+2026-01-01T00:00:52 INFO: Finished run in 55s 206ms
 """
 
 
@@ -30,19 +30,23 @@ def printed(script, row):
     return console.export_text()
 
 
-def test_figures_from_the_log(script, tmp_path):
-    row = script.figures(tmp_path, LOG)
-    text = printed(script, row)
-    for part in ("92.15", "21,517", "2.34", "1.14 GiB", "55s 206ms"):
-        assert part in text
-
-
-def test_the_report_of_a_run_goes_before_its_log(script, tmp_path):
-    report = {"trainable": 5, "total": 50, "peak_memory_bytes": 3 * 2**20, "seconds": 7.4}
+def test_figures_are_the_score_and_the_report(script, tmp_path):
+    report = {
+        "trainable": 5000,
+        "trainable_percent": 10.0,
+        "peak_memory_bytes": 3 * 2**20,
+        "seconds_per_update": 0.0234,
+        "seconds": 7.4,
+    }
     (tmp_path / "run_report.json").write_text(json.dumps(report))
     text = printed(script, script.figures(tmp_path, LOG))
-    for part in ("92.15", "10.00", "3 MiB", "7 s"):
+    for part in ("92.15", "5,000", "10.00", "3 MiB", "23 ms", "7 s"):
         assert part in text
+
+
+def test_a_run_without_a_report(script, tmp_path):
+    with pytest.raises(SystemExit, match=r"run_report.json is missing.*--again"):
+        script.figures(tmp_path, LOG)
 
 
 def test_a_log_without_a_score(script, tmp_path):

@@ -18,12 +18,14 @@ from mmf_bridge.common.distributed import (
     any_process,
     broadcast_buffers,
     broadcast_object,
+    get_rank,
     get_world_size,
     local_device,
     unwrap,
     wrap_model,
 )
 from mmf_bridge.common.run_length import RunLength
+from mmf_bridge.common.run_report import RunReport
 
 
 class TrainingCore:
@@ -33,6 +35,7 @@ class TrainingCore:
     """
 
     run_length: RunLength
+    run_report: RunReport
     # Micro-batches whose gradients wait for their update. Checkpoints are taken right after
     # updates, so none ever waits in one.
     pending: int = 0
@@ -100,17 +103,21 @@ class TrainingCore:
     def run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""
         self.clipping = GradientClipping(self.config.training)
+        self.run_report = RunReport(unwrap(self.model), self.device)
         used = self.run_length.used_batches
         if self.batches_done is None or (used is not None and self.batches_done >= used):
             self.batches_done = 0
             self.current_epoch += 1
         self.current_epoch = max(self.current_epoch, 1)
-        stop = self.num_updates >= self.max_updates
+        before = self.num_updates
+        stop = before >= self.max_updates
         while not stop:
             stop = self._train_epoch() or self.num_updates >= self.max_updates
             if not stop:
                 self.current_epoch += 1
                 self.batches_done = 0
+        if self.num_updates > before and get_rank() == 0:
+            self.writer.write(self.run_report.write(self.config.env.save_dir))
 
     def rest_of_epoch(self) -> Iterator[Any]:
         """The batches of the current epoch from ``batches_done`` on.

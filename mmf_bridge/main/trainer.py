@@ -222,5 +222,6 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         self.scaler.update()
         self.pending = 0
         self.num_updates += 1
+        self.run_report.update_ended()
         self.progress.update()
         self.profile("Finished update")

@@ -8,7 +8,6 @@ run bit for bit (weights, optimizer, scheduler, counters, random numbers, positi
 from __future__ import annotations
 
 import math
-import resource
 import time
 from contextlib import nullcontext
 from types import ModuleType
@@ -189,6 +188,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
             self.lr_scheduler.step()
         self.pending = 0
         self.num_updates += 1
+        self.run_report.update_ended()
         self.progress.update()
         self.profile("Update time")
 
@@ -285,10 +285,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         if self.tb_writer is not None:
             # Left to the interpreter's end, closing may wait for a thread that is gone by then.
             self.tb_writer.summary_writer.close()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        self.writer.write(
-            f"Finished run in {self.total_timer.get_time_since_start()}; peak memory {peak:.2f} GiB"
-        )
+        self.writer.write(f"Finished run in {self.total_timer.get_time_since_start()}")
 
     def _update_meter(self, report: Report, meter: Meter, eval_mode: bool = False) -> None:
         """Add a batch's losses (and metrics, if it has them), averaged over all processes."""

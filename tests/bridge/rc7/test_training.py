@@ -1,6 +1,7 @@
 """Training on rc7: updates, epochs, accumulation, logging, and what a run leaves behind."""
 
 import itertools
+import json
 import math
 
 import pytest
@@ -498,3 +499,16 @@ def test_the_command_alone_takes_a_yaml_with_main_only_keys(tmp_path):
     run = run_here(tmp_path, *SHORT, "training.max_updates=2", changes=changes)
     assert OmegaConf.select(run.trainer.config, "env.data_dir") is not None
     assert list(itertools.chain(*[p.parent.glob("*.ckpt") for p in tmp_path.rglob("model_2.ckpt")]))
+
+
+def test_a_run_reports_what_it_cost(tmp_path):
+    opts = ("run_type=train", "training.max_updates=5", "training.checkpoint_interval=5")
+    run_here(tmp_path, *opts)
+    file = tmp_path / "run_report.json"
+    found = json.loads(file.read_text())
+    assert found["updates"] == 5 and found["trainable"] == found["total"] > 0
+    assert found["seconds"] > found["seconds_per_update"] > 0
+    assert f"; {file}" in next((tmp_path / "logs").iterdir()).read_text()
+    # A run that is over already has nothing to say.
+    run_here(tmp_path, *opts, "checkpoint.resume=true")
+    assert json.loads(file.read_text()) == found

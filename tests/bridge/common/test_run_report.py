@@ -1,0 +1,41 @@
+"""What a run says of itself at its end."""
+
+import json
+
+import torch
+
+from mmf_bridge.common.run_report import RunReport, peak_memory
+
+CPU = torch.device("cpu")
+
+
+def test_figures(monkeypatch, tmp_path):
+    clock = iter([0.0, 2.0, 3.0, 4.0, 104.0, 105.0, 110.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    model = torch.nn.Linear(3, 4)
+    model.bias.requires_grad_(False)
+    report = RunReport(model, CPU)
+    for _ in range(5):
+        report.update_ended()
+    line = report.write(str(tmp_path))
+    found = json.loads((tmp_path / "run_report.json").read_text())
+    assert (found["trainable"], found["total"], found["trainable_percent"]) == (12, 16, 75)
+    # The hundred seconds of an evaluation are the run's, and not an update's.
+    assert (found["updates"], found["seconds"], found["seconds_per_update"]) == (5, 110, 1)
+    assert "trained 12 of 16 parameters (75.00 %): 5 updates in 110.0 s (1 s an update)" in line
+    assert [file.name for file in tmp_path.iterdir()] == ["run_report.json"]
+
+
+def test_one_update_has_no_pace(tmp_path):
+    report = RunReport(torch.nn.Linear(1, 1), CPU)
+    report.update_ended()
+    assert report.figures()["seconds_per_update"] is None
+    assert "an update" not in report.write(str(tmp_path))
+
+
+def test_peak_memory_is_in_bytes():
+    before = peak_memory(CPU)
+    assert before > 50 * 2**20
+    block = torch.ones(before // 4)  # as many bytes as the peak
+    assert peak_memory(CPU) > 1.2 * before
+    del block
