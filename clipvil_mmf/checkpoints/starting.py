@@ -93,10 +93,18 @@ def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[s
 
 
 def load_starting_weights(network: nn.Module, files: Iterable[str | Path], task: Task) -> None:
-    """Load weights to start from, later files winning; see :func:`starting_weights`."""
+    """Load weights to start from, later files winning; see :func:`starting_weights`.
+
+    What the tuning method adds begins by its own rule, unless a file has brought it.
+    """
+    brought = False
     for file in files:
+        weights = starting_weights(network, file, task)
         # A tower or a BERT is a part.
-        network.load_state_dict(starting_weights(network, file, task), strict=False)
+        network.load_state_dict(weights, strict=False)
+        brought = brought or any(map(adds, weights))
+    if not brought:
+        network.tuning.start_from(network)
 
 
 def whole_weights(

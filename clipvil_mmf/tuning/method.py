@@ -60,6 +60,9 @@ class TuningMethod(nn.Module):
     def set_modes(self, network: Network) -> None:
         """Put parts of the network into another mode than its own; by default none."""
 
+    def start_from(self, network: Network) -> None:
+        """Begin from the network's starting weights, which are there now; by default in no way."""
+
     def tower_parameters(self) -> Iterator[nn.Parameter]:
         """Those of its parameters that the optimizer counts as the visual tower's."""
         return iter(())

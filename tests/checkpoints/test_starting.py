@@ -10,7 +10,12 @@ import torch
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.importing import import_checkpoint
-from clipvil_mmf.checkpoints.starting import Task, starting_weights, whole_weights
+from clipvil_mmf.checkpoints.starting import (
+    Task,
+    load_starting_weights,
+    starting_weights,
+    whole_weights,
+)
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.weight_files import read_weights
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
@@ -162,6 +167,28 @@ def test_a_plain_checkpoint_is_the_start_of_every_tuning_method(publish, tmp_pat
         added = network.state_dict().keys() - weights.keys()
         assert added
         assert all(key.startswith("tuning.") or ".lora_" in key for key in added)
+
+
+def test_a_pruned_ladder_comes_from_the_weights_that_were_loaded(publish) -> None:
+    section = {"method": "ladder", "params": {**SECTIONS["lst"]["params"]}}
+    section["params"]["initialization"] = "magnitude"
+    network = ClipVilNetwork.from_config(**TINY, tuning=section)
+    load_starting_weights(network, [publish("clipvil_full")], TASK)
+    value = network.tuning.blocks[0].attention.value
+    loaded = network.fusion.layers[0].attention.value.bias
+    assert loaded.any()
+    assert set(value.bias.tolist()) <= set(loaded.tolist())
+
+
+def test_a_ladder_of_a_checkpoint_is_not_pruned_again(publish) -> None:
+    section = {"method": "ladder", "params": {**SECTIONS["lst"]["params"]}}
+    section["params"]["initialization"] = "magnitude"
+    network = ClipVilNetwork.from_config(**TINY, tuning=section)
+    path = publish("lst")
+    load_starting_weights(network, [path], TASK)
+    expected = starting_weights(network, path, TASK)
+    state = network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
 
 
 def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None:

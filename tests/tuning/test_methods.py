@@ -179,6 +179,7 @@ def test_a_backbone_in_bfloat16() -> None:
         ({"type": "unipt"}, r"tuning\.type: unknown key"),
         (section("unipt", reduction_factor=5), r"reduction_factor: 5 does not divide.*64"),
         (section("ladder", reduction_factor=32), r"reduction_factor: 32 leaves a width of 2"),
+        (section("ladder", initialization="fisher"), r"initialization: unknown value 'fisher'"),
         (section("adapter", reduction_facto=8), r"params\.reduction_facto: unknown key"),
         (section("lora", dim=0), r"params\.dim: got 0"),
         (section("sherl", backbone_mode="evl"), r"backbone_mode: unknown value 'evl'"),
@@ -208,3 +209,50 @@ def test_lora_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ConfigError, match=r"tuning\.method: lora needs.*pip install peft"):
         build("lora")
+
+
+def test_a_ladder_begins_with_the_largest_weights_of_the_backbone() -> None:
+    network = build("ladder", initialization="magnitude")
+    ladder, wide = network.tuning, network.fusion.layers[0]
+    # Channels, rows and inner units that are to be found again: a head keeps half of its rows.
+    channels = torch.arange(0, ladder.width, 2)
+    heads, size = wide.attention.num_heads, ladder.width // wide.attention.num_heads
+    rows = torch.cat([torch.arange(size // 2, size) + head * size for head in range(heads)])
+    with torch.no_grad():
+        network.fusion.embeddings.word.weight[:, channels] *= 10
+        for name in ("query", "key", "value"):
+            getattr(wide.attention, name).weight[rows] *= 10
+            getattr(wide.attention, name).bias.normal_()
+        wide.attention.output.weight[channels + 1] *= 10
+        wide.feed_forward.intermediate.weight[: wide.feed_forward.output.in_features // 2] *= 10
+        wide.feed_forward.output.weight[channels] *= 10
+        wide.feed_forward.LayerNorm.weight.normal_()
+    network.tuning.start_from(network)
+    ours, theirs = ladder.blocks[0], wide
+    inner = torch.arange(theirs.feed_forward.output.in_features // 2)
+    for name in ("query", "key", "value"):
+        linear = getattr(theirs.attention, name)
+        begun = getattr(ours.attention, name)
+        assert torch.equal(begun.weight, linear.weight[rows][:, channels])
+        assert torch.equal(begun.bias, linear.bias[rows])
+    attended = theirs.attention.output.weight[channels + 1][:, rows]
+    assert torch.equal(ours.attention.output.weight, attended)
+    entered = theirs.feed_forward.intermediate.weight[inner][:, channels + 1]
+    assert torch.equal(ours.feed_forward.intermediate.weight, entered)
+    left = theirs.feed_forward.output.weight[channels][:, inner]
+    assert torch.equal(ours.feed_forward.output.weight, left)
+    norm = theirs.feed_forward.LayerNorm.weight[channels]
+    assert torch.equal(ours.feed_forward.LayerNorm.weight, norm)
+    # The next layer reads what this one gives.
+    following = network.fusion.layers[1].attention.value.weight
+    begun = ladder.blocks[1].attention.value.weight
+    wanted = {tuple(row) for row in following[:, channels].tolist()}
+    assert {tuple(row) for row in begun.tolist()} <= wanted
+
+
+def test_a_random_ladder_stays_as_it_was_built() -> None:
+    network = build("ladder")
+    before = copy.deepcopy(network.tuning.state_dict())
+    network.tuning.start_from(network)
+    after = network.tuning.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
