@@ -12,6 +12,8 @@ from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
+from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints.names_tuning import adds
 from clipvil_mmf.checkpoints.starting import Task, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
@@ -160,9 +162,15 @@ class ClipVil(BaseModel):
         if extra is None and str(file).endswith(".safetensors"):
             extra = read_extra(file)
         backbone = None if extra is None else extra.get("backbone")
-        if backbone is None:
-            return state
         prefix = "network."
+        if backbone is None:
+            added = {f"{prefix}{name}" for name in self.network.state_dict() if adds(name)}
+            if added and added.isdisjoint(key.removeprefix("module.") for key in state):
+                raise CheckpointError(
+                    f"{file} is a whole model, with nothing of the tuning method of this run to "
+                    f"resume. Start from it instead: {_WHERE}.pretrained={file}"
+                )
+            return state
         learnt = {
             name.removeprefix(prefix): tensor
             for name, tensor in state.items()

@@ -11,6 +11,7 @@ from mmf.common.registry import registry
 from omegaconf import OmegaConf
 
 import clipvil_mmf
+from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.config import ConfigError
 
 TEXT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "what", "colour"]
@@ -176,3 +177,10 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(
     state = build().state_dict()
     with pytest.raises(ValueError, match=f"another {kind} vocabulary.*entry {entry}"):
         build(**changed).load_state_dict(state)
+
+
+def test_a_whole_model_is_nothing_to_resume_for_a_tuned_one(build: Any) -> None:
+    state = build().state_dict()
+    tuned = build(tuning={"method": "unipt", "params": {}})
+    with pytest.raises(CheckpointError, match=r"Start from it instead: .*pretrained=best\.ckpt"):
+        tuned.adapt_state_dict(state, "best.ckpt")

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.profiling.batch import BatchSizes
 from clipvil_mmf.profiling.figure import check_matplotlib, draw
+from clipvil_mmf.profiling.files import check_folder
 from clipvil_mmf.profiling.processes import Row, measure_apart
 from clipvil_mmf.profiling.request import Request
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
@@ -71,6 +72,7 @@ def command(
     try:
         if output is not None:
             check_matplotlib()
+            check_folder(output)
         settings = read_settings(config, overrides or [])
         request = request_of(settings, answers, words)
         sizes = _sizes(settings, batch_size, image_size, tokens)

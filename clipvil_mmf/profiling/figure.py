@@ -21,7 +21,7 @@ def check_matplotlib() -> None:
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError(
-            "the picture needs matplotlib: pip install matplotlib, or leave --output away"
+            'the picture needs matplotlib: pip install -e ".[plot]", or leave --output away'
         )
 
 

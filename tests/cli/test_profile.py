@@ -59,6 +59,17 @@ def test_what_is_refused(options: tuple[str, ...], message: str) -> None:
     assert code == 1 and message in output, output
 
 
+def test_the_folder_is_looked_at_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "clipvil_mmf.cli.profile._measure", lambda *_: pytest.fail("it was measured")
+    )
+    (tmp_path / "taken").touch()
+    code, output = profile("--output", str(tmp_path / "taken" / "out"))
+    assert code == 1 and "Cannot write into" in output and "--output" in output
+
+
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, output = profile("--output", str(tmp_path))
