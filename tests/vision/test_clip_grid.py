@@ -376,6 +376,27 @@ def test_folding_leaves_batch_norm_out(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(module(images), with_graph, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_widest_features_are_a_matrix_product(
+    monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    """They are added to the block's input in place; convolutions would make them once more."""
+    module = spread_out(encoder(tower=RESNET, fold_batch_norm=True)).train(training)
+    widest = module.tower.layer1[0].conv3.out_channels
+    made, conv2d = set(), torch.nn.functional.conv2d
+
+    def watched(*args: Any) -> torch.Tensor:
+        output = conv2d(*args)
+        made.add(tuple(output.shape[1:]))
+        return output
+
+    monkeypatch.setattr("clipvil_mmf.vision.resnet_inference.F.conv2d", watched)
+    with torch.no_grad():
+        module(torch.randn(2, 3, 64, 96))
+    assert (widest // 4, 16, 24) in made
+    assert (widest, 16, 24) not in made
+
+
 def test_images_one_after_the_other() -> None:
     images = torch.randn(3, 3, 64, 64)
     module = spread_out(encoder(tower=RESNET, images_at_once=2, frozen=True))
