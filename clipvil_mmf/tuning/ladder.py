@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from clipvil_mmf.config import ConfigError, check_choice
 from clipvil_mmf.fusion.layers import TransformerLayer, attention_bias, init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.side import SideConfig, SideNetwork
+from clipvil_mmf.tuning.states import HiddenStates
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
@@ -88,7 +88,7 @@ class Ladder(SideNetwork):
             kept = _prune(wide, narrow, kept)
 
     def read(
-        self, states: Iterator[Tensor], mask: Tensor, fusion: JointFusion, count: int | None
+        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
     ) -> Tensor:
         """See :meth:`SideNetwork.read`."""
         bias = attention_bias(mask)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights, run
+from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
-from clipvil_mmf.tuning.side import SideConfig, SideNetwork
+from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
+from clipvil_mmf.tuning.side import SideNetwork
+from clipvil_mmf.tuning.states import HiddenStates
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
@@ -24,7 +24,7 @@ _EPS = 1e-6
 
 
 @dataclass
-class SherlConfig(SideConfig):
+class SherlConfig(ReducingConfig):
     """`params` of the method `sherl`; the published reduction factor is 2."""
 
 
@@ -54,17 +54,14 @@ class Sherl(SideNetwork):
         init_bert_weights(self, network.fusion.config.initializer_range)
 
     def read(
-        self, states: Iterator[Tensor], mask: Tensor, fusion: JointFusion, count: int | None
+        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
     ) -> Tensor:
         """See :meth:`SideNetwork.read`."""
-        reduced = []
-        for reduction, state in zip(self.reductions, islice(states, self.depth), strict=True):
-            reduced.append(run(reduction, state, again=True))
+        reduced = reduce_states(self.reductions, states, self.config.recompute_states)
         guide = reduced.pop()
         gathered = self._gather(torch.stack(reduced, dim=2), guide)
-        hidden = (
-            self.out(torch.relu(gathered)) + torch.tanh(self.residual_gate / _TEMPERATURE) * state
-        )
+        share = torch.tanh(self.residual_gate / _TEMPERATURE)
+        hidden = self.out(torch.relu(gathered)) + share * states.last
         return fusion.layers[-1](hidden[:, :count], hidden, attention_bias(mask))
 
     def _gather(self, shallow: Tensor, guide: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from clipvil_mmf.config import check_at_least
 from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
 from clipvil_mmf.tuning.method import TuningMethod, joint_fusion, reduced_width
+from clipvil_mmf.tuning.states import HiddenStates
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
@@ -53,7 +54,7 @@ class SideNetwork(TuningMethod):
 
     @abstractmethod
     def read(
-        self, states: Iterator[Tensor], mask: Tensor, fusion: JointFusion, count: int | None
+        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
     ) -> Tensor:
         """What the side network makes of the hidden states.
 
@@ -85,7 +86,8 @@ class SideNetwork(TuningMethod):
         fusion = network.fusion
         with torch.no_grad(), precision(self.config, input_ids.device):
             visual = network.tokens_of_questions(images, image_index)
-        states = self._states(fusion, input_ids, input_mask, segment_ids, *visual)
+        inputs = (input_ids, input_mask, segment_ids, *visual)
+        states = HiddenStates(lambda: self._states(fusion, *inputs), input_ids.device)
         mask = fusion.joint_mask(input_mask, *visual)
         return self.read(states, mask, fusion, count)
 

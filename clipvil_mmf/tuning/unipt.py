@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,9 @@ from torch import Tensor, nn
 
 from clipvil_mmf.fusion.layers import init_bert_weights, run
 from clipvil_mmf.tuning.backbone import Network
-from clipvil_mmf.tuning.side import SideConfig, SideNetwork
+from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
+from clipvil_mmf.tuning.side import SideNetwork
+from clipvil_mmf.tuning.states import HiddenStates
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
@@ -20,7 +21,7 @@ _EPS = 1e-6
 
 
 @dataclass
-class UniPTConfig(SideConfig):
+class UniPTConfig(ReducingConfig):
     """`params` of the method `unipt`; the published reduction factor is 2."""
 
 
@@ -49,12 +50,12 @@ class UniPT(SideNetwork):
         init_bert_weights(self, network.fusion.config.initializer_range)
 
     def read(
-        self, states: Iterator[Tensor], mask: Tensor, fusion: JointFusion, count: int | None
+        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
     ) -> Tensor:
         """See :meth:`SideNetwork.read`."""
         weights = mask.unsqueeze(-1).to(torch.float32)
         downs = [self.first, *self.downs]
-        reduced = [run(down, state, again=True) for down, state in zip(downs, states, strict=True)]
+        reduced = reduce_states(downs, states, self.config.recompute_states)
         last = reduced.pop()
         mean = _mean(last, weights)
         scores = torch.cat([self.gate(mean * _mean(state, weights)) for state in reduced], dim=1)

@@ -88,8 +88,9 @@ def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
 def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """A convolution of 1x1 and its BatchNorm as the weight and bias of one matrix product.
 
-    In training the statistics of the output follow from the mean and the covariance of the input,
-    which is four times narrower, so that the output is written once, and finished.
+    In training the statistics of the output follow from the mean and the covariance of the input
+    (in float64: a channel may vary little though its inputs do), which is four times narrower, so
+    that the output is written once, and finished.
 
     Args:
         pixels: (P, C) float32, the input; in training its mean is subtracted in place.
@@ -103,8 +104,10 @@ def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tens
     if norm.training:
         mean = pixels.mean(0)
         pixels.sub_(mean)
-        covariance = (pixels.T @ pixels).div_(len(pixels))
-        variance = (weight @ covariance).mul_(weight).sum(1).clamp_min_(0)
+        parts = (part.double() for part in pixels.split(_PIXELS))
+        covariance = sum(part.T @ part for part in parts) / len(pixels)
+        wide = weight.double()
+        variance = (wide @ covariance).mul_(wide).sum(1).clamp_min_(0).float()
         scale, bias = _track(norm, weight @ mean, variance, len(pixels)), norm.bias
     else:
         scale, bias = _running(norm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -256,3 +257,34 @@ def test_a_random_ladder_stays_as_it_was_built() -> None:
     network.tuning.start_from(network)
     after = network.tuning.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("method", ["unipt", "sherl"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_recomputed_states_give_the_same_gradients(method: str, autocast: bool) -> None:
+    """With dropout in the backbone, which has to be the same in both passes."""
+    found, states = {}, {}
+    for recompute in (False, True):
+        network = build(method, recompute_states=recompute)
+        network.train()
+        for dropout in (m for m in network.modules() if isinstance(m, torch.nn.Dropout)):
+            dropout.p = 0.1
+        seen = []
+        for layer in network.fusion.layers:
+            layer.register_forward_hook(lambda m, args, out, seen=seen: seen.append(ref(out)))
+        torch.manual_seed(5)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            scores = network(**batch()).scores
+        drawn = torch.rand(1)
+        states[recompute] = sum(state() is not None for state in seen)
+        scores.float().square().sum().backward()
+        after = torch.rand(1)
+        gradients = {n: p.grad for n, p in network.named_parameters() if p.requires_grad}
+        found[recompute] = (scores, drawn, after, gradients)
+    for first, second in zip(found[False][:3], found[True][:3], strict=True):
+        torch.testing.assert_close(second, first)  # nor does the second pass draw from the run's
+    assert found[False][3].keys() == found[True][3].keys()
+    for name, gradient in found[False][3].items():
+        torch.testing.assert_close(found[True][3][name], gradient, msg=name)
+    assert states[False] > states[True]
+    assert states[True] <= 1
