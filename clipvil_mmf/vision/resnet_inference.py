@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 # Squared at once for a variance: 5 MB at the widest.
 _PIXELS = 4096
+# Of a convolution's weight, convolved at once: 4 MB.
+_VALUES = 2**20
 
 
 def can_run(tower: nn.Module) -> bool:
@@ -117,10 +119,8 @@ def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tens
 def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Convolution and BatchNorm; the convolutions of these towers have no bias."""
     if not norm.training:
-        scale, bias = _running(norm)
-        weight = conv.weight * scale.view(-1, 1, 1, 1)
-        return F.conv2d(features, weight, bias, conv.stride, conv.padding)
-    output = F.conv2d(features, conv.weight, None, conv.stride, conv.padding)
+        return _in_parts(features, conv, *_running(norm))
+    output = _in_parts(features, conv)
     if output.dtype != torch.float32:
         return norm(output)  # which takes its statistics in float32
     mean = output.mean((0, 2, 3))
@@ -131,6 +131,33 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
     total = sum(part.square().sum(0) for part in pixels.split(_PIXELS))
     scale = _track(norm, mean, total / len(pixels), len(pixels)).view(-1, 1, 1)
     return torch.addcmul(norm.bias.view(-1, 1, 1), output, scale, out=output)
+
+
+def _in_parts(
+    features: Tensor, conv: nn.Conv2d, scale: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """A convolution, on CPU some output channels at a time where its weight is large.
+
+    oneDNN copies the weight twice into layouts of its own, and the scaled weight is one more: in
+    the last stage that would be more memory than all features.
+
+    Args:
+        features: (B, C, h, w).
+        conv: its own bias is not read.
+        scale: (C',) by which the weight's rows are multiplied.
+        bias: (C',).
+    """
+    weight = conv.weight
+    size = len(weight)
+    if weight.device.type == "cpu":
+        size = max(32, _VALUES // weight[0].numel() // 32 * 32)
+    outputs = []
+    for start in range(0, len(weight), size):
+        rows = slice(start, start + size)
+        part = weight[rows] if scale is None else weight[rows] * scale[rows].view(-1, 1, 1, 1)
+        shift = None if bias is None else bias[rows]
+        outputs.append(F.conv2d(features, part, shift, conv.stride, conv.padding))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
 
 
 def _pixels(features: Tensor) -> Tensor:

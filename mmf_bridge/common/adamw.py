@@ -85,12 +85,6 @@ class AdamW(torch.optim.AdamW):
         averages = [state["exp_avg"] for state in states]
         squares = [state["exp_avg_sq"] for state in states]
         beta1, beta2 = group["betas"]
-        torch._foreach_mul_(averages, beta1)
-        torch._foreach_add_(averages, grads, alpha=1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
-        denominators = torch._foreach_sqrt(squares)
-        torch._foreach_add_(denominators, group["eps"])
         step_sizes = []
         for state in states:
             state["step"] += 1
@@ -99,7 +93,14 @@ class AdamW(torch.optim.AdamW):
                 step = int(state["step"])
                 size *= math.sqrt(1 - beta2**step) / (1 - beta1**step)
             step_sizes.append(-size)
-        torch._foreach_addcdiv_(params, averages, denominators, step_sizes)
+        for some, grad, average, square in _pieces(params, grads, averages, squares):
+            torch._foreach_mul_(average, beta1)
+            torch._foreach_add_(average, grad, alpha=1 - beta1)
+            torch._foreach_mul_(square, beta2)
+            torch._foreach_addcmul_(square, grad, grad, value=1 - beta2)
+            denominators = torch._foreach_sqrt(square)
+            torch._foreach_add_(denominators, group["eps"])
+            torch._foreach_addcdiv_(some, average, denominators, step_sizes)
 
     def decay(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
         """Shrink parameters by ``lr * weight_decay`` of what they are now."""
@@ -121,16 +122,30 @@ class AdamW(torch.optim.AdamW):
         return state
 
 
+def _limit(param: torch.Tensor) -> int:
+    return _CPU_CHUNK if param.device.type == "cpu" else _CHUNK
+
+
 def _chunks(params: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     """Consecutive parts of a bounded number of elements, or of one larger tensor."""
     part: list[torch.Tensor] = []
     size = 0
     for param in params:
-        limit = _CPU_CHUNK if param.device.type == "cpu" else _CHUNK
-        if part and size + param.numel() > limit:
+        if part and size + param.numel() > _limit(param):
             yield part
             part, size = [], 0
         part.append(param)
         size += param.numel()
     if part:
         yield part
+
+
+def _pieces(*lists: list[torch.Tensor]) -> Iterator[tuple[list[torch.Tensor], ...]]:
+    """Lists of tensors as they are; of one large tensor each, some rows at a time."""
+    first = lists[0][0]
+    if len(lists[0]) > 1 or first.numel() <= _limit(first):
+        yield lists
+        return
+    rows = max(1, len(first) * _limit(first) // first.numel())
+    for parts in zip(*(tensor.split(rows) for (tensor,) in lists), strict=True):
+        yield tuple([part] for part in parts)

@@ -61,7 +61,7 @@ def by_rule(steps: int, correct_bias: bool, decay: str) -> list[torch.Tensor]:
     return values
 
 
-@pytest.mark.parametrize("chunk", [2**20, 6])
+@pytest.mark.parametrize("chunk", [2**20, 6, 2])
 @pytest.mark.parametrize(("correct_bias", "decay"), [(True, "after"), (False, "before")])
 def test_adamw_makes_the_published_updates(
     monkeypatch: pytest.MonkeyPatch, correct_bias: bool, decay: str, chunk: int
@@ -71,6 +71,25 @@ def test_adamw_makes_the_published_updates(
     run(AdamWSGD(params, lr=LR, correct_bias=correct_bias, decay=decay), params, range(5))
     for param, expected in zip(params, by_rule(5, correct_bias, decay), strict=True):
         torch.testing.assert_close(param.detach(), expected, rtol=1e-13, atol=0)
+
+
+def test_a_large_tensor_is_updated_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the temporary of a word table's update is as large as the table."""
+    monkeypatch.setattr(adamw, "_CPU_CHUNK", 6)
+    at_once = []
+    whole = torch._foreach_sqrt
+
+    def root(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        at_once.append(sum(tensor.numel() for tensor in tensors))
+        return whole(tensors)
+
+    monkeypatch.setattr(torch, "_foreach_sqrt", root)
+    param = nn.Parameter(torch.zeros(7, 3))
+    param.grad = torch.ones(7, 3)
+    AdamWSGD([param], lr=LR).step()
+    assert sum(at_once) == 21
+    assert max(at_once) == 6
+    assert (param < 0).all()
 
 
 def test_torchs_adamw_is_another_rule() -> None:

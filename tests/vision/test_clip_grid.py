@@ -397,6 +397,27 @@ def test_the_widest_features_are_a_matrix_product(
     assert (widest, 16, 24) not in made
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_large_weight_is_convolved_in_parts(
+    monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    """What oneDNN copies of it is then small, in the last stage too."""
+    monkeypatch.setattr("clipvil_mmf.vision.resnet_inference._VALUES", 1)
+    images = torch.randn(2, 3, 64, 96)
+    module = spread_out(encoder(tower=RESNET, fold_batch_norm=True)).train(training)
+    with_graph = module(images).detach()
+    rows, conv2d = [], torch.nn.functional.conv2d
+
+    def watched(features: torch.Tensor, weight: torch.Tensor, *args: Any) -> torch.Tensor:
+        rows.append(len(weight))
+        return conv2d(features, weight, *args)
+
+    monkeypatch.setattr("clipvil_mmf.vision.resnet_inference.F.conv2d", watched)
+    with torch.no_grad():
+        torch.testing.assert_close(module(images), with_graph, atol=1e-4, rtol=1e-4)
+    assert max(rows) == 32 < module.tower.layer4[0].conv2.out_channels
+
+
 def test_images_one_after_the_other() -> None:
     images = torch.randn(3, 3, 64, 64)
     module = spread_out(encoder(tower=RESNET, images_at_once=2, frozen=True))
