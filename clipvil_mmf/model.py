@@ -26,6 +26,7 @@ from clipvil_mmf.config import ConfigError, from_config, near_matches
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
+from clipvil_mmf.profiling.operations import multiply_adds
 from clipvil_mmf.tuning import Full
 from clipvil_mmf.vision import RegionFeatures, Regions
 from mmf_bridge.common.resuming import choose_checkpoint
@@ -33,6 +34,7 @@ from mmf_bridge.common.resuming import choose_checkpoint
 logger = logging.getLogger(__name__)
 
 _WHERE = "model_config.clipvil"
+_TEXTS = ("input_ids", "input_mask", "segment_ids")
 # `groups` is ours; the last two are MMF main's.
 _OPTIMIZER_KEYS = ("type", "params", "groups", "allow_unused_parameters", "enable_state_sharding")
 
@@ -215,14 +217,24 @@ class ClipVil(BaseModel):
         Raises:
             ConfigError: the dataset does not give what the image encoder takes.
         """
-        output = self.network(
-            self._images(sample_list),
-            sample_list["image_index"],
-            sample_list["input_ids"],
-            sample_list["input_mask"],
-            sample_list["segment_ids"],
-        )
+        texts = (sample_list[name] for name in _TEXTS)
+        output = self.network(self._images(sample_list), sample_list["image_index"], *texts)
         return {"scores": output.scores.float()}
+
+    def multiply_adds(self, sample_list: Mapping[str, Any]) -> int:
+        """What scoring the answers of one question and its image computes; the bridge reports it.
+
+        Args:
+            sample_list: as of :meth:`forward`; its first question counts.
+        """
+        index = sample_list["image_index"][:1]
+        images = self._images(sample_list)
+        if isinstance(images, Regions):
+            images = Regions(*(field[index] for field in images))
+        else:
+            images = images[index]
+        texts = (sample_list[name][:1] for name in _TEXTS)
+        return multiply_adds(self.network, (images, torch.zeros_like(index), *texts)).macs
 
     def _images(self, sample_list: Mapping[str, Any]) -> torch.Tensor | Regions:
         """The images of a batch, or their regions: what the image encoder takes."""

@@ -135,6 +135,29 @@ def test_lxmert_over_a_grid(build: Any) -> None:
     assert model.forward(batch())["scores"].shape == (3, len(ANSWERS))
 
 
+def test_work_is_that_of_one_question_and_its_image(build: Any) -> None:
+    model = build()
+    inputs = batch()
+    kept = {name: value.clone() for name, value in model.network.state_dict().items()}
+    count = model.multiply_adds(inputs)
+    stem = model.network.image_encoder.tower.conv1.weight.numel() * 32 * 32
+    assert stem < count < 100 * stem
+    one = {name: value[:1] for name, value in inputs.items()}
+    assert model.multiply_adds(one) == count
+    assert model.multiply_adds({**inputs, "images": torch.randn(2, 3, 64, 128)}) > 1.5 * count
+    assert model.training
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value, kept[name])  # BatchNorm's statistics among them
+
+
+def test_work_over_regions(build: Any) -> None:
+    sections = {"fusion": CROSS_MODAL, "image_encoder": REGIONS}
+    model = build(sections=sections)
+    inputs = region_batch()
+    count = model.multiply_adds(inputs)
+    assert model.multiply_adds({name: value[:1] for name, value in inputs.items()}) == count > 0
+
+
 @pytest.mark.parametrize("embedding", [None, {}])
 def test_lxmert_over_regions(build: Any, embedding: dict[str, Any] | None) -> None:
     sections = {"fusion": CROSS_MODAL, "image_encoder": REGIONS, "visual_embedding": embedding}

@@ -65,17 +65,34 @@ class Operations:
     uncounted: dict[str, int]
 
 
+class _Named(nn.Module):
+    """Gives a network its named tuples back, of which tracing makes plain ones."""
+
+    def __init__(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.kinds = [type(value) if isinstance(value, tuple) else None for value in inputs]
+
+    def forward(self, *inputs: Any) -> Any:
+        pairs = zip(self.kinds, inputs, strict=True)
+        return self.network(*(value if kind is None else kind(*value) for kind, value in pairs))
+
+
 @torch.no_grad()
 def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
     """Count the multiply-adds of one forward pass in evaluation mode.
 
     Args:
         network: in any mode, which is kept.
-        inputs: its arguments.
+        inputs: its arguments: tensors, or named tuples of them, whose last fields may be None.
     """
     training = network.training
     network.eval()
-    analysis = FlopCountAnalysis(network, inputs)
+    plain = tuple(
+        tuple(field for field in value if field is not None) if isinstance(value, tuple) else value
+        for value in inputs
+    )
+    analysis = FlopCountAnalysis(_Named(network, inputs), plain)
     analysis.clear_op_handles().set_op_handle(**_COUNTED)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a training run cost: parameters, memory and time, logged and written at its end."""
+"""What a training run cost: parameters, work, memory and time, logged and written at its end."""
 
 from __future__ import annotations
 
@@ -8,29 +8,48 @@ import resource
 import sys
 import time
 from array import array
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from statistics import median
 from typing import Any
 
 import torch
 
 NAME = "run_report.json"
+_PREDICTIONS = 3  # that are timed
 
 
 class RunReport:
     """Watches a run from its first batch on.
 
     Args:
-        model: what is trained.
+        model: what is trained. A method ``multiply_adds(batch)`` of it says what the forward pass
+            of one sample computes.
         device: where.
+        autocast: makes the context of a forward pass.
     """
 
-    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self.model = model
         self.device = device
+        self.autocast = autocast
+        self.multiply_adds: int | None = None
         self.start = time.perf_counter()
         self._ends = array("d")
+        self._batch: Any = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+
+    def batch_begins(self, batch: Any) -> None:
+        """Note a batch that is to be trained on; the work is counted on the first one."""
+        if self._batch is None and hasattr(self.model, "multiply_adds"):
+            self.multiply_adds = self.model.multiply_adds(batch)
+        self._batch = batch
 
     def update_ended(self) -> None:
         """Note the end of an update."""
@@ -44,7 +63,9 @@ class RunReport:
             (on CUDA of tensors, else the resident size of this process since it began),
             ``seconds`` since the start with evaluations and checkpoints, ``updates`` since then,
             ``seconds_per_update``: from the end of one to that of the next, the median, so that
-            evaluations between them do not count; None of fewer than two.
+            evaluations between them do not count; None of fewer than two. ``multiply_adds`` of one
+            sample's forward pass, and ``seconds_per_prediction``, of one sample in a batch of the
+            training's size; None where no batch was seen or the model does not count.
         """
         sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
         trainable, total = sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
@@ -53,12 +74,32 @@ class RunReport:
             "trainable": trainable,
             "total": total,
             "trainable_percent": 100 * trainable / total,
+            "multiply_adds": self.multiply_adds,
             "peak_memory_bytes": peak_memory(self.device),
             "memory_of": "tensors on the GPU" if self.device.type == "cuda" else "the process",
             "seconds": time.perf_counter() - self.start,
             "updates": len(self._ends),
             "seconds_per_update": median(times) if times else None,
+            "seconds_per_prediction": self._time_predictions(),
         }
+
+    @torch.no_grad()
+    def _time_predictions(self) -> float | None:
+        """Predict the last batch again; a first time sets up what is not to be timed."""
+        if self._batch is None:
+            return None
+        training = self.model.training
+        self.model.eval()
+        times = []
+        for _ in range(1 + _PREDICTIONS):
+            begin = time.perf_counter()
+            with self.autocast():
+                self.model(self._batch)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append(time.perf_counter() - begin)
+        self.model.train(training)
+        return median(times[1:]) / self._batch.get_batch_size()
 
     def write(self, folder: str) -> str:
         """Leave `run_report.json` in a folder; one line for the log."""
@@ -68,13 +109,15 @@ class RunReport:
             json.dump(found, file, indent=2)
             file.write("\n")
         os.replace(f"{path}.part", path)
-        update = found["seconds_per_update"]
+        update, prediction = found["seconds_per_update"], found["seconds_per_prediction"]
         pace = "" if update is None else f" ({update:.3g} s an update)"
+        work = "" if self.multiply_adds is None else f"{self.multiply_adds / 1e9:,.3g} GMACs, "
+        answer = "" if prediction is None else f"a prediction takes {work}{prediction:.3g} s; "
         return (
             f"This run trained {found['trainable']:,} of {found['total']:,} parameters "
             f"({found['trainable_percent']:.2f} %): {found['updates']:,} updates in "
             f"{found['seconds']:.1f} s{pace}, peak memory "
-            f"{found['peak_memory_bytes'] / 2**20:,.0f} MiB of {found['memory_of']}; {path}"
+            f"{found['peak_memory_bytes'] / 2**20:,.0f} MiB of {found['memory_of']}; {answer}{path}"
         )
 
 

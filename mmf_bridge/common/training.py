@@ -103,7 +103,7 @@ class TrainingCore:
     def run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""
         self.clipping = GradientClipping(self.config.training)
-        self.run_report = RunReport(unwrap(self.model), self.device)
+        self.run_report = RunReport(unwrap(self.model), self.device, self.precision.autocast)
         used = self.run_length.used_batches
         if self.batches_done is None or (used is not None and self.batches_done >= used):
             self.batches_done = 0

@@ -204,6 +204,8 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
 
     def _forward(self, batch: Any, model: torch.nn.Module | None = None) -> Report:
         prepared = to_device(batch, self.device)
+        if model is None:
+            self.run_report.batch_begins(prepared)
         with self.precision.autocast():
             output = (model or self.model)(prepared)
         self.profile("Forward time")

@@ -167,6 +167,8 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
 
     def _forward_pass(self, batch: Any, model: torch.nn.Module | None = None) -> Report:
         prepared = self.dataset_loader.prepare_batch(batch)
+        if model is None:
+            self.run_report.batch_begins(prepared)
         with self.precision.autocast():
             output = (model or self.model)(prepared)
         return Report(prepared, output)

@@ -13,6 +13,7 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.profiling.measure import count_parameters
 from clipvil_mmf.profiling.memory import peak_memory
 from clipvil_mmf.profiling.operations import multiply_adds
+from clipvil_mmf.vision import Regions
 from tests.golden.compare import TINY, load_golden
 from tests.golden.tuned import SECTIONS
 
@@ -87,6 +88,21 @@ def test_multiply_adds_by_hand() -> None:
     assert counted.macs == linear + conv + attention
     assert "layer_norm" in counted.uncounted
     assert model.training
+
+
+class OfRegions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 8)
+
+    def forward(self, regions: Regions) -> torch.Tensor:
+        assert regions.mask is None
+        return self.linear(regions.features).sum() + regions.boxes.sum()
+
+
+def test_multiply_adds_over_named_tuples() -> None:
+    regions = Regions(torch.zeros(2, 5, 6), torch.zeros(2, 5, 4))
+    assert multiply_adds(OfRegions(), (regions,)).macs == 2 * 5 * 6 * 8
 
 
 def test_peak_memory_sees_what_is_freed_again() -> None:

@@ -26,6 +26,49 @@ def test_figures(monkeypatch, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["run_report.json"]
 
 
+class Counting(torch.nn.Linear):
+    """A model that says what it computes."""
+
+    def __init__(self):
+        super().__init__(3, 1)
+        self.seen, self.modes = [], []
+
+    def multiply_adds(self, batch):
+        self.seen.append(batch)
+        return 3_000_000_000
+
+    def forward(self, batch):
+        self.modes.append(self.training)
+        return super().forward(batch.rows)
+
+
+class Rows:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def get_batch_size(self):
+        return len(self.rows)
+
+
+def test_work_and_predictions(monkeypatch, tmp_path):
+    model = Counting()
+    report = RunReport(model, CPU)
+    first, last = Rows(torch.ones(5, 3)), Rows(torch.ones(4, 3))
+    report.batch_begins(first)
+    report.batch_begins(last)
+    report.update_ended()
+    # A first prediction of 100 s, which does not count; then 8, 8 and 20 s for the four rows.
+    clock = iter([50.0, 0.0, 100.0, 100.0, 108.0, 108.0, 116.0, 116.0, 136.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    line = report.write(str(tmp_path))
+    found = json.loads((tmp_path / "run_report.json").read_text())
+    assert (found["multiply_adds"], found["seconds_per_prediction"]) == (3_000_000_000, 2)
+    assert "a prediction takes 3 GMACs, 2 s" in line
+    assert model.seen == [first]
+    assert model.modes == [False] * 4
+    assert model.training
+
+
 def test_one_update_has_no_pace(tmp_path):
     report = RunReport(torch.nn.Linear(1, 1), CPU)
     report.update_ended()

@@ -20,6 +20,7 @@ def test_a_run_of_only_training_keeps_its_last_updates(tmp_path):
     run = run_here(tmp_path, "run_type=train", "training.max_updates=13")
     report = json.loads((tmp_path / "run_report.json").read_text())
     assert report["updates"] == 13 and report["seconds"] > report["seconds_per_update"] > 0
+    assert report["seconds_per_prediction"] > 0
     assert run.checkpoint()["num_updates"] == 13
     assert run.trainer.early_stopping.best_monitored_update in (10, 13)  # 13 was judged, too
     best = run.checkpoint("best.ckpt")["model"]

@@ -427,7 +427,8 @@ def test_precision_holds_in_training_evaluation_and_prediction(tmp_path, precisi
     )
     lines = [line.split() for line in capfd.readouterr().out.splitlines() if "tiny: " in line]
     seen = {(mode, split) for _, mode, _, split in lines}
-    assert seen == {("train", "train"), ("eval", "val"), ("eval", "test")}
+    # The predictions that the run's report times are of its last training batch.
+    assert seen == {("train", "train"), ("eval", "train"), ("eval", "val"), ("eval", "test")}
     assert {kind for _, _, kind, _ in lines} == {f"torch.{dtype}"}
     assert run.trainer.scaler.is_enabled() is (precision == "fp16")
     assert {w.dtype for w in run.checkpoint()["model"].values()} <= {torch.float32, torch.int64}
@@ -508,6 +509,7 @@ def test_a_run_reports_what_it_cost(tmp_path):
     found = json.loads(file.read_text())
     assert found["updates"] == 5 and found["trainable"] == found["total"] > 0
     assert found["seconds"] > found["seconds_per_update"] > 0
+    assert found["seconds_per_prediction"] > 0
     assert f"; {file}" in next((tmp_path / "logs").iterdir()).read_text()
     # A run that is over already has nothing to say.
     run_here(tmp_path, *opts, "checkpoint.resume=true")
