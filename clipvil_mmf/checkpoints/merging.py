@@ -13,6 +13,7 @@ from clipvil_mmf.checkpoints.layouts import Kind, Layout
 from clipvil_mmf.checkpoints.saved import (
     CONFIG,
     VOCABULARY,
+    WEIGHTS,
     Description,
     RunState,
     SavedModel,
@@ -60,6 +61,10 @@ def merge(
         WeightFileError: a file cannot be read or written.
     """
     path = Path(path)
+    if path.name == WEIGHTS or (path / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{path} was imported or merged, and stands alone already: there is nothing to merge."
+        )
     file = path / TUNED if (path / TUNED).is_file() else run_file(path)
     run = _read(file)
     config_file = run_config(file)

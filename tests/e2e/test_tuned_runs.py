@@ -89,6 +89,9 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
         )
     stays = method not in ("frozen", "bitfit", "lora")
     assert report.merged_method == (method if stays else "full")
+    for path in (tmp_path / "merged", tmp_path / "merged" / "model.safetensors"):
+        with pytest.raises(CheckpointError, match="stands alone already"):
+            merge(path, tmp_path / "again")
 
 
 def test_a_tuned_run_goes_on_bit_for_bit(tmp_path, run_mmf, backbone):
