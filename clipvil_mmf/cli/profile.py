@@ -59,7 +59,9 @@ def command(
     words: Annotated[
         int, typer.Option(help="Size of the text vocabulary, where the yaml has none.", min=1)
     ] = PUBLISHED_WORDS,
-    precision: Annotated[Precision, typer.Option(help="What is computed in.")] = Precision.float32,
+    precision: Annotated[
+        Precision | None, typer.Option(help="What is computed in; else training.precision.")
+    ] = None,
     repeats: Annotated[
         int, typer.Option(help="Of each measurement; medians are shown.", min=1)
     ] = 3,
@@ -76,8 +78,9 @@ def command(
         settings = read_settings(config, overrides or [])
         request = request_of(settings, answers, words)
         sizes = _sizes(settings, batch_size, image_size, tokens)
+        computed_in = precision.value if precision else _precision(settings.training)
         request = replace(
-            request, sizes=sizes, precision=precision.value, device=device, repeats=repeats
+            request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
         )
         requests = requests_of(request, methods)
         rows = _measure(requests)
@@ -218,6 +221,17 @@ def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | Non
     if tokens is not None or length is not None:
         sizes = replace(sizes, tokens=tokens or length)
     return sizes
+
+
+def _precision(training: Any) -> str:
+    """What a run computes in, by MMF's section `training`."""
+    name = training.get("precision") or ("fp16" if training.get("fp16") else "fp32")
+    names = {"fp32": Precision.float32, "bf16": Precision.bf16}
+    if name not in names:
+        raise ConfigError(
+            f"training.precision: {name} is not measured; choose by --precision float32 or bf16."
+        )
+    return names[name].value
 
 
 def _title(config: str, request: Request) -> str:

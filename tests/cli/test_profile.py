@@ -11,6 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
+from clipvil_mmf.profiling.processes import Row
+from clipvil_mmf.profiling.request import Request
 from tests.bridge.runs import ROOT
 
 CONFIG = ROOT / "projects" / "clipvil" / "configs" / "vqa2_tiny.yaml"
@@ -39,6 +41,28 @@ def test_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert min(picture.size) > 200
 
 
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [
+        ((), "float32"),
+        (("--", "training.precision=bf16"), "bf16"),
+        (("--precision", "float32", "--", "training.precision=bf16"), "float32"),
+    ],
+)
+def test_the_precision_is_the_runs_unless_given(
+    options: tuple[str, ...], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measure(requests: dict[str, Request]) -> list[Row]:
+        asked.extend(request.precision for request in requests.values())
+        return [Row(name, reason="not measured here", fits=False) for name in requests]
+
+    monkeypatch.setattr("clipvil_mmf.cli.profile._measure", measure)
+    profile(*options)
+    assert asked == [precision]
+
+
 def test_a_method_that_does_not_fit_has_its_reason() -> None:
     option = "model_config.clipvil.tuning.params.reduction_factor=5"
     code, output = profile("--", "model_config.clipvil.tuning.method=unipt", option)
@@ -52,6 +76,7 @@ def test_a_method_that_does_not_fit_has_its_reason() -> None:
         (("--methods", "unipd"), "unipt"),
         (("--image-size", "64"), "expected as in 384x640"),
         (("--", "model_config.clipvil.tunin.method=unipt"), "tuning"),
+        (("--", "training.precision=fp16"), "fp16 is not measured; choose by --precision"),
     ],
 )
 def test_what_is_refused(options: tuple[str, ...], message: str) -> None:
