@@ -13,10 +13,10 @@ from clipvil_mmf.checkpoints.layouts import Kind, Layout
 from clipvil_mmf.checkpoints.saved import (
     CONFIG,
     VOCABULARY,
-    WEIGHTS,
     Description,
     RunState,
     SavedModel,
+    imported_folder,
     read_preprocessing,
     read_sections,
     run_config,
@@ -61,7 +61,7 @@ def merge(
         WeightFileError: a file cannot be read or written.
     """
     path = Path(path)
-    if path.name == WEIGHTS or (path / WEIGHTS).is_file():
+    if imported_folder(path) is not None:
         raise CheckpointError(
             f"{path} was imported or merged, and stands alone already: there is nothing to merge."
         )

@@ -24,6 +24,7 @@ from clipvil_mmf.profiling.processes import Row, measure_apart
 from clipvil_mmf.profiling.request import Request
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
 from clipvil_mmf.tuning import METHODS
+from mmf_bridge.common.precision import Precision as RunPrecision
 
 PUBLISHED_ANSWERS, PUBLISHED_WORDS = 3129, 30522
 _SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier")
@@ -225,7 +226,7 @@ def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | Non
 
 def _precision(training: Any) -> str:
     """What a run computes in, by MMF's section `training`."""
-    name = training.get("precision") or ("fp16" if training.get("fp16") else "fp32")
+    name = RunPrecision(training, "cpu").name  # the same on every device
     names = {"fp32": Precision.float32, "bf16": Precision.bf16}
     if name not in names:
         raise ConfigError(

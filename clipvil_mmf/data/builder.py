@@ -36,7 +36,7 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
     def table(self, params: Any, split: str) -> QuestionTable | None:
         """The questions of a split (train, val or test); ``None`` if the dataset lacks it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.table: a dataset says here what it asks.")
 
     def answers(self, params: Any) -> Sequence[str] | None:
         """The answer list that the dataset brings, if it does."""

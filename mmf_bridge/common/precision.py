@@ -22,7 +22,7 @@ class Precision:
         ValueError: ``training.precision`` is none of its choices, or contradicts ``fp16``.
     """
 
-    def __init__(self, training: Any, device: torch.device) -> None:
+    def __init__(self, training: Any, device: torch.device | str) -> None:
         fp16 = bool(training.get("fp16", False))
         name = training.get("precision", None) or ("fp16" if fp16 else "fp32")
         if name not in _DTYPES:
