@@ -125,8 +125,9 @@ def watch(trainer: Any, name: str) -> Recorder:
 
     def forward(sample_list: Any) -> Any:
         output = stock_forward(sample_list)
-        scores, targets = output["scores"].detach(), sample_list["targets"]
-        recorder.seen.loss.append(F.binary_cross_entropy_with_logits(scores, targets).item())
+        if network.training:  # not the predictions that the run's report times
+            scores, targets = output["scores"].detach(), sample_list["targets"]
+            recorder.seen.loss.append(F.binary_cross_entropy_with_logits(scores, targets).item())
         return output
 
     trainer.model.forward = forward

@@ -37,6 +37,9 @@ class Counting(torch.nn.Linear):
         self.seen.append(batch)
         return 3_000_000_000
 
+    def __call__(self, batch):
+        raise AssertionError("it was called, by which MMF's models compute their loss")
+
     def forward(self, batch):
         self.modes.append(self.training)
         return super().forward(batch.rows)
