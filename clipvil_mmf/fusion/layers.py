@@ -209,11 +209,12 @@ def transformer_layers(config: FusionConfig, count: int) -> nn.ModuleList:
     )
 
 
-def run(layer: Callable[..., Any], *inputs: Any, again: bool) -> Any:
+def run(layer: Callable[..., Any], *inputs: Any, again: bool, dropout: bool = True) -> Any:
     """Call a layer; with `again`, keep its inputs alone and compute it again in the backward.
 
-    Without a graph there is nothing to save, and the layer is just called.
+    Without a graph there is nothing to save, and the layer is just called. One without `dropout`
+    needs no random state put back, which on a GPU takes longer than a small layer.
     """
     if again and torch.is_grad_enabled():
-        return checkpoint(layer, *inputs, use_reentrant=False)
+        return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=dropout)
     return layer(*inputs)

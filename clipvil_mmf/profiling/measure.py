@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.profiling.batch import Batch
 from clipvil_mmf.profiling.memory import Memory, peak_memory
-from clipvil_mmf.profiling.operations import multiply_adds
+from clipvil_mmf.profiling.operations import multiply_adds, operations_of
 
 PRECISIONS = ("float32", "bf16")
+
+# Side of the matrices whose product says what a device can do, and how many are timed.
+_SIDE, _CPU_SIDE = 8192, 1024
+_PRODUCTS = 5
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Figures:
         memory_by: how it was measured.
         step: time of a training step, of the whole batch.
         predict: time of a prediction, of the whole batch.
+        step_operations: floating-point operations of a training step.
+        matmul_rate: of a large matrix product on the same device, operations per second.
     """
 
     parameters: Parameters
@@ -67,6 +73,13 @@ class Figures:
     memory_by: str
     step: float
     predict: float
+    step_operations: int
+    matmul_rate: float
+
+    @property
+    def utilisation(self) -> float:
+        """How fast a step computes, as a share of a matrix product's rate."""
+        return self.step_operations / self.step / self.matmul_rate
 
 
 class TrainingStep:
@@ -123,6 +136,8 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
     network.train()
     step()
     seconds, memories = zip(*(_timed_step(step, device) for _ in range(repeats)), strict=True)
+    rate = matmul_rate(device, step.precision)
+    step_operations = operations_of(step)
 
     @torch.inference_mode()
     def predict() -> None:
@@ -142,12 +157,43 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
         memory_by=memories[0].how,
         step=median(seconds),
         predict=median(predictions),
+        step_operations=step_operations,
+        matmul_rate=rate,
     )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context of a forward pass in one of `PRECISIONS`."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def matmul_rate(device: torch.device, precision: str) -> float:
+    """Floating-point operations per second of a large matrix product, the fastest way there is.
+
+    In float32 on CUDA that is by TF32 if torch lets convolutions use it (its default), though its
+    own default for products does not.
+
+    Args:
+        device: that computes it.
+        precision: one of `PRECISIONS`.
+    """
+    side = _SIDE if device.type == "cuda" else _CPU_SIDE
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    output = torch.empty_like(left)
+
+    def multiply() -> None:
+        torch.mm(left, right, out=output)
+
+    own = torch.get_float32_matmul_precision()
+    if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        torch.set_float32_matmul_precision("high")
+    try:
+        multiply()
+        seconds = median(_seconds(multiply, device) for _ in range(_PRODUCTS))
+    finally:
+        torch.set_float32_matmul_precision(own)
+    return 2 * side**3 / seconds
 
 
 def _timed_step(step: TrainingStep, device: torch.device) -> tuple[float, Memory]:

@@ -1,15 +1,17 @@
-"""Multiply-adds of a forward pass, counted by fvcore."""
+"""Multiply-adds of a forward pass, counted by fvcore, and what a whole step computes, by torch."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 with warnings.catch_warnings():
     # It compiles losses of its own by torch.jit.script, which torch has deprecated.
@@ -108,3 +110,21 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
         }
     network.train(training)
     return Operations(sum(by_operator.values()), by_operator, dict(sorted(uncounted.items())))
+
+
+def operations_of(work: Callable[[], None]) -> int:
+    """Floating-point operations of the products and convolutions in `work`, backward included.
+
+    A multiply-add is two. What is computed again in a backward pass counts again.
+
+    Args:
+        work: is done once.
+    """
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _addmm}) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _addmm(target: torch.Size, left: torch.Size, right: torch.Size, **_: Any) -> int:
+    """Of the product that is added in place, which torch's counter does not know."""
+    return 2 * left[0] * left[1] * right[1]

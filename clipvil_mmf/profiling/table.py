@@ -24,6 +24,9 @@ COLUMNS = (
     "growth_mib",
     "step_seconds",
     "predict_seconds",
+    "step_gflop",
+    "matmul_gflop_per_second",
+    "utilisation_percent",
     "memory_by",
     "uncounted_operators",
     "reason",
@@ -37,7 +40,7 @@ COLUMNS = (
 
 def as_table(rows: Sequence[Row], title: str) -> Table:
     """The table of `clipvil profile`; a method that could not be measured has its reason."""
-    names = ("method", "trainable", "%", "GMACs", "peak", "growth", "step", "predict")
+    names = ("method", "trainable", "%", "GMACs", "peak MiB", "growth", "step", "util", "predict")
     lines = [_texts(row, len(names)) for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.pad_edge, table.padding = False, (0, 1, 0, 0)
@@ -57,7 +60,12 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     measured = [row.figures for row in rows if row.figures is not None]
     if measured:
         ways = ", ".join(dict.fromkeys(figures.memory_by for figures in measured))
-        notes.append(f"memory: {ways}; growth: above the resting size of the same process")
+        notes.append(f"memory in MiB: {ways}; growth: above the resting size of the same process")
+        rate = max(figures.matmul_rate for figures in measured)
+        notes.append(
+            "util: products and convolutions of a step, as a share of what a matrix product "
+            f"reaches here: {_rate(rate)}"
+        )
         names = sorted({name for figures in measured for name in figures.uncounted})
         notes.append(f"not in GMACs: {', '.join(names)}")
     return notes
@@ -104,6 +112,9 @@ def _cells(row: Row) -> dict[str, object]:
         "growth_mib": round(figures.growth / MIB, 2),
         "step_seconds": round(figures.step, 6),
         "predict_seconds": round(figures.predict, 6),
+        "step_gflop": round(figures.step_operations / 1e9, 3),
+        "matmul_gflop_per_second": round(figures.matmul_rate / 1e9, 3),
+        "utilisation_percent": round(100 * figures.utilisation, 2),
         "memory_by": figures.memory_by,
         "uncounted_operators": uncounted,
     }
@@ -119,12 +130,20 @@ def _texts(row: Row, columns: int) -> list[str]:
         f"{figures.parameters.trainable:,}",
         f"{figures.parameters.percent:.2f}",
         f"{figures.macs_per_image / 1e9:,.2f}",
-        f"{figures.peak / MIB:,.0f} MiB",
-        f"{figures.growth / MIB:,.0f} MiB",
+        f"{figures.peak / MIB:,.0f}",
+        f"{figures.growth / MIB:,.0f}",
         _seconds(figures.step),
+        f"{100 * figures.utilisation:.0f}%",
         _seconds(figures.predict),
     ]
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
+
+
+def _rate(operations: float) -> str:
+    """Operations per second, for people."""
+    if operations >= 1e12:
+        return f"{operations / 1e12:.0f} TFLOP/s"
+    return f"{operations / 1e9:.0f} GFLOP/s"

@@ -42,7 +42,7 @@ def reduce_states(
         learning = [parameter for reduction in reductions for parameter in _learning(reduction)]
         return list(_Recomputing.apply(states, reductions, *learning))
     pairs = zip(reductions, islice(states, len(reductions)), strict=True)
-    return [run(reduction, state, again=True) for reduction, state in pairs]
+    return [run(reduction, state, again=True, dropout=False) for reduction, state in pairs]
 
 
 class _Recomputing(torch.autograd.Function):

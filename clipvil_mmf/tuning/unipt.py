@@ -65,7 +65,7 @@ class UniPT(SideNetwork):
         merged = torch.zeros_like(anchor)
         for state, share in zip(reduced, shares.unbind(1), strict=True):
             merged = merged + share[:, None, None] * run(
-                _attend, anchor, state, weights, again=again
+                _attend, anchor, state, weights, again=again, dropout=False
             )
         return self.output(anchor + self.projection(merged))
 

@@ -30,9 +30,9 @@ def can_run(tower: nn.Module) -> bool:
 def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     """What a stage of the tower gives, 0 being the stem's.
 
-    Sums, ReLU and BatchNorm are computed in place. A block's last convolution, its BatchNorm and
-    the sum with the block's input are one matrix product, so that of the widest features there is
-    never more than one copy. Running statistics move as ever.
+    Sums and ReLU are computed in place. On CPU so is BatchNorm, and a block's last convolution, its
+    BatchNorm and the sum with the block's input are one matrix product, so that of the widest
+    features there is never more than one copy. Running statistics move as ever.
 
     Args:
         tower: in either mode, even BatchNorm by BatchNorm.
@@ -42,7 +42,7 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     Returns:
         (B, C, h, w).
     """
-    # On CPU NHWC is faster, and takes less of oneDNN's working memory.
+    # NHWC is faster, and takes less of oneDNN's working memory.
     features = images.contiguous(memory_format=torch.channels_last)
     for number in (1, 2, 3):
         conv, norm = getattr(tower, f"conv{number}"), getattr(tower, f"bn{number}")
@@ -71,7 +71,7 @@ def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
     """
     batch, channels, height, width = features.shape
     # Of few pixels the covariance costs more than it saves: in RN50x4's last stage.
-    if features.dtype != torch.float32 or batch * height * width < 2 * channels:
+    if not _by_hand(features) or batch * height * width < 2 * channels:
         if block.downsample is not None:
             shortcut = _convolve(shortcut, *block.downsample[1:])
         return _convolve(features, block.conv3, block.bn3).add_(shortcut).relu_()
@@ -121,8 +121,8 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
     if not norm.training:
         return _in_parts(features, conv, *_running(norm))
     output = _in_parts(features, conv)
-    if output.dtype != torch.float32:
-        return norm(output)  # which takes its statistics in float32
+    if not _by_hand(output):
+        return norm(output)
     mean = output.mean((0, 2, 3))
     output.sub_(mean.view(-1, 1, 1))
     pixels = _pixels(output)
@@ -131,6 +131,15 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
     total = sum(part.square().sum(0) for part in pixels.split(_PIXELS))
     scale = _track(norm, mean, total / len(pixels), len(pixels)).view(-1, 1, 1)
     return torch.addcmul(norm.bias.view(-1, 1, 1), output, scale, out=output)
+
+
+def _by_hand(features: Tensor) -> bool:
+    """Whether statistics are taken here, and not by torch's own BatchNorm.
+
+    That is for float32 on CPU, where torch's is slow or inexact. On CUDA its kernels read NHWC
+    once, and float64 is slow on most cards; of half precision it takes float32 statistics.
+    """
+    return features.device.type == "cpu" and features.dtype == torch.float32
 
 
 def _in_parts(

@@ -5,6 +5,8 @@ The files of the tuning methods hold the same quantities (`tuned.py`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,22 +25,31 @@ from tests.golden.compare import (
 )
 
 
-def compare() -> list[Deviation]:
-    """Everything that is recorded, in both modes."""
-    return [row for mode in ("eval", "train") for row in compare_mode(mode, *load_tiny())]
+def compare(**where: Any) -> list[Deviation]:
+    """Everything that is recorded, in both modes; see :func:`compare_mode`."""
+    return [row for mode in ("eval", "train") for row in compare_mode(mode, *load_tiny(), **where)]
 
 
-def compare_mode(mode: str, network: ClipVilNetwork, golden: Golden) -> list[Deviation]:
+def compare_mode(
+    mode: str,
+    network: ClipVilNetwork,
+    golden: Golden,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> list[Deviation]:
     """Everything recorded under `eval/` or `train/`.
 
     Args:
         mode: which of them.
         network: with the recorded weights, as they were loaded.
         golden: the file.
+        device: where it computes; the file was recorded on a CPU.
+        dtype: what it computes in; the file was recorded in float32.
     """
-    network.train(mode == "train")
-    batch = inputs(golden)
-    target = torch.from_numpy(golden["in/target"])
+    network.to(device, dtype).train(mode == "train")
+    batch = {name: value.to(device) for name, value in inputs(golden).items()}
+    batch["images"] = batch["images"].to(dtype)
+    target = torch.from_numpy(golden["in/target"]).to(device, dtype)
     recorded: dict[str, Tensor] = {}
     for part, module in (("grid", network.image_encoder), ("visual", network.visual_embedding)):
         module.register_forward_hook(

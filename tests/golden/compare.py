@@ -150,7 +150,7 @@ def gradients(
     # Both directions: the same parameters get a gradient here and there.
     if set(names) != set(grads):
         raise AssertionError(f"gradients differ in names: {set(names) ^ set(grads)}")
-    norms = torch.stack([grads[name].norm() for name in names])
+    norms = torch.stack([grads[name].norm() for name in names]).cpu()
     golden_norms = golden[f"{mode}/gradnorm"]
     zero = np.array([name.endswith(ZERO_GRADIENTS) for name in names])
     cancelling = np.array([name.endswith(CANCELLING) for name in names])[~zero]
@@ -188,7 +188,7 @@ def deviation(
     quantity: str, ours: Tensor, golden: np.ndarray, tolerance: float | np.ndarray
 ) -> Deviation:
     """The element of `ours` that uses most of its tolerance."""
-    actual = ours.detach().double().numpy()
+    actual = ours.detach().cpu().double().numpy()
     if actual.shape != golden.shape:
         raise AssertionError(f"{quantity}: shape {actual.shape}, recorded {golden.shape}")
     difference = np.abs(actual - golden.astype(np.float64)).ravel()

@@ -43,10 +43,12 @@ def load_tuned(name: str) -> tuple[ClipVilNetwork, Golden]:
     return network, golden
 
 
-def compare(name: str) -> list[Deviation]:
-    """Everything that is recorded in a method's file."""
+def compare(name: str, **where: Any) -> list[Deviation]:
+    """Everything that is recorded in a method's file; see :func:`compare_mode`."""
     check_trainable(*load_tuned(name))
-    return [row for mode in ("eval", "train") for row in compare_mode(mode, *load_tuned(name))]
+    return [
+        row for mode in ("eval", "train") for row in compare_mode(mode, *load_tuned(name), **where)
+    ]
 
 
 def check_trainable(network: nn.Module, golden: Golden) -> None:

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from clipvil_mmf.network import ClipVilNetwork
-from clipvil_mmf.profiling.measure import count_parameters
+from clipvil_mmf.profiling.measure import count_parameters, matmul_rate
 from clipvil_mmf.profiling.memory import peak_memory
-from clipvil_mmf.profiling.operations import multiply_adds
+from clipvil_mmf.profiling.operations import multiply_adds, operations_of
 from clipvil_mmf.vision import Regions
 from tests.golden.compare import TINY, load_golden
 from tests.golden.tuned import SECTIONS
@@ -103,6 +103,25 @@ class OfRegions(nn.Module):
 def test_multiply_adds_over_named_tuples() -> None:
     regions = Regions(torch.zeros(2, 5, 6), torch.zeros(2, 5, 4))
     assert multiply_adds(OfRegions(), (regions,)).macs == 2 * 5 * 6 * 8
+
+
+def test_operations_of_a_step_by_hand() -> None:
+    linear = nn.Linear(6, 8)
+    inputs = torch.zeros(5, 6)  # asks for no gradient: the backward has the weight's product alone
+    assert operations_of(lambda: linear(inputs).sum().backward()) == 2 * (2 * 5 * 6 * 8)
+
+
+def test_operations_added_in_place_count() -> None:
+    sums, left, right = torch.zeros(5, 8), torch.ones(5, 6), torch.ones(6, 8)
+    assert operations_of(lambda: sums.addmm_(left, right)) == 2 * 5 * 6 * 8
+    assert torch.equal(sums, torch.full((5, 8), 6.0))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_matrix_product_has_a_rate(precision: str) -> None:
+    own = torch.get_float32_matmul_precision()
+    assert 1e8 < matmul_rate(torch.device("cpu"), precision) < 1e15
+    assert torch.get_float32_matmul_precision() == own
 
 
 def test_peak_memory_sees_what_is_freed_again() -> None:

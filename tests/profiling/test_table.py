@@ -26,6 +26,8 @@ FIGURES = Figures(
     memory_by="VmHWM",
     step=0.9123,
     predict=12.34,
+    step_operations=91_230_000_000,
+    matmul_rate=400e9,
 )
 ROWS = [Row("adapter", FIGURES), Row("unipt", reason="does not fit", fits=False)]
 REQUEST = Request(sections={}, answers=13, optimizer={}, losses=[])
@@ -44,7 +46,7 @@ def shown(width: int) -> list[str]:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_terminal_cuts_names_or_figures(width: int) -> None:
     (line,) = [line for line in shown(width) if "adapter" in line]
-    expected = "adapter 233,123,456 97.13 84.56 12,456 MiB 10,456 MiB 912.3 ms 12.34 s"
+    expected = "adapter 233,123,456 97.13 84.56 12,456 10,456 912.3 ms 25% 12.34 s"
     assert line.split() == expected.split()
 
 
@@ -55,6 +57,7 @@ def test_published_sizes_fit_into_80_columns() -> None:
 def test_footnotes_name_reasons_and_what_is_not_counted() -> None:
     notes = footnotes(ROWS)
     assert notes[0] == "unipt: does not fit"
+    assert notes[-2].endswith("a matrix product reaches here: 400 GFLOP/s")
     assert notes[-1] == "not in GMACs: softmax"
 
 
@@ -64,6 +67,7 @@ def test_csv_holds_figures_or_the_reason(tmp_path: Path) -> None:
         adapter, unipt = csv.DictReader(file)
     assert tuple(adapter) == COLUMNS
     assert adapter["trainable"] == "233123456" and adapter["peak_mib"] == "12456.0"
+    assert adapter["step_gflop"] == "91.23" and adapter["utilisation_percent"] == "25.0"
     assert adapter["uncounted_operators"] == "softmax:4" and not adapter["reason"]
     assert unipt["reason"] == "does not fit" and not unipt["trainable"]
 
