@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,9 @@ from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.profiling.operations import multiply_adds
 from clipvil_mmf.tuning import Full
+from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import RegionFeatures, Regions
+from mmf_bridge.common.distributed import get_world_size
 from mmf_bridge.common.resuming import choose_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -152,6 +154,7 @@ class ClipVil(BaseModel):
             CheckpointError: a published or imported checkpoint does not fit.
         """
         self._backbone_hash = None
+        self.network.tuning.samples_wanted = 0  # what learns comes from the checkpoint
         if any(key.removeprefix("module.").startswith("network.") for key in state):
             return self._completed(state, file)
         weights = whole_weights(self.network, state, file, self._task())
@@ -227,14 +230,40 @@ class ClipVil(BaseModel):
         Args:
             sample_list: as of :meth:`forward`; its first question counts.
         """
-        index = sample_list["image_index"][:1]
+        return multiply_adds(self.network, self._question(sample_list, 0)).macs
+
+    def before_training(self, batches: Iterator[Mapping[str, Any]]) -> None:
+        """Show the train split to a tuning method that begins from it.
+
+        The bridge calls it before the first update, and not where a run goes on.
+
+        Args:
+            batches: as of :meth:`forward`, with ``targets`` (B, answers); those of this process.
+        """
+        tuning = self.network.tuning
+        if not tuning.samples_wanted:
+            return
+        samples = (
+            Sample(*self._question(batch, row), batch["targets"][row : row + 1])
+            for batch in batches
+            for row in range(len(batch["image_index"]))
+        )
+        training = self.network.training
+        self.network.eval()
+        share = -(-tuning.samples_wanted // get_world_size())
+        tuning.start_from_samples(self.network, samples, share)
+        self.network.train(training)
+
+    def _question(self, sample_list: Mapping[str, Any], row: int) -> tuple[Any, ...]:
+        """The network's arguments for one question of a batch and its image."""
+        index = sample_list["image_index"][row : row + 1]
         images = self._images(sample_list)
         if isinstance(images, Regions):
             images = Regions(*(field[index] for field in images))
         else:
             images = images[index]
-        texts = (sample_list[name][:1] for name in _TEXTS)
-        return multiply_adds(self.network, (images, torch.zeros_like(index), *texts)).macs
+        texts = (sample_list[name][row : row + 1] for name in _TEXTS)
+        return (images, torch.zeros_like(index), *texts)
 
     def _images(self, sample_list: Mapping[str, Any]) -> torch.Tensor | Regions:
         """The images of a batch, or their regions: what the image encoder takes."""

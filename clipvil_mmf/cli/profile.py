@@ -66,7 +66,9 @@ def command(
     repeats: Annotated[
         int, typer.Option(help="Of each measurement; medians are shown.", min=1)
     ] = 3,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ...; else training.device.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="A folder for profile.csv and profile.png.")
     ] = None,
@@ -81,7 +83,11 @@ def command(
         sizes = _sizes(settings, batch_size, image_size, tokens)
         computed_in = precision.value if precision else _precision(settings.training)
         request = replace(
-            request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
+            request,
+            sizes=sizes,
+            precision=computed_in,
+            device=device or settings.training.device,
+            repeats=repeats,
         )
         requests = requests_of(request, methods)
         rows = _measure(requests)

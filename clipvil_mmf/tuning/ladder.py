@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.config import ConfigError, check_choice
+from clipvil_mmf.config import ConfigError, check_at_least, check_choice
 from clipvil_mmf.fusion.layers import TransformerLayer, attention_bias, init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
+from clipvil_mmf.tuning.fisher import Sample, fisher_information
 from clipvil_mmf.tuning.side import SideConfig, SideNetwork
 from clipvil_mmf.tuning.states import HiddenStates
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
 
+logger = logging.getLogger(__name__)
+
 _TEMPERATURE = 0.1
-INITIALIZATIONS = ("random", "magnitude")
+INITIALIZATIONS = ("random", "magnitude", "fisher")
+
+# A weight of the backbone -> how important each of its values is, in its shape.
+Importance = Callable[[nn.Parameter], Tensor]
 
 
 @dataclass
@@ -27,13 +35,17 @@ class LadderConfig(SideConfig):
 
     # Published for CLIP-ViL.
     reduction_factor: int = 4
-    # random (as in the published recipes), or magnitude: each narrow layer begins with the rows of
-    # the backbone's layer whose weights are the largest, head by head.
+    # random (as in the published recipes), or each narrow layer begins with the most important rows
+    # of the backbone's layer, head by head: those whose weights are the largest (magnitude), or
+    # matter most to the answers of the train split (fisher, LST's own choice).
     initialization: str = "random"
+    # Of fisher: how many questions of the train split are read before the first update.
+    fisher_samples: int = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("initialization", self.initialization, INITIALIZATIONS)
+        check_at_least("fisher_samples", self.fisher_samples, 1)
 
 
 class Ladder(SideNetwork):
@@ -72,20 +84,37 @@ class Ladder(SideNetwork):
         self.up = nn.Linear(narrow, wide, bias=False)
         init_bert_weights(self, fusion.initializer_range)
 
-    @torch.no_grad()
     def start_from(self, network: Network) -> None:
-        """Prune the backbone's layers into the narrow ones, if `initialization` says so.
+        """Prune the backbone's layers into the narrow ones, or ask for samples to do so by."""
+        if self.config.initialization == "fisher":
+            self.samples_wanted = self.config.fisher_samples
+        elif self.config.initialization == "magnitude":
+            self._begin_with(network, torch.abs)
 
-        LST measures importance by Fisher information, or by magnitude where there are no data; this
-        is the latter. The first layer reads the channels that are the largest in the word
-        embeddings, each following one those that the layer before has kept.
+    def start_from_samples(self, network: Network, samples: Iterator[Sample], count: int) -> None:
+        """Prune the backbone's layers by the Fisher information of their weights."""
+        weights = [network.fusion.embeddings.word.weight]
+        weights += [
+            module.weight
+            for layer in network.fusion.layers
+            for module in layer.modules()
+            if isinstance(module, nn.Linear)
+        ]
+        fisher = fisher_information(network, weights, samples, count)
+        self._begin_with(network, fisher.__getitem__)
+        logger.info("the ladder begins with what matters most of the backbone's layers")
+
+    @torch.no_grad()
+    def _begin_with(self, network: Network, importance: Importance) -> None:
+        """Fill the narrow layers with the most important part of the backbone's.
+
+        The first layer reads the channels that are the most important in the word embeddings, each
+        following one those that the layer before has kept.
         """
-        if self.config.initialization == "random":
-            return
-        words = network.fusion.embeddings.word.weight
-        kept = _strongest(words.abs().sum(0), self.reduced_width)
+        words = importance(network.fusion.embeddings.word.weight)
+        kept = _strongest(words.sum(0), self.reduced_width)
         for narrow, wide in zip(self.blocks, network.fusion.layers, strict=True):
-            kept = _prune(wide, narrow, kept)
+            kept = _prune(wide, narrow, kept, importance)
 
     def read(
         self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
@@ -106,13 +135,16 @@ def _strongest(strength: Tensor, count: int) -> Tensor:
     return strength.topk(count).indices.sort().values
 
 
-def _prune(wide: TransformerLayer, narrow: TransformerLayer, channels: Tensor) -> Tensor:
+def _prune(
+    wide: TransformerLayer, narrow: TransformerLayer, channels: Tensor, importance: Importance
+) -> Tensor:
     """Fill a narrow layer from a wide one.
 
     Args:
         wide: of the backbone.
         narrow: of the ladder.
         channels: (narrow,) int64, of the wide layer's input.
+        importance: of the wide layer's weights.
 
     Returns:
         Which channels of the wide layer's output the narrow one gives, (narrow,) int64.
@@ -121,7 +153,7 @@ def _prune(wide: TransformerLayer, narrow: TransformerLayer, channels: Tensor) -
     heads = theirs.num_heads
     projections = ("query", "key", "value")
     strength = sum(
-        getattr(theirs, name).weight[:, channels].abs().sum(1) for name in projections
+        importance(getattr(theirs, name).weight)[:, channels].sum(1) for name in projections
     ).unflatten(0, (heads, -1))
     size = ours.query.out_features // heads
     rows = torch.cat(
@@ -129,18 +161,20 @@ def _prune(wide: TransformerLayer, narrow: TransformerLayer, channels: Tensor) -
     )
     for name in projections:
         _copy(getattr(theirs, name), getattr(ours, name), rows, channels)
-    channels = _copy_strongest(theirs.output, ours.output, rows)
+    channels = _copy_strongest(theirs.output, ours.output, rows, importance)
     _copy(theirs.LayerNorm, ours.LayerNorm, channels)
     theirs, ours = wide.feed_forward, narrow.feed_forward
-    inner = _copy_strongest(theirs.intermediate, ours.intermediate, channels)
-    channels = _copy_strongest(theirs.output, ours.output, inner)
+    inner = _copy_strongest(theirs.intermediate, ours.intermediate, channels, importance)
+    channels = _copy_strongest(theirs.output, ours.output, inner, importance)
     _copy(theirs.LayerNorm, ours.LayerNorm, channels)
     return channels
 
 
-def _copy_strongest(theirs: nn.Linear, ours: nn.Linear, columns: Tensor) -> Tensor:
-    """Copy the rows that are the largest in some columns, and say which."""
-    rows = _strongest(theirs.weight[:, columns].abs().sum(1), ours.out_features)
+def _copy_strongest(
+    theirs: nn.Linear, ours: nn.Linear, columns: Tensor, importance: Importance
+) -> Tensor:
+    """Copy the rows that are the most important in some columns, and say which."""
+    rows = _strongest(importance(theirs.weight)[:, columns].sum(1), ours.out_features)
     _copy(theirs, ours, rows, columns)
     return rows
 

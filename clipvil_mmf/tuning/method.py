@@ -29,7 +29,13 @@ class TuningMethod(nn.Module):
     Args:
         config: the method's `params`.
         network: what is tuned.
+
+    Attributes:
+        samples_wanted: how many samples of the train split :meth:`start_from_samples` is to see
+            before the first update; 0 for none.
     """
+
+    samples_wanted: int = 0
 
     def __init__(self, config: Any, network: Network) -> None:
         super().__init__()
@@ -62,6 +68,16 @@ class TuningMethod(nn.Module):
 
     def start_from(self, network: Network) -> None:
         """Begin from the network's starting weights, which are there now; by default in no way."""
+
+    def start_from_samples(self, network: Network, samples: Iterator[Any], count: int) -> None:
+        """Begin from what the network makes of samples, of the method that wants some.
+
+        Args:
+            network: in evaluation mode.
+            samples: see :class:`clipvil_mmf.tuning.fisher.Sample`, those of this process.
+            count: how many of them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} wants no samples")
 
     def tower_parameters(self) -> Iterator[nn.Parameter]:
         """Those of its parameters that the optimizer counts as the visual tower's."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
+logger = logging.getLogger(__name__)
+
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What x86 processors are called that have no instructions for either.
+_SLOW = ("DEFAULT", "AVX2")
 
 
 class Precision:
@@ -34,6 +39,14 @@ class Precision:
         self.name = name
         self.dtype = _DTYPES[name]
         self.device_type = torch.device(device).type
+        capability = torch.backends.cpu.get_cpu_capability()
+        if self.dtype is not None and self.device_type == "cpu" and capability in _SLOW:
+            logger.warning(
+                "training.precision: this processor (%s) has no instructions for %s, and computes "
+                "many times slower in it than in fp32",
+                capability,
+                name,
+            )
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=name == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:

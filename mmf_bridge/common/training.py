@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from mmf.common.registry import registry
 
-from mmf_bridge.common.checkpoint_files import pack_numpy_state, set_rng_state, unpack_numpy_state
+from mmf_bridge.common.checkpoint_files import (
+    pack_numpy_state,
+    rng_state,
+    set_rng_state,
+    unpack_numpy_state,
+)
 from mmf_bridge.common.clipping import GradientClipping
 from mmf_bridge.common.distributed import (
     any_process,
@@ -30,8 +35,8 @@ from mmf_bridge.common.run_report import RunReport
 
 class TrainingCore:
     """Mixed into a trainer that has ``config``, ``model``, ``optimizer``, ``scaler``,
-    ``dataset_loader``, ``train_loader``, the counters of MMF's trainers, ``_train_epoch()`` and
-    ``_inference_run(dataset_type)``.
+    ``dataset_loader``, ``train_loader``, the counters of MMF's trainers, ``_train_epoch()``,
+    ``on_device(batch)`` and ``_inference_run(dataset_type)``.
     """
 
     run_length: RunLength
@@ -103,6 +108,7 @@ class TrainingCore:
     def run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""
         self.clipping = GradientClipping(self.config.training)
+        self.prepare_model()
         self.run_report = RunReport(unwrap(self.model), self.device, self.precision.autocast)
         used = self.run_length.used_batches
         if self.batches_done is None or (used is not None and self.batches_done >= used):
@@ -118,6 +124,25 @@ class TrainingCore:
                 self.batches_done = 0
         if self.num_updates > before and get_rank() == 0:
             self.writer.write(self.run_report.write(self.config.env.save_dir))
+
+    def prepare_model(self) -> None:
+        """Show the train split to a model that has ``before_training(batches)``.
+
+        Not where a run goes on. Nothing of the training depends on how many batches it takes: they
+        have an order of their own, and random numbers are put back.
+        """
+        model = unwrap(self.model)
+        if self.num_updates or not hasattr(model, "before_training"):
+            return
+        before = rng_state()
+        model.before_training(self._batches_before_training())
+        set_rng_state(before)
+
+    def _batches_before_training(self) -> Iterator[Any]:
+        self.dataset_loader.seed_sampler("train", 0)  # training begins with epoch 1
+        self.train_loader.start_at(0)
+        for batch in self.train_loader:
+            yield self.on_device(batch)
 
     def rest_of_epoch(self) -> Iterator[Any]:
         """The batches of the current epoch from ``batches_done`` on.

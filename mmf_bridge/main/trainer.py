@@ -202,8 +202,11 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         self._update_loss = self._update_loss + loss.detach()
         return report
 
+    def on_device(self, batch: Any) -> Any:
+        return to_device(batch, self.device)
+
     def _forward(self, batch: Any, model: torch.nn.Module | None = None) -> Report:
-        prepared = to_device(batch, self.device)
+        prepared = self.on_device(batch)
         if model is None:
             self.run_report.batch_begins(prepared)
         with self.precision.autocast():

@@ -165,8 +165,11 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         self._update_loss = self._update_loss + loss.detach()
         return report
 
+    def on_device(self, batch: Any) -> Any:
+        return self.dataset_loader.prepare_batch(batch)
+
     def _forward_pass(self, batch: Any, model: torch.nn.Module | None = None) -> Report:
-        prepared = self.dataset_loader.prepare_batch(batch)
+        prepared = self.on_device(batch)
         if model is None:
             self.run_report.batch_begins(prepared)
         with self.precision.autocast():

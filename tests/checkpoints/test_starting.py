@@ -180,15 +180,17 @@ def test_a_pruned_ladder_comes_from_the_weights_that_were_loaded(publish) -> Non
     assert set(value.bias.tolist()) <= set(loaded.tolist())
 
 
-def test_a_ladder_of_a_checkpoint_is_not_pruned_again(publish) -> None:
+@pytest.mark.parametrize("initialization", ["magnitude", "fisher"])
+def test_a_ladder_of_a_checkpoint_is_not_pruned_again(initialization, publish) -> None:
     section = {"method": "ladder", "params": {**SECTIONS["lst"]["params"]}}
-    section["params"]["initialization"] = "magnitude"
+    section["params"]["initialization"] = initialization
     network = ClipVilNetwork.from_config(**TINY, tuning=section)
     path = publish("lst")
     load_starting_weights(network, [path], TASK)
     expected = starting_weights(network, path, TASK)
     state = network.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+    assert network.tuning.samples_wanted == 0
 
 
 def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None:

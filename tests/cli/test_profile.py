@@ -42,25 +42,28 @@ def test_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("options", "precision"),
+    ("options", "precision", "device"),
     [
-        ((), "float32"),
-        (("--", "training.precision=bf16"), "bf16"),
-        (("--precision", "float32", "--", "training.precision=bf16"), "float32"),
+        ((), "float32", "cpu"),
+        (("--", "training.precision=bf16"), "bf16", "cpu"),
+        (("--precision", "float32", "--", "training.precision=bf16"), "float32", "cpu"),
+        (("--", "training.device=cuda:1"), "float32", "cuda:1"),
+        (("--device", "cuda", "--", "training.device=cpu"), "float32", "cuda"),
     ],
 )
-def test_the_precision_is_the_runs_unless_given(
-    options: tuple[str, ...], precision: str, monkeypatch: pytest.MonkeyPatch
+def test_precision_and_device_are_the_runs_unless_given(
+    options: tuple[str, ...], precision: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device != "cpu")
     asked = []
 
     def measure(requests: dict[str, Request]) -> list[Row]:
-        asked.extend(request.precision for request in requests.values())
+        asked.extend((request.precision, request.device) for request in requests.values())
         return [Row(name, reason="not measured here", fits=False) for name in requests]
 
     monkeypatch.setattr("clipvil_mmf.cli.profile._measure", measure)
     profile(*options)
-    assert asked == [precision]
+    assert asked == [(precision, device)]
 
 
 def test_a_method_that_does_not_fit_has_its_reason() -> None:

@@ -8,6 +8,7 @@ import clipvil_mmf
 from clipvil_mmf.checkpoints.errors import CheckpointError
 from clipvil_mmf.checkpoints.merging import merge
 from clipvil_mmf.checkpoints.tuned import TUNED, learnt_names, read_extra
+from clipvil_mmf.model import ClipVil
 from clipvil_mmf.tuning import METHODS
 from tests.e2e.test_vqa_files import FIXTURES, TINY_MODEL, options
 
@@ -94,8 +95,16 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
             merge(path, tmp_path / "again")
 
 
-def test_a_tuned_run_goes_on_bit_for_bit(tmp_path, run_mmf, backbone):
-    opts = (f"model_config.clipvil.pretrained={backbone}", *by("unipt"))
+FISHER = (
+    "model_config.clipvil.tuning.params.initialization=fisher",
+    "model_config.clipvil.tuning.params.fisher_samples=20",
+)
+
+
+@pytest.mark.parametrize("method", ["unipt", "ladder"])
+def test_a_tuned_run_goes_on_bit_for_bit(method, tmp_path, run_mmf, backbone):
+    opts = (f"model_config.clipvil.pretrained={backbone}", *by(method))
+    opts += FISHER if method == "ladder" else ()
     whole = run_mmf(*tiny(tmp_path / "whole", *opts))
     halfway = tmp_path / "halves"
     run_mmf(*tiny(halfway, *opts, updates=2), "scheduler.params.num_training_steps=4")
@@ -112,6 +121,42 @@ def test_a_tuned_run_goes_on_bit_for_bit(tmp_path, run_mmf, backbone):
     start = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
     for name, value in network_of(whole).state_dict().items():
         assert name in learnt or torch.equal(value, start[f"network.{name}"]), name
+
+
+def test_a_ladder_begins_from_the_train_split(tmp_path, run_mmf, backbone):
+    still = ("optimizer.params.lr=0", "optimizer.params.weight_decay=0", "training.num_workers=1")
+    opts = (f"model_config.clipvil.pretrained={backbone}", *by("ladder"), *still)
+    network = network_of(run_mmf(*tiny(tmp_path / "run", *opts, *FISHER, updates=2)))
+    pairs = zip(network.tuning.blocks, network.fusion.layers, strict=True)
+    for narrow, wide in pairs:
+        begun = narrow.attention.value.bias.tolist()
+        assert begun and set(begun) <= set(wide.attention.value.bias.tolist())
+    # What has learnt is not begun anew, though its updates are counted from zero.
+    taken = f"checkpoint.resume_file={tmp_path / 'run' / TUNED}"
+    fewer = "model_config.clipvil.tuning.params.fisher_samples=1"
+    other = network_of(run_mmf(*tiny(tmp_path / "next", *opts, *FISHER, fewer, taken, updates=2)))
+    for name, value in network.tuning.state_dict().items():
+        assert torch.equal(value, other.tuning.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_look_at_the_train_split_leaves_the_run_as_it_is(
+    workers, tmp_path, run_mmf, backbone, monkeypatch
+):
+    start = f"model_config.clipvil.pretrained={backbone}"
+    opts = (start, *by("unipt"), f"training.num_workers={workers}")
+    expected = network_of(run_mmf(*tiny(tmp_path / "plain", *opts)))
+    looked = []
+
+    def look(model, batches):
+        torch.rand(1)
+        looked.extend(next(batches) for _ in range(2))
+
+    monkeypatch.setattr(ClipVil, "before_training", look)
+    network = network_of(run_mmf(*tiny(tmp_path / "looked", *opts)))
+    assert len(looked) == 2 and "targets" in looked[0]
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name]), name
 
 
 def test_another_backbone_is_refused(tmp_path, run_mmf, backbone):

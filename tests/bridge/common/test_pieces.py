@@ -39,6 +39,17 @@ def test_bad_precision(training, message):
         Precision(training, torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("capability", "name", "warned"),
+    [("AVX2", "bf16", True), ("AVX2", "fp32", False), ("AVX512", "bf16", False)],
+)
+def test_slow_precisions_are_called_slow(capability, name, warned, monkeypatch, caplog):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    Precision({"precision": name}, "cpu")
+    assert bool(caplog.records) == warned
+    assert not warned or f"({capability}) has no instructions for {name}" in caplog.text
+
+
 TORCHRUN = {"MASTER_ADDR": "here", "MASTER_PORT": "1", "WORLD_SIZE": "4", "RANK": "2"}
 
 

@@ -1,0 +1,89 @@
+"""How much the answers depend on each weight of the backbone: its diagonal Fisher information."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from clipvil_mmf.bce import scaled_bce
+from clipvil_mmf.tuning.backbone import Network
+from clipvil_mmf.vision import Regions
+
+
+class Sample(NamedTuple):
+    """One question, its image and its answers: what the network's forward takes, and targets."""
+
+    images: Tensor | Regions
+    image_index: Tensor
+    input_ids: Tensor
+    input_mask: Tensor
+    segment_ids: Tensor
+    targets: Tensor
+
+
+def fisher_information(
+    network: Network, weights: Sequence[nn.Parameter], samples: Iterable[Sample], count: int
+) -> dict[nn.Parameter, Tensor]:
+    """The sum of the squared gradients of the samples' log-likelihoods (LST, arXiv 2206.06522).
+
+    The likelihood is that of the backbone with the answer head on top, without dropout; the image
+    encoder runs without a graph. Processes add up what each has of its own samples.
+
+    Args:
+        network: is in evaluation mode; its parameters stay as they are.
+        weights: of its fusion.
+        samples: of the train split; as many are taken as there are, up to `count`.
+        count: of this process.
+
+    Returns:
+        Each weight -> a tensor of its shape.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    learn = [weight.requires_grad for weight in weights]
+    sums = [torch.zeros_like(weight) for weight in weights]
+    seen = 0
+    for weight in weights:
+        weight.requires_grad_(True)
+    try:
+        for _, sample in zip(_bar(count), samples, strict=False):
+            for total, gradient in zip(sums, _gradients(network, weights, sample), strict=True):
+                total.addcmul_(gradient, gradient)
+            seen += 1
+    finally:
+        for weight, learns in zip(weights, learn, strict=True):
+            weight.requires_grad_(learns)
+    if not seen:
+        raise ValueError("initialization: fisher needs samples, but the train split gives none.")
+    if dist.is_available() and dist.is_initialized():
+        for total in sums:
+            dist.all_reduce(total)
+    return dict(zip(weights, sums, strict=True))
+
+
+def _gradients(
+    network: Network, weights: Sequence[nn.Parameter], sample: Sample
+) -> Sequence[Tensor]:
+    with torch.no_grad():
+        visual = network.tokens_of_questions(sample.images, sample.image_index)
+    with torch.enable_grad():
+        texts = (sample.input_ids, sample.input_mask, sample.segment_ids)
+        scores = network.classifier(network.fusion(*texts, *visual))
+        return torch.autograd.grad(scaled_bce(scores, sample.targets, 1), weights)
+
+
+def _bar(count: int) -> Iterable[int]:
+    return tqdm(
+        range(count),
+        desc="Fisher information",
+        unit="sample",
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
