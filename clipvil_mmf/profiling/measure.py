@@ -76,10 +76,9 @@ class Figures:
     step_operations: int
     matmul_rate: float
 
-    @property
-    def utilisation(self) -> float:
-        """How fast a step computes, as a share of a matrix product's rate."""
-        return self.step_operations / self.step / self.matmul_rate
+    def utilisation(self, rate: float) -> float:
+        """How fast a step computes, as a share of `rate` (operations per second)."""
+        return self.step_operations / self.step / rate
 
 
 class TrainingStep:
@@ -190,7 +189,7 @@ def matmul_rate(device: torch.device, precision: str) -> float:
         torch.set_float32_matmul_precision("high")
     try:
         multiply()
-        seconds = median(_seconds(multiply, device) for _ in range(_PRODUCTS))
+        seconds = min(_seconds(multiply, device) for _ in range(_PRODUCTS))
     finally:
         torch.set_float32_matmul_precision(own)
     return 2 * side**3 / seconds

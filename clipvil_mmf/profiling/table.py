@@ -41,7 +41,8 @@ COLUMNS = (
 def as_table(rows: Sequence[Row], title: str) -> Table:
     """The table of `clipvil profile`; a method that could not be measured has its reason."""
     names = ("method", "trainable", "%", "GMACs", "peak MiB", "growth", "step", "util", "predict")
-    lines = [_texts(row, len(names)) for row in rows]
+    rate = _best_rate(rows)
+    lines = [_texts(row, rate, len(names)) for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.pad_edge, table.padding = False, (0, 1, 0, 0)
     for name, *texts in zip(names, *lines, strict=True):
@@ -61,10 +62,9 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     if measured:
         ways = ", ".join(dict.fromkeys(figures.memory_by for figures in measured))
         notes.append(f"memory in MiB: {ways}; growth: above the resting size of the same process")
-        rate = max(figures.matmul_rate for figures in measured)
         notes.append(
             "util: products and convolutions of a step, as a share of what a matrix product "
-            f"reaches here: {_rate(rate)}"
+            f"reaches here: {_in_words(_best_rate(rows))}"
         )
         names = sorted({name for figures in measured for name in figures.uncounted})
         notes.append(f"not in GMACs: {', '.join(names)}")
@@ -94,10 +94,15 @@ def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for row in rows:
-            writer.writerow({**_cells(row), **shared})
+            writer.writerow({**_cells(row, _best_rate(rows)), **shared})
 
 
-def _cells(row: Row) -> dict[str, object]:
+def _best_rate(rows: Sequence[Row]) -> float:
+    """What a matrix product reaches at its best: other work may have slowed it down in some."""
+    return max((row.figures.matmul_rate for row in rows if row.figures is not None), default=0.0)
+
+
+def _cells(row: Row, rate: float) -> dict[str, object]:
     figures = row.figures
     if figures is None:
         return {"method": row.method, "reason": row.reason}
@@ -113,14 +118,14 @@ def _cells(row: Row) -> dict[str, object]:
         "step_seconds": round(figures.step, 6),
         "predict_seconds": round(figures.predict, 6),
         "step_gflop": round(figures.step_operations / 1e9, 3),
-        "matmul_gflop_per_second": round(figures.matmul_rate / 1e9, 3),
-        "utilisation_percent": round(100 * figures.utilisation, 2),
+        "matmul_gflop_per_second": round(rate / 1e9, 3),
+        "utilisation_percent": round(100 * figures.utilisation(rate), 2),
         "memory_by": figures.memory_by,
         "uncounted_operators": uncounted,
     }
 
 
-def _texts(row: Row, columns: int) -> list[str]:
+def _texts(row: Row, rate: float, columns: int) -> list[str]:
     """A line of the table."""
     figures = row.figures
     if figures is None:
@@ -133,7 +138,7 @@ def _texts(row: Row, columns: int) -> list[str]:
         f"{figures.peak / MIB:,.0f}",
         f"{figures.growth / MIB:,.0f}",
         _seconds(figures.step),
-        f"{100 * figures.utilisation:.0f}%",
+        f"{100 * figures.utilisation(rate):.0f}%",
         _seconds(figures.predict),
     ]
 
@@ -142,7 +147,7 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
-def _rate(operations: float) -> str:
+def _in_words(operations: float) -> str:
     """Operations per second, for people."""
     if operations >= 1e12:
         return f"{operations / 1e12:.0f} TFLOP/s"

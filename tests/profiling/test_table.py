@@ -6,6 +6,7 @@ import csv
 import io
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_no_terminal_cuts_names_or_figures(width: int) -> None:
 
 def test_published_sizes_fit_into_80_columns() -> None:
     assert max(len(line.rstrip()) for line in shown(80)) <= 80
+
+
+def test_all_methods_are_measured_against_the_best_product() -> None:
+    slowed = Row("lora", replace(FIGURES, matmul_rate=100e9))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(as_table([slowed, ROWS[0]], "title"))
+    assert console.file.getvalue().count(" 25% ") == 2
+    assert any("here: 400 GFLOP/s" in note for note in footnotes([slowed, ROWS[0]]))
 
 
 def test_footnotes_name_reasons_and_what_is_not_counted() -> None:
