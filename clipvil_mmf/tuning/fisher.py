@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from tqdm import tqdm
 from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.vision import Regions
+
+logger = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
@@ -62,6 +65,7 @@ def fisher_information(
             weight.requires_grad_(learns)
     if not seen:
         raise ValueError("initialization: fisher needs samples, but the train split gives none.")
+    logger.info("importance of the backbone's weights: by the answers to %s questions", f"{seen:,}")
     if dist.is_available() and dist.is_initialized():
         for total in sums:
             dist.all_reduce(total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +18,6 @@ from clipvil_mmf.tuning.states import HiddenStates
 
 if TYPE_CHECKING:
     from clipvil_mmf.fusion.joint import JointFusion
-
-logger = logging.getLogger(__name__)
 
 _TEMPERATURE = 0.1
 INITIALIZATIONS = ("random", "magnitude", "fisher")
@@ -102,7 +99,6 @@ class Ladder(SideNetwork):
         ]
         fisher = fisher_information(network, weights, samples, count)
         self._begin_with(network, fisher.__getitem__)
-        logger.info("the ladder begins with what matters most of the backbone's layers")
 
     @torch.no_grad()
     def _begin_with(self, network: Network, importance: Importance) -> None:

@@ -31,9 +31,11 @@ def weights(network: ClipVilNetwork) -> list[torch.nn.Parameter]:
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_it_is_the_sum_of_squared_gradients(count: int) -> None:
+def test_it_is_the_sum_of_squared_gradients(count: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     network = build("ladder").eval()
     found = fisher_information(network, weights(network), samples(), count)
+    assert f"the answers to {min(count, 3)} questions" in caplog.text
     assert not any(weight.requires_grad for weight in weights(network))
 
     plain = ClipVilNetwork.from_config(**TINY).eval()
