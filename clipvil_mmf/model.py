@@ -30,7 +30,6 @@ from clipvil_mmf.profiling.operations import multiply_adds
 from clipvil_mmf.tuning import Full
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import RegionFeatures, Regions
-from mmf_bridge.common.distributed import get_world_size
 from mmf_bridge.common.resuming import choose_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -250,8 +249,7 @@ class ClipVil(BaseModel):
         )
         training = self.network.training
         self.network.eval()
-        share = -(-tuning.samples_wanted // get_world_size())
-        tuning.start_from_samples(self.network, samples, share)
+        tuning.start_from_samples(self.network, samples)
         self.network.train(training)
 
     def _question(self, sample_list: Mapping[str, Any], row: int) -> tuple[Any, ...]:

@@ -81,13 +81,10 @@ def command(
         settings = read_settings(config, overrides or [])
         request = request_of(settings, answers, words)
         sizes = _sizes(settings, batch_size, image_size, tokens)
-        computed_in = precision.value if precision else _precision(settings.training)
+        device = device or settings.training.device
+        computed_in = precision.value if precision else _precision(settings.training, device)
         request = replace(
-            request,
-            sizes=sizes,
-            precision=computed_in,
-            device=device or settings.training.device,
-            repeats=repeats,
+            request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
         )
         requests = requests_of(request, methods)
         rows = _measure(requests)
@@ -230,9 +227,9 @@ def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | Non
     return sizes
 
 
-def _precision(training: Any) -> str:
-    """What a run computes in, by MMF's section `training`."""
-    name = RunPrecision(training, "cpu").name  # the same on every device
+def _precision(training: Any, device: str) -> str:
+    """What a run computes in on a device, by MMF's section `training`."""
+    name = RunPrecision(training, device).name
     names = {"fp32": Precision.float32, "bf16": Precision.bf16}
     if name not in names:
         raise ConfigError(

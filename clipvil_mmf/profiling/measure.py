@@ -124,7 +124,7 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
     """Measure a training step and a prediction of the same network and batch.
 
     Each is done once before, so that the optimizer's state is there and nothing is set up in the
-    timed ones. The network learns from it.
+    timed ones; of the step that is when its operations are counted. The network learns from it.
 
     Args:
         step: says which network, batch and precision.
@@ -133,10 +133,8 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
     network, batch = step.network, step.batch
     device = batch.targets.device
     network.train()
-    step()
-    seconds, memories = zip(*(_timed_step(step, device) for _ in range(repeats)), strict=True)
-    rate = matmul_rate(device, step.precision)
     step_operations = operations_of(step)
+    seconds, memories = zip(*(_timed_step(step, device) for _ in range(repeats)), strict=True)
 
     @torch.inference_mode()
     def predict() -> None:
@@ -157,7 +155,7 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
         step=median(seconds),
         predict=median(predictions),
         step_operations=step_operations,
-        matmul_rate=rate,
+        matmul_rate=matmul_rate(device, step.precision),
     )
 
 

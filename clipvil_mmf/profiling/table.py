@@ -82,7 +82,7 @@ def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    sizes = request.sizes
+    sizes, rate = request.sizes, _best_rate(rows)
     shared = {
         "batch_size": sizes.images,
         "image_size": f"{sizes.height}x{sizes.width}",
@@ -94,7 +94,7 @@ def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for row in rows:
-            writer.writerow({**_cells(row, _best_rate(rows)), **shared})
+            writer.writerow({**_cells(row, rate), **shared})
 
 
 def _best_rate(rows: Sequence[Row]) -> float:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.vision import Regions
+from mmf_bridge.common.distributed import get_rank, get_world_size
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ def fisher_information(
     Args:
         network: is in evaluation mode; its parameters stay as they are.
         weights: of its fusion.
-        samples: of the train split; as many are taken as there are, up to `count`.
-        count: of this process.
+        samples: of the train split, those of this process.
+        count: how many are taken, of all processes together, or as many as there are.
 
     Returns:
         Each weight -> a tensor of its shape.
@@ -52,11 +53,11 @@ def fisher_information(
     """
     learn = [weight.requires_grad for weight in weights]
     sums = [torch.zeros_like(weight) for weight in weights]
-    seen = 0
+    seen, processes = 0, get_world_size()
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        for _, sample in zip(_bar(count), samples, strict=False):
+        for _, sample in zip(_bar(-(-count // processes)), samples, strict=False):
             for total, gradient in zip(sums, _gradients(network, weights, sample), strict=True):
                 total.addcmul_(gradient, gradient)
             seen += 1
@@ -66,7 +67,7 @@ def fisher_information(
     if not seen:
         raise ValueError("initialization: fisher needs samples, but the train split gives none.")
     logger.info("importance of the backbone's weights: by the answers to %s questions", f"{seen:,}")
-    if dist.is_available() and dist.is_initialized():
+    if processes > 1:
         for total in sums:
             dist.all_reduce(total)
     return dict(zip(weights, sums, strict=True))
@@ -88,6 +89,6 @@ def _bar(count: int) -> Iterable[int]:
         range(count),
         desc="Fisher information",
         unit="sample",
-        disable=not sys.stderr.isatty(),
+        disable=get_rank() > 0 or not sys.stderr.isatty(),
         dynamic_ncols=True,
     )

@@ -88,7 +88,7 @@ class Ladder(SideNetwork):
         elif self.config.initialization == "magnitude":
             self._begin_with(network, torch.abs)
 
-    def start_from_samples(self, network: Network, samples: Iterator[Sample], count: int) -> None:
+    def start_from_samples(self, network: Network, samples: Iterator[Sample]) -> None:
         """Prune the backbone's layers by the Fisher information of their weights."""
         weights = [network.fusion.embeddings.word.weight]
         weights += [
@@ -97,7 +97,7 @@ class Ladder(SideNetwork):
             for module in layer.modules()
             if isinstance(module, nn.Linear)
         ]
-        fisher = fisher_information(network, weights, samples, count)
+        fisher = fisher_information(network, weights, samples, self.samples_wanted)
         self._begin_with(network, fisher.__getitem__)
 
     @torch.no_grad()

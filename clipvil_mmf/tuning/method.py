@@ -31,8 +31,8 @@ class TuningMethod(nn.Module):
         network: what is tuned.
 
     Attributes:
-        samples_wanted: how many samples of the train split :meth:`start_from_samples` is to see
-            before the first update; 0 for none.
+        samples_wanted: how many samples of the train split, of all processes together,
+            :meth:`start_from_samples` is to see before the first update; 0 for none.
     """
 
     samples_wanted: int = 0
@@ -69,13 +69,12 @@ class TuningMethod(nn.Module):
     def start_from(self, network: Network) -> None:
         """Begin from the network's starting weights, which are there now; by default in no way."""
 
-    def start_from_samples(self, network: Network, samples: Iterator[Any], count: int) -> None:
+    def start_from_samples(self, network: Network, samples: Iterator[Any]) -> None:
         """Begin from what the network makes of samples, of the method that wants some.
 
         Args:
             network: in evaluation mode.
             samples: see :class:`clipvil_mmf.tuning.fisher.Sample`, those of this process.
-            count: how many of them.
         """
         raise NotImplementedError(f"{type(self).__name__} wants no samples")
 

@@ -140,7 +140,6 @@ class TrainingCore:
 
     def _batches_before_training(self) -> Iterator[Any]:
         self.dataset_loader.seed_sampler("train", 0)  # training begins with epoch 1
-        self.train_loader.start_at(0)
         for batch in self.train_loader:
             yield self.on_device(batch)
 

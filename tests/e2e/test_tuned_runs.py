@@ -20,6 +20,10 @@ TINY = (
     "training.evaluation_interval=100",
     "training.log_interval=2",
 )
+FISHER = (
+    "model_config.clipvil.tuning.params.initialization=fisher",
+    "model_config.clipvil.tuning.params.fisher_samples=20",
+)
 PARAMS = {"ladder": ["reduction_factor=2"], "adapter": ["visual=true", "gate=true"]}
 
 
@@ -93,12 +97,6 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
     for path in (tmp_path / "merged", tmp_path / "merged" / "model.safetensors"):
         with pytest.raises(CheckpointError, match="stands alone already"):
             merge(path, tmp_path / "again")
-
-
-FISHER = (
-    "model_config.clipvil.tuning.params.initialization=fisher",
-    "model_config.clipvil.tuning.params.fisher_samples=20",
-)
 
 
 @pytest.mark.parametrize("method", ["unipt", "ladder"])

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from tests.golden import clipvil_full, lxmert, pretrain, tuned
 from tests.golden.compare import Deviation
 
-# Name of the file without `.npz` -> what compares everything that is recorded in it.
-FILES: dict[str, Callable[[], list[Deviation]]] = {
+# Name of the file without `.npz` -> what compares everything that is recorded in it. Those of the
+# image models take a device and a dtype.
+FILES: dict[str, Callable[..., list[Deviation]]] = {
     "clipvil_full": clipvil_full.compare,
     "lxmert": lxmert.compare,
     "pretrain": pretrain.compare,

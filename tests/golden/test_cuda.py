@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.golden import clipvil_full, tuned
-from tests.golden.compare import Deviation, outside
+from tests.golden import tuned
+from tests.golden.compare import outside
+from tests.golden.files import FILES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -14,17 +15,11 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 IN_FLOAT64 = ["clipvil_full", "lora", "adapter", "adapter_vis"]
 
 
-def compare(name: str, dtype: torch.dtype) -> list[Deviation]:
-    if name == "clipvil_full":
-        return clipvil_full.compare(device="cuda", dtype=dtype)
-    return tuned.compare(name, device="cuda", dtype=dtype)
-
-
 @pytest.mark.parametrize("name", ["clipvil_full", *tuned.SECTIONS])
 def test_in_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # torch lets convolutions round to TF32 on CUDA, which is 1e-3 of a value.
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    rows = compare(name, torch.float32)
+    rows = FILES[name](device="cuda")
     if name in ("clipvil_full", "adapter_vis"):
         # BatchNorm's backward over these few pixels makes 1e-2 of what a GPU rounds differently.
         rows = [row for row in rows if "train/grad" not in row.quantity]
@@ -33,5 +28,5 @@ def test_in_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", IN_FLOAT64)
 def test_in_float64(name: str) -> None:
-    rows = compare(name, torch.float64)
+    rows = FILES[name](device="cuda", dtype=torch.float64)
     assert any("train/grad" in row.quantity for row in rows) and outside(rows) == []

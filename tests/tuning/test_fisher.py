@@ -55,10 +55,10 @@ def test_it_is_the_sum_of_squared_gradients(count: int, caplog: pytest.LogCaptur
 
 def test_processes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build("ladder").eval()
-    alone = fisher_information(network, weights(network), samples(), 3)
-    monkeypatch.setattr(fisher.dist, "is_initialized", lambda: True)
+    alone = fisher_information(network, weights(network), samples(), 2)
+    monkeypatch.setattr(fisher, "get_world_size", lambda: 2)
     monkeypatch.setattr(fisher.dist, "all_reduce", lambda total: total.mul_(2))
-    both = fisher_information(network, weights(network), samples(), 3)
+    both = fisher_information(network, weights(network), samples(), 4)
     assert all(torch.equal(both[weight], 2 * alone[weight]) for weight in alone)
 
 
@@ -77,7 +77,7 @@ def test_a_ladder_keeps_what_matters_to_the_answers() -> None:
     assert ladder.samples_wanted == 1024
     assert torch.equal(ladder.blocks[0].attention.query.weight, before)
 
-    ladder.start_from_samples(network, samples(), 3)
+    ladder.start_from_samples(network, samples())
     projections = [wide.query.weight, wide.key.weight, wide.value.weight]
     words = network.fusion.embeddings.word.weight
     found = fisher_information(network, [words, *projections], samples(), 3)
