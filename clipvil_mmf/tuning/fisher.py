@@ -15,7 +15,6 @@ from tqdm import tqdm
 from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.vision import Regions
-from mmf_bridge.common.distributed import get_rank, get_world_size
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +52,11 @@ def fisher_information(
     """
     learn = [weight.requires_grad for weight in weights]
     sums = [torch.zeros_like(weight) for weight in weights]
-    seen, processes = 0, get_world_size()
+    seen, (rank, processes) = 0, _rank_and_processes()
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        for _, sample in zip(_bar(-(-count // processes)), samples, strict=False):
+        for _, sample in zip(_bar(-(-count // processes), rank), samples, strict=False):
             for total, gradient in zip(sums, _gradients(network, weights, sample), strict=True):
                 total.addcmul_(gradient, gradient)
             seen += 1
@@ -84,11 +83,18 @@ def _gradients(
         return torch.autograd.grad(scaled_bce(scores, sample.targets, 1), weights)
 
 
-def _bar(count: int) -> Iterable[int]:
+def _rank_and_processes() -> tuple[int, int]:
+    """This process's number and how many there are; networks need no bridge that could say so."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _bar(count: int, rank: int) -> Iterable[int]:
     return tqdm(
         range(count),
         desc="Fisher information",
         unit="sample",
-        disable=get_rank() > 0 or not sys.stderr.isatty(),
+        disable=rank > 0 or not sys.stderr.isatty(),
         dynamic_ncols=True,
     )
