@@ -1,59 +1,16 @@
-"""Multiply-adds of a forward pass, counted by fvcore, and what a whole step computes, by torch."""
+"""What a network computes: multiply-adds of a forward pass, operations of a whole step."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-
-with warnings.catch_warnings():
-    # It compiles losses of its own by torch.jit.script, which torch has deprecated.
-    warnings.simplefilter("ignore", FutureWarning)
-    from fvcore.nn import FlopCountAnalysis
-    from fvcore.nn.jit_handles import (
-        addmm_flop_jit,
-        bmm_flop_jit,
-        conv_flop_jit,
-        einsum_flop_jit,
-        get_shape,
-        linear_flop_jit,
-        matmul_flop_jit,
-    )
-
-
-def attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """Multiply-adds of `scaled_dot_product_attention`: its two products, of all heads.
-
-    Args:
-        inputs: fvcore's handles of the operator's arguments, query (..., L, E), key (..., S, E) and
-            value (..., S, V) first.
-        outputs: of its results; not read.
-    """
-    query, key, value = (get_shape(handle) for handle in inputs[:3])
-    products = math.prod(query[:-1]) * key[-2]
-    return Counter({"attention": products * (query[-1] + value[-1])})
-
-
-# Products of matrices, and what is made of them. All else has no multiply-adds worth counting
-# (activations, norms, sums, gathers); it is listed by name.
-_COUNTED = {
-    "aten::_convolution": conv_flop_jit,
-    "aten::convolution": conv_flop_jit,
-    "aten::linear": linear_flop_jit,
-    "aten::addmm": addmm_flop_jit,
-    "aten::bmm": bmm_flop_jit,
-    "aten::matmul": matmul_flop_jit,
-    "aten::mm": matmul_flop_jit,
-    "aten::einsum": einsum_flop_jit,
-    "aten::scaled_dot_product_attention": attention_macs,
-}
 
 
 @dataclass(frozen=True)
@@ -71,45 +28,49 @@ class Operations:
     uncounted: dict[str, int]
 
 
-class _Named(nn.Module):
-    """Gives a network its named tuples back, of which tracing makes plain ones."""
+class _Calls(TorchDispatchMode):
+    """Counts the operators that compute something, by name."""
 
-    def __init__(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.network = network
-        self.kinds = [type(value) if isinstance(value, tuple) else None for value in inputs]
+        self.calls: Counter[str] = Counter()
 
-    def forward(self, *inputs: Any) -> Any:
-        pairs = zip(self.kinds, inputs, strict=True)
-        return self.network(*(value if kind is None else kind(*value) for kind, value in pairs))
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if not func.is_view:
+            self.calls[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()
 def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
-    """Count the multiply-adds of one forward pass in evaluation mode.
+    """Count the multiply-adds of one forward pass in evaluation mode, as it is computed.
+
+    Nothing is traced, so that networks which take their weights from `functional_call` can be
+    counted (a ViT on a grid that is not its own).
 
     Args:
         network: in any mode, which is kept.
-        inputs: its arguments: tensors, or named tuples of them, whose last fields may be None.
+        inputs: its arguments.
     """
     training = network.training
+    fused = torch.backends.mha.get_fastpath_enabled()
     network.eval()
-    plain = tuple(
-        tuple(field for field in value if field is not None) if isinstance(value, tuple) else value
-        for value in inputs
+    try:
+        # torch's fused attention of evaluation is one operator, which its counter does not know.
+        torch.backends.mha.set_fastpath_enabled(False)
+        with _Calls() as seen, _flop_counter() as counter:
+            network(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        network.train(training)
+    flops = {op.__name__: count for op, count in counter.get_flop_counts()["Global"].items()}
+    return Operations(
+        macs=counter.get_total_flops() // 2,
+        by_operator={name: count // 2 for name, count in flops.items()},
+        uncounted={name: seen.calls[name] for name in sorted(seen.calls) if name not in flops},
     )
-    analysis = FlopCountAnalysis(_Named(network, inputs), plain)
-    analysis.clear_op_handles().set_op_handle(**_COUNTED)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    with warnings.catch_warnings():
-        # fvcore traces the network; what a trace fixes is the shapes, and they are all it needs.
-        warnings.simplefilter("ignore")
-        by_operator = {name: int(count) for name, count in analysis.by_operator().items()}
-        uncounted = {
-            name.removeprefix("aten::"): count for name, count in analysis.unsupported_ops().items()
-        }
-    network.train(training)
-    return Operations(sum(by_operator.values()), by_operator, dict(sorted(uncounted.items())))
 
 
 def operations_of(work: Callable[[], None]) -> int:
@@ -120,9 +81,13 @@ def operations_of(work: Callable[[], None]) -> int:
     Args:
         work: is done once.
     """
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _addmm}) as counter:
+    with _flop_counter() as counter:
         work()
     return counter.get_total_flops()
+
+
+def _flop_counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _addmm})
 
 
 def _addmm(target: torch.Size, left: torch.Size, right: torch.Size, **_: Any) -> int:

@@ -5,6 +5,7 @@ mean over samples, over the fields of all samples, collected in one copy, where 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -97,27 +98,31 @@ def _to_plain(value: Any) -> Any:
 
 
 class LossAverage:
-    """Sample-weighted mean of each named loss over a split and over all processes."""
+    """Sample-weighted mean of each named loss over batches and over all processes."""
 
     def __init__(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
+        self._counts: Counter[str] = Counter()
         self._count = 0
 
     def add(self, losses: Mapping[str, torch.Tensor], batch_size: int) -> None:
         for name, value in losses.items():
             total = value.detach().float().mean().double() * batch_size
             self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._counts[name] += batch_size
         self._count += batch_size
 
     def mean(self) -> tuple[dict[str, float], int]:
-        """The means by name, and the number of samples behind them."""
-        shards = gather_objects(({k: v.item() for k, v in self._sums.items()}, self._count))
-        count = sum(shard[1] for shard in shards)
-        names = [name for shard in shards for name in shard[0]]
-        return {
-            name: sum(shard[0].get(name, 0.0) for shard in shards) / count
-            for name in dict.fromkeys(names)
-        }, count
+        """The means by name, each over the batches that have it, and the number of samples."""
+        own = {name: (value.item(), self._counts[name]) for name, value in self._sums.items()}
+        shards = gather_objects((own, self._count))
+        names = dict.fromkeys(name for shard, _ in shards for name in shard)
+        found = {name: [shard[name] for shard, _ in shards if name in shard] for name in names}
+        means = {
+            name: sum(total for total, _ in parts) / sum(count for _, count in parts)
+            for name, parts in found.items()
+        }
+        return means, sum(count for _, count in shards)
 
 
 class MetricMeans:

@@ -1,4 +1,7 @@
-"""What a training run cost: parameters, work, memory and time, logged and written at its end."""
+"""What a training run cost: parameters, work, memory and time, logged and written at its end.
+
+A report never ends a run: it works on copies of batches, and says what it could not find out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import resource
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from statistics import median
 from typing import Any
@@ -40,6 +43,7 @@ class RunReport:
         self.autocast = autocast
         self.multiply_adds: int | None = None
         self.start = time.perf_counter()
+        self.failures: list[str] = []
         self._ends = array("d")
         self._batch: Any = None
         if device.type == "cuda":
@@ -48,8 +52,10 @@ class RunReport:
     def batch_begins(self, batch: Any) -> None:
         """Note a batch that is to be trained on; the work is counted on the first one."""
         if self._batch is None and hasattr(self.model, "multiply_adds"):
-            self.multiply_adds = self.model.multiply_adds(batch)
-        self._batch = batch
+            self.multiply_adds = self._attempt(
+                "multiply-adds", lambda: self.model.multiply_adds(copy_fields(batch))
+            )
+        self._batch = copy_fields(batch)
 
     def update_ended(self) -> None:
         """Note the end of an update."""
@@ -65,8 +71,10 @@ class RunReport:
             ``seconds_per_update``: from the end of one to that of the next, the median, so that
             evaluations between them do not count; None of fewer than two. ``multiply_adds`` of one
             sample's forward pass, and ``seconds_per_prediction``, of one sample in a batch of the
-            training's size; None where no batch was seen or the model does not count.
+            training's size; None where no batch was seen or the model does not count. ``failures``:
+            what could not be found out, and why.
         """
+        seconds = time.perf_counter() - self.start
         sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
         trainable, total = sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
         times = [after - before for before, after in zip(self._ends, self._ends[1:], strict=False)]
@@ -77,11 +85,26 @@ class RunReport:
             "multiply_adds": self.multiply_adds,
             "peak_memory_bytes": peak_memory(self.device),
             "memory_of": "tensors on the GPU" if self.device.type == "cuda" else "the process",
-            "seconds": time.perf_counter() - self.start,
+            "seconds": seconds,
             "updates": len(self._ends),
             "seconds_per_update": median(times) if times else None,
-            "seconds_per_prediction": self._time_predictions(),
+            "seconds_per_prediction": self._attempt(
+                "the time of a prediction", self._time_predictions
+            ),
+            "failures": self.failures,
         }
+
+    def _attempt(self, what: str, find_out: Callable[[], Any]) -> Any:
+        """What a function returns; None where it fails, which is noted.
+
+        Models of anybody run here, once more than their training asked for.
+        """
+        try:
+            return find_out()
+        except Exception as error:  # noqa: BLE001
+            lines = str(error).strip().splitlines() or [""]
+            self.failures.append(f"{what}: {type(error).__name__}: {lines[0]}")
+            return None
 
     @torch.no_grad()
     def _time_predictions(self) -> float | None:
@@ -91,24 +114,30 @@ class RunReport:
         training = self.model.training
         self.model.eval()
         times = []
-        for _ in range(1 + _PREDICTIONS):
-            begin = time.perf_counter()
-            with self.autocast():
-                self.model.forward(self._batch)  # a call would compute the loss as well
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            times.append(time.perf_counter() - begin)
-        self.model.train(training)
+        try:
+            for _ in range(1 + _PREDICTIONS):
+                batch = copy_fields(self._batch)
+                begin = time.perf_counter()
+                with self.autocast():
+                    self.model.forward(batch)  # a call would compute the loss as well
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                times.append(time.perf_counter() - begin)
+        finally:
+            self.model.train(training)
         return median(times[1:]) / self._batch.get_batch_size()
 
     def write(self, folder: str) -> str:
         """Leave `run_report.json` in a folder; one line for the log."""
         found = self.figures()
         path = os.path.join(folder, NAME)
-        with open(f"{path}.part", "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=2)
-            file.write("\n")
-        os.replace(f"{path}.part", path)
+        try:
+            with open(f"{path}.part", "w", encoding="utf-8") as file:
+                json.dump(found, file, indent=2)
+                file.write("\n")
+            os.replace(f"{path}.part", path)
+        except OSError as error:
+            self.failures.append(f"{path} could not be written: {error.strerror}")
         update, prediction = found["seconds_per_update"], found["seconds_per_prediction"]
         pace = "" if update is None else f" ({update:.3g} s an update)"
         work = "" if self.multiply_adds is None else f"{self.multiply_adds / 1e9:,.3g} GMACs, "
@@ -118,7 +147,21 @@ class RunReport:
             f"({found['trainable_percent']:.2f} %): {found['updates']:,} updates in "
             f"{found['seconds']:.1f} s{pace}, peak memory "
             f"{found['peak_memory_bytes'] / 2**20:,.0f} MiB of {found['memory_of']}; {answer}{path}"
+            + "".join(f"; not found out: {failure}" for failure in self.failures)
         )
+
+
+def copy_fields(batch: Any) -> Any:
+    """A batch whose fields may be replaced, added and taken away; its tensors are shared.
+
+    MMF's models keep what they compute in the batch that they are given.
+    """
+    if isinstance(batch, Mapping):
+        copied = batch.copy() if hasattr(batch, "copy") else dict(batch)
+        for key, value in batch.items():
+            copied[key] = copy_fields(value)
+        return copied
+    return list(batch) if isinstance(batch, list) else batch
 
 
 def peak_memory(device: torch.device) -> int:

@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from mmf.common.meter import Meter
 from mmf.common.registry import registry
 from mmf.common.report import Report
 from mmf.common.sample import to_device
@@ -30,6 +29,7 @@ from mmf_bridge.common.distributed import (
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.progress import TrainingProgress
 from mmf_bridge.common.training import TrainingCore
+from mmf_bridge.common.training_meter import TrainingMeter
 from mmf_bridge.main.evaluation import EvaluationLoop
 
 logger = logging.getLogger("mmf.trainers.mmf_trainer")
@@ -69,7 +69,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         self.choose_sampler_seed()
         registry.register("data_parallel", False)
         registry.register("distributed", False)
-        self.meter = Meter()  # stock MMF shares one between all runs of a process
+        self.meter = TrainingMeter()  # stock MMF shares one between all runs of a process
         super().load()
         if self.resumes_another_order():
             self.train_loader = self.dataset_loader.train_dataloader()
@@ -159,8 +159,8 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         if should_log:
             if self.training_config.evaluate_metrics:
                 report.metrics = self.metrics(report, report)
-            self.meter.update_from_report(report)
-            self.progress.show(loss=float(registry.get(f"{report.dataset_type}/total_loss")))
+            means = self.meter.finish_line(report.metrics if "metrics" in report else {})
+            self.progress.show(loss=means[f"{report.dataset_type}/total_loss"])
             writer = self.logistics_callback.tb_writer
             if writer is not None:
                 lr = self.optimizer.param_groups[0]["lr"]
@@ -200,6 +200,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
             loss = extract_loss(report, loss_divisor)
             self._backward(loss)
         self._update_loss = self._update_loss + loss.detach()
+        self.meter.add(report)
         return report
 
     def on_device(self, batch: Any) -> Any:

@@ -21,7 +21,7 @@ from mmf.trainers.base_trainer import BaseTrainer
 from mmf.utils.build import build_scheduler
 from mmf.utils.checkpoint import Checkpoint
 from mmf.utils.configuration import get_mmf_env
-from mmf.utils.distributed import is_master, reduce_dict
+from mmf.utils.distributed import is_master
 from mmf.utils.early_stopping import EarlyStopping
 from mmf.utils.general import print_model_parameters
 from mmf.utils.logger import TensorboardLogger
@@ -33,6 +33,7 @@ from mmf_bridge.common.distributed import (
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.progress import TrainingProgress
 from mmf_bridge.common.training import TrainingCore
+from mmf_bridge.common.training_meter import TrainingMeter
 from mmf_bridge.rc7.evaluation import EvaluationLoop
 
 
@@ -72,7 +73,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         self.precision = Precision(training, self.device)
         self.scaler = self.precision.scaler
         self.checkpoint = Checkpoint(self)
-        self.meter = Meter()
+        self.meter = TrainingMeter()
         self.log_interval = training.log_interval
         self.evaluation_interval = training.evaluation_interval
         self.checkpoint_interval = training.checkpoint_interval
@@ -163,6 +164,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
             loss = self._extract_loss(report) / divisor
             self.scaler.scale(loss).backward()
         self._update_loss = self._update_loss + loss.detach()
+        self.meter.add(report)
         return report
 
     def on_device(self, batch: Any) -> Any:
@@ -215,15 +217,14 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
     def _log_training(self, report: Report) -> None:
         if self.training_config.evaluate_metrics:
             report.metrics = self.metrics(report, report)
-        self._update_meter(report, self.meter)
+        means = self.meter.finish_line(report.metrics if "metrics" in report else {})
         if not is_master():
             return
         now, last = time.perf_counter(), self._log_clock
         rate = (self.num_updates - last[1]) / (now - last[0])
         self._log_clock = (now, self.num_updates)
         left = (self.max_updates - self.num_updates) / rate if rate else math.inf
-        loss = float(registry.get(report.dataset_type + "/total_loss"))
-        self.progress.show(loss=loss)
+        self.progress.show(loss=means[f"{report.dataset_type}/total_loss"])
         lr = self.optimizer.param_groups[0]["lr"]
         extra = {
             "epoch": self.current_epoch,
@@ -291,17 +292,6 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
             # Left to the interpreter's end, closing may wait for a thread that is gone by then.
             self.tb_writer.summary_writer.close()
         self.writer.write(f"Finished run in {self.total_timer.get_time_since_start()}")
-
-    def _update_meter(self, report: Report, meter: Meter, eval_mode: bool = False) -> None:
-        """Add a batch's losses (and metrics, if it has them), averaged over all processes."""
-        values = {} if eval_mode else dict(reduce_dict(dict(report.losses)))
-        if not eval_mode:
-            key = report.dataset_type + "/total_loss"
-            values[key] = sum(loss.mean() for loss in values.values()).item()
-            registry.register(key, values[key])
-        if "metrics" in report:
-            values.update(reduce_dict(dict(report.metrics)))
-        meter.update(values, report.batch_size)
 
     def _summarize_report(
         self, meter: Meter, should_print: bool = True, extra: dict[str, Any] | None = None

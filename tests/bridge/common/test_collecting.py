@@ -150,7 +150,15 @@ def test_means_over_samples_of_several_processes(monkeypatch):
     """Also where one of them has had nothing."""
     means = MetricMeans(ToyMetrics(streamed=Toy(True)))
     means.add(ToyReport(torch.tensor([1.0])))
-    other = iter([[set(), set(), {"x"}], [({"val/toy/streamed": 1.0}, 1), ({}, 0)]])
+    shards = [({"val/toy/streamed": (1.0, 1)}, 1), ({}, 0)]
+    other = iter([[set(), set(), {"x"}], shards])
     monkeypatch.setattr(evaluation, "gather_objects", lambda value: next(other))
     values, missing = means.mean()
     assert values["val/toy/streamed"].tolist() == [1.0] and missing == {"x"}
+
+
+def test_a_loss_of_some_batches_is_their_mean():
+    losses = LossAverage()
+    losses.add({"vqa": torch.tensor(1.0)}, 3)
+    losses.add({"gqa": torch.tensor(5.0)}, 1)
+    assert losses.mean() == ({"vqa": 1.0, "gqa": 5.0}, 4)

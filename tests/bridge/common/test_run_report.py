@@ -85,3 +85,52 @@ def test_peak_memory_is_in_bytes():
     block = torch.ones(before // 4)  # as many bytes as the peak
     assert peak_memory(CPU) > 1.2 * before
     del block
+
+
+class Changing(torch.nn.Linear):
+    """A model that keeps in its batch what it computes, as MMF's Pythia does."""
+
+    def __init__(self):
+        super().__init__(3, 1)
+
+    def multiply_adds(self, batch):
+        self(batch)
+        raise RuntimeError("The stateless API can't be used with Jitted modules\nmore of it")
+
+    def forward(self, batch):
+        batch["text"] = super().forward(batch["text"])
+        batch.pop("image")
+        batch["nested"]["names"].clear()
+        return batch["text"]
+
+
+class Fields(dict):
+    def copy(self):
+        return Fields(self)
+
+    def get_batch_size(self):
+        return len(self["text"])
+
+
+def test_a_model_may_change_its_batch(tmp_path):
+    model = Changing()
+    batch = Fields(text=torch.ones(4, 3), image=torch.ones(4, 2), nested={"names": ["a"]})
+    report = RunReport(model, CPU)
+    report.batch_begins(batch)
+    assert batch["text"].shape == (4, 3) and batch["nested"] == {"names": ["a"]}
+    model(batch)
+    found = report.figures()
+    assert found["seconds_per_prediction"] > 0
+    assert model.training
+    # What was not found out is said, and ends no run.
+    assert found["multiply_adds"] is None
+    (failure,) = found["failures"]
+    assert failure == (
+        "multiply-adds: RuntimeError: The stateless API can't be used with Jitted modules"
+    )
+    assert failure in report.write(str(tmp_path))
+
+
+def test_a_report_that_cannot_be_written_ends_no_run(tmp_path):
+    report = RunReport(torch.nn.Linear(1, 1), CPU)
+    assert "could not be written: No such file" in report.write(str(tmp_path / "gone"))

@@ -1,0 +1,56 @@
+"""The training losses of the log: means over all that was trained since the line before.
+
+Imported by the trainers alone, when MMF is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmf.common.meter import Meter
+from mmf.common.registry import registry
+
+from mmf_bridge.common.distributed import reduce_dict
+from mmf_bridge.common.evaluation import LossAverage
+
+
+class TrainingMeter(Meter):
+    """MMF's meter of a training, which stock MMF shows batches of the log's updates in.
+
+    A line of the log (and a point of TensorBoard) has the mean over the samples of all processes
+    since the line before, where stock MMF has the median of the last twenty batches that happened
+    to be logged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses = LossAverage()
+
+    def add(self, report: Any) -> None:
+        """Take the losses of a batch; nothing waits for the device."""
+        losses = {name: loss.detach().float().mean() for name, loss in report.losses.items()}
+        losses[f"{report.dataset_type}/total_loss"] = sum(losses.values())
+        self.losses.add(losses, report.batch_size)
+
+    def finish_line(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Take the means since the last line; all processes have to call it.
+
+        Args:
+            metrics: of the last batch of this process; empty without ``evaluate_metrics``.
+
+        Returns:
+            the mean losses by name.
+        """
+        means, count = self.losses.mean()
+        self.losses = LossAverage()
+        for name, value in means.items():
+            if name.endswith("/total_loss"):
+                registry.register(name, value)
+        for name, value in {**means, **reduce_dict(dict(metrics))}.items():
+            self.meters[name].update(float(value), count)
+        return means
+
+    def get_log_dict(self) -> dict[str, str]:
+        """What a line shows: the newest value of each figure."""
+        return {name: f"{value.get_latest():.4f}" for name, value in self.meters.items()}
