@@ -57,6 +57,20 @@ def test_grouping_by_image_changes_no_loss(tmp_path, run):
     assert losses[0].keys() == losses[1].keys()
 
 
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_a_vit_trains_by_options_alone(tmp_path, run, frozen):
+    tower = "model_config.clipvil.image_encoder.params.tower"
+    run(
+        "run_type=train",
+        *(f"{tower}.layers=2", f"{tower}.width=16", f"{tower}.head_width=8"),
+        f"model_config.clipvil.image_encoder.params.frozen={frozen}",
+        small_tower=False,
+    )
+    report = json.loads((tmp_path / "save" / "run_report.json").read_text())
+    assert report["updates"] == 4
+    assert report["multiply_adds"] > 0 and report["failures"] == []
+
+
 def test_the_tower_runs_once_for_each_image_of_a_batch(run):
     seen = []
     trainer = run("run_type=nothing")

@@ -5,6 +5,8 @@ import json
 import torch
 
 from mmf_bridge.common.run_report import RunReport, peak_memory
+from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
+from tests.bridge.runs import run_here
 
 CPU = torch.device("cpu")
 
@@ -134,3 +136,10 @@ def test_a_model_may_change_its_batch(tmp_path):
 def test_a_report_that_cannot_be_written_ends_no_run(tmp_path):
     report = RunReport(torch.nn.Linear(1, 1), CPU)
     assert "could not be written: No such file" in report.write(str(tmp_path / "gone"))
+
+
+def test_a_run_of_a_model_that_changes_its_batch_ends_well(tmp_path):
+    changes = {"model_config.tiny.changes_batch": True}
+    run_here(tmp_path, "run_type=train", "training.max_updates=3", changes=changes)
+    found = json.loads((tmp_path / "run_report.json").read_text())
+    assert found["seconds_per_prediction"] > 0 and found["failures"] == []

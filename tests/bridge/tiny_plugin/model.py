@@ -34,6 +34,8 @@ class Tiny(BaseModel):
         if self.config.get("print_dtype", False):
             mode = "train" if self.training else "eval"
             print(f"tiny: {mode} {scores.dtype} {sample_list['dataset_type']}", flush=True)
+        if self.config.get("changes_batch", False):  # as MMF's Pythia and MoVie-MCAN do
+            sample_list["x"] = sample_list.pop("x")[:, :1]
         if self.config.get("nan_at", None) and self.training:
             self.calls = getattr(self, "calls", 0) + 1
             if self.calls == self.config.nan_at and get_rank() == self.config.nan_rank:
