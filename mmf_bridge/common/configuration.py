@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
+from mmf_bridge.common.option_values import check_values
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
 from mmf_bridge.common.registered import unknown
 from mmf_bridge.common.replace import replace
@@ -33,7 +35,10 @@ NEWER_DEFAULTS: dict[str, Any] = {
         "cudnn_benchmark": False,
         "max_grad_l2_norm": None,
     },
-    "evaluation": {"use_cpu": False},
+    "evaluation": {
+        "use_cpu": False,
+        "untrained": False,  # score or predict with the weights that the model is built with
+    },
     "checkpoint": {
         "max_to_keep": -1,
         "trust_pickle": None,  # path(s) of checkpoints whose pickled code may run
@@ -98,6 +103,8 @@ def mend(module: ModuleType) -> None:
             return super()._merge_with_dotlist(config, pairs)
 
         def _update_specific(self, config: Any) -> Any:
+            # Defaults built anew: main has merged the command line into its own.
+            check_values(config, self._build_default_config())
             # "cuda" is MMF's default; only who asked for it needs a warning that there is none.
             asked = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
             if not torch.cuda.is_available() and not any(
@@ -139,20 +146,46 @@ def _environment(name: str, default: str | None = None) -> str | None:
     return os.environ.get(name, default)
 
 
+_NO_LIST = "includes is not a list: write each file on a line of its own that begins with '- '"
+
+
+class _MissingYamlError(FileNotFoundError):
+    """A yaml file that is not there; the message says who names it."""
+
+
 def _mend_load_yaml(module: ModuleType) -> None:
     stock = module.load_yaml
 
     def load_yaml(f: str) -> Any:
-        """MMF's ``load_yaml``; files of installed plugins are found from any directory."""
+        """MMF's ``load_yaml``; files of installed plugins are found from any directory.
+
+        Raises:
+            FileNotFoundError: neither MMF nor a plugin has the file.
+            ValueError: it is not yaml, or includes something other than a list of files.
+        """
         if not os.path.exists(f):
             f = find_in_plugins(f) or f
         try:
             return stock(f)
         except FileNotFoundError as e:
-            raise FileNotFoundError(
+            if isinstance(e, _MissingYamlError):
+                # MMF takes a text for a list of letters.
+                if isinstance(OmegaConf.load(module.get_absolute_path(f)).get("includes"), str):
+                    raise ValueError(f"{f}: {_NO_LIST}") from e
+                raise _MissingYamlError(f"{e}; {f} includes it") from e
+            raise _MissingYamlError(
                 f"No configuration file {f}: it was looked for under {os.getcwd()}, MMF's own "
-                "folder, env.user_dir and the installed plugins. Check the path of config="
+                "folder, env.user_dir and the installed plugins. Check the path of config= or of "
+                "includes"
             ) from e
+        except AttributeError as e:
+            if not str(e).startswith("Includes must be a list"):
+                raise
+            raise ValueError(f"{f}: {_NO_LIST}") from e
+        except YAMLError as e:
+            raise ValueError(f"{f} is not yaml: {e}") from e
+        except RecursionError as e:
+            raise ValueError(f"{f} includes itself, or is nested too deeply") from e
 
     module.load_yaml = load_yaml
 

@@ -16,6 +16,7 @@ import torch
 from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 from mmf_bridge.common.replace import replace
+from mmf_bridge.common.resuming import check_weights
 
 
 def run(
@@ -34,6 +35,7 @@ def run(
         del state[key]
     configuration = read_configuration(module, opts, predict)
     config = configuration.get_config()
+    check_weights(config)
     config.start_rank = 0
     config.device_id = 0
     if config.distributed.init_method is None:
@@ -86,6 +88,29 @@ def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) 
     if config.distributed.rank is None:
         config.distributed.rank = config.start_rank + device_id
     module.main(configuration, init_distributed=True, predict=predict)
+
+
+def work(trainer: Any, predict: bool) -> None:
+    """Load what a trainer needs, and let it train or predict; TensorBoard's writer ends with it."""
+    try:
+        trainer.load()
+        if predict:
+            trainer.inference()
+        else:
+            trainer.train()
+    finally:
+        # Left to the interpreter's end, closing may wait for a thread that is gone by then.
+        writer = tensorboard_writer(trainer)
+        if writer is not None:
+            writer.close()
+
+
+def tensorboard_writer(trainer: Any) -> Any:
+    """The open ``SummaryWriter`` of a trainer of either line; None where it has none."""
+    logger = getattr(getattr(trainer, "logistics_callback", trainer), "tb_writer", None)
+    # Main's public name opens one.
+    held = {} if logger is None else vars(logger)
+    return held.get("_summary_writer", held.get("summary_writer"))
 
 
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:

@@ -72,9 +72,37 @@ def choose_checkpoint(
     found = next((path for path in own if PathManager.exists(path)), None)
     if found is not None:
         return CheckpointChoice(found, is_own=True, is_whole=True)
-    if OmegaConf.select(config, "evaluation.predict"):
+    if not trains(config):
         raise FileNotFoundError(
-            f"checkpoint.resume=true, but there is neither {own[0]} nor {own[1]} to predict with: "
+            f"checkpoint.resume=true, but there is neither {own[0]} nor {own[1]} to go on with: "
             "train first, or name a file with checkpoint.resume_file"
         )
     return None
+
+
+def trains(config: Any) -> bool:
+    """Whether a run trains: neither a prediction nor ``run_type`` without ``train``."""
+    return "train" in config.run_type and not OmegaConf.select(config, "evaluation.predict")
+
+
+def check_weights(config: Any) -> None:
+    """Refuse to score or predict with random weights.
+
+    Weights come from a checkpoint of the section ``checkpoint`` or from the model's own key
+    ``pretrained``; ``evaluation.untrained`` allows those that the model is built with.
+
+    Raises:
+        ValueError: the run does not train, and nothing names its weights.
+    """
+    named = [f"checkpoint.{key}" for key in ("resume", "resume_file", "resume_zoo")]
+    named += [f"model_config.{config.model}.pretrained", "evaluation.untrained"]
+    if trains(config) or any(OmegaConf.select(config, key) for key in named):
+        return
+    what = "mmf_predict" if OmegaConf.select(config, "evaluation.predict") else "this run_type"
+    raise ValueError(
+        f"run_type {config.run_type}: {what} trains nothing, and no checkpoint is named, so that "
+        f"its answers would be random. Give checkpoint.resume=true for the run in "
+        f"{config.env.save_dir} (with checkpoint.resume_best=true its best weights), or "
+        "checkpoint.resume_file=FILE; evaluation.untrained=true takes the weights that the model "
+        "is built with"
+    )

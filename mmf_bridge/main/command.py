@@ -42,11 +42,7 @@ def mend(module: ModuleType) -> None:
         module.log_device_names()
         logger.info(f"Using seed {config.training.seed}")
         trainer = module.build_trainer(config)
-        trainer.load()
-        if predict:
-            trainer.inference()
-        else:
-            trainer.train()
+        launch.work(trainer, predict)
 
     def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
         launch.join(module, device_id, configuration, predict)

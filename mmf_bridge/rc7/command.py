@@ -30,11 +30,7 @@ def mend(module: ModuleType) -> None:
         print(f"Using seed {config.training.seed}")
         registry.register("writer", module.Logger(config, name="mmf.train"))
         trainer = module.build_trainer(configuration)
-        trainer.load()
-        if predict:
-            trainer.inference()
-        else:
-            trainer.train()
+        launch.work(trainer, predict)
 
     def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
         launch.join(module, device_id, configuration, predict)

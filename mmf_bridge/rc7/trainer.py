@@ -288,9 +288,6 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         self.checkpoint.finalize()
         synchronize()
         self.inference()
-        if self.tb_writer is not None:
-            # Left to the interpreter's end, closing may wait for a thread that is gone by then.
-            self.tb_writer.summary_writer.close()
         self.writer.write(f"Finished run in {self.total_timer.get_time_since_start()}")
 
     def _summarize_report(

@@ -7,6 +7,7 @@ import pytest
 
 import clipvil_mmf
 from clipvil_mmf.data import easy_vqa_files
+from mmf_bridge.common import launch
 from mmf_bridge.line import detect
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.bridge.runs import ROOT
@@ -47,7 +48,10 @@ def package(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_mmf(tmp_path, monkeypatch):
-    """A function that runs MMF with these options, and returns its trainer."""
+    """A function that runs MMF with these options, and returns its trainer.
+
+    With ``load_only`` the trainer is loaded, and does nothing.
+    """
     import mmf_cli.run
 
     clipvil_mmf.register()  # it was imported before MMF
@@ -57,9 +61,12 @@ def run_mmf(tmp_path, monkeypatch):
         mmf_cli.run, "build_trainer", lambda config: made.append(stock(config)) or made[-1]
     )
 
-    def start(*opts, predict=False):
+    def start(*opts, predict=False, load_only=False):
         save_dir = () if any(o.startswith("env.save_dir") for o in opts) else (save(tmp_path),)
-        mmf_cli.run.run([*save_dir, *opts], predict=predict)
+        with monkeypatch.context() as patch:
+            if load_only:
+                patch.setattr(launch, "work", lambda trainer, predict: trainer.load())
+            mmf_cli.run.run([*save_dir, *opts], predict=predict)
         return made[-1]
 
     return start
@@ -69,9 +76,9 @@ def run_mmf(tmp_path, monkeypatch):
 def run(package, run_mmf):
     """The same for easy-VQA in small."""
 
-    def start(*opts, predict=False, small_tower=True):
+    def start(*opts, predict=False, load_only=False, small_tower=True):
         small = [opt for opt in SMALL if small_tower or ".tower." not in opt]
-        return run_mmf(*small, *opts, predict=predict)
+        return run_mmf(*small, *opts, predict=predict, load_only=load_only)
 
     return start
 

@@ -27,7 +27,6 @@ SIZES = (
     "model_config.clipvil.fusion.params.vocab_size=200",
 )
 LAYER, TOWER = "encoder.layer.2.", "encoder.visual_model.visual."
-NOTHING = "run_type=nothing"
 
 
 def weight(trainer, name):
@@ -41,7 +40,7 @@ def answers():
 
 def test_a_fine_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):  # noqa: F811
     path = publish("clipvil_full").rename(tmp_path / "BEST.pth")
-    trainer = run(*SIZES, NOTHING, f"checkpoint.resume_file={path}")
+    trainer = run(*SIZES, f"checkpoint.resume_file={path}", load_only=True)
     expected = golden_state("clipvil_full")
     for name, key in {
         "classifier.output.weight": "logit_fc.3.weight",
@@ -64,7 +63,7 @@ def test_an_imported_checkpoint_is_resumed(tmp_path, publish, run, answers, what
     file.write_text(json.dumps(answers[::-1]))
     import_checkpoint(publish("clipvil_full"), tmp_path / "model", config=HEADS, answers=file)
     path = tmp_path / "model" / ("model.safetensors" if what == "file" else "")
-    trainer = run(*SIZES, NOTHING, f"checkpoint.resume_file={path}")
+    trainer = run(*SIZES, f"checkpoint.resume_file={path}", load_only=True)
     rows = golden_state("clipvil_full")["logit_fc.3.weight"]
     assert torch.equal(weight(trainer, "classifier.output.weight"), rows.flip(0))
 
@@ -78,7 +77,7 @@ def test_a_pre_trained_file_is_the_start_of_a_training(tmp_path, publish, run, a
     expected = torch.zeros(13, 128)
     expected[4] = rows[2]
     for option in ("checkpoint.resume_file", "model_config.clipvil.pretrained"):
-        trainer = run(*SIZES, NOTHING, f"{option}={path}")
+        trainer = run(*SIZES, f"{option}={path}", load_only=True)
         assert torch.equal(weight(trainer, "classifier.output.weight"), expected)
     run(*SIZES, "run_type=train", f"model_config.clipvil.pretrained={path}")
 
@@ -102,14 +101,14 @@ def test_a_resume_does_without_the_starting_weights(tmp_path, publish, run):  # 
     assert not torch.equal(trained, rows)
 
     path.unlink()
-    resumed = run(*command, NOTHING)
+    resumed = run(*command, load_only=True)
     assert resumed.num_updates == 4
     assert torch.equal(weight(resumed, "classifier.output.weight"), trained)
     assert LEFT_OUT.format(path, tmp_path / "save" / "current.ckpt") in logged(tmp_path)
     run(*command, predict=True)
     assert list((tmp_path / "save").rglob("reports/*.json"))
     with pytest.raises(ValueError, match=rf"{path}: no such file"):
-        run(*command[:-2], command[-1], NOTHING)  # without the resume they are needed
+        run(*command[:-2], command[-1], load_only=True)  # without the resume they are needed
 
 
 def test_a_whole_checkpoint_goes_before_starting_weights(
@@ -124,8 +123,8 @@ def test_a_whole_checkpoint_goes_before_starting_weights(
     content = {"includes": [str(CONFIG)], "checkpoint": parts}
     OmegaConf.save(OmegaConf.create(content), yaml)
     path, gone = publish("clipvil_full"), "model_config.clipvil.pretrained=gone.pth"
-    common = (*SMALL[1:], *SIZES, NOTHING, gone)
-    run_mmf(f"config={CONFIG}", *common, f"checkpoint.resume_file={path}")
+    common = (*SMALL[1:], *SIZES, gone)
+    run_mmf(f"config={CONFIG}", *common, f"checkpoint.resume_file={path}", load_only=True)
     assert LEFT_OUT.format("gone.pth", path) in logged(tmp_path)
     with pytest.raises(ValueError, match=r"gone\.pth: no such file"):
         run_mmf(f"config={yaml}", *common, f"checkpoint.resume_file={path}")
@@ -135,7 +134,7 @@ def test_a_whole_checkpoint_goes_before_starting_weights(
 
 def test_without_the_answer_table_the_error_says_what_to_do(publish, run):  # noqa: F811
     with pytest.raises(ValueError, match=r"all_ans\.json.*clipvil\.pretrained_answers=PATH"):
-        run(*SIZES, NOTHING, f"checkpoint.resume_file={publish('pretrain')}")
+        run(*SIZES, f"checkpoint.resume_file={publish('pretrain')}", load_only=True)
 
 
 UNIPT = (
@@ -146,7 +145,7 @@ UNIPT = (
 
 def test_a_published_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):  # noqa: F811
     path = publish("unipt")
-    trainer = run(*SIZES, *UNIPT, NOTHING, f"checkpoint.resume_file={path}")
+    trainer = run(*SIZES, *UNIPT, f"checkpoint.resume_file={path}", load_only=True)
     expected = golden_state("unipt")[f"{BERT}encoder.side_gate_layer_l.weight"]
     network = trainer.model.network.state_dict()
     assert torch.equal(network["tuning.gate.weight"], expected)
@@ -170,34 +169,34 @@ def test_a_published_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):
 def test_a_run_of_another_method_says_what_to_set(publish, run, opts, message):  # noqa: F811
     setting = r"Set model_config\.clipvil\.tuning to {method: unipt, params: {reduction_factor: 2}}"
     with pytest.raises(ValueError, match=f"{message}.*{setting}"):
-        run(*SIZES, *opts, NOTHING, f"checkpoint.resume_file={publish('unipt')}")
+        run(*SIZES, *opts, f"checkpoint.resume_file={publish('unipt')}", load_only=True)
 
 
 def test_a_plain_file_starts_a_tuning_but_is_none(publish, run):  # noqa: F811
     path = publish("clipvil_full")
-    trainer = run(*SIZES, *UNIPT, NOTHING, f"model_config.clipvil.pretrained={path}")
+    trainer = run(*SIZES, *UNIPT, f"model_config.clipvil.pretrained={path}", load_only=True)
     key = f"{BERT}{LAYER}attention.self.query.weight"
     network = trainer.model.network.state_dict()
     assert torch.equal(
         network["fusion.layers.2.attention.query.weight"], golden_state("clipvil_full")[key]
     )
     with pytest.raises(ValueError, match=r"nothing of unipt.*clipvil\.pretrained=.*{method: full}"):
-        run(*SIZES, *UNIPT, NOTHING, f"checkpoint.resume_file={path}")
+        run(*SIZES, *UNIPT, f"checkpoint.resume_file={path}", load_only=True)
 
 
 def test_another_size_is_one_error_with_all_keys(publish, run):  # noqa: F811
     with pytest.raises(ValueError, match=r"has 200 word pieces.*another text vocabulary"):
-        run(NOTHING, f"checkpoint.resume_file={publish('clipvil_full')}")
+        run(f"checkpoint.resume_file={publish('clipvil_full')}", load_only=True)
     changed = "model_config.clipvil.fusion.params.intermediate_size=64"
     with pytest.raises(ValueError, match=r"9 of another shape"):
-        run(*SIZES, changed, NOTHING, f"checkpoint.resume_file={publish('clipvil_full')}")
+        run(*SIZES, changed, f"checkpoint.resume_file={publish('clipvil_full')}", load_only=True)
 
 
 def test_pickled_code_in_a_published_file_is_refused(tmp_path, run):
     path = tmp_path / "BEST.pth"
     torch.save({"logit_fc.0.weight": print}, path)
     with pytest.raises(ValueError, match=r"BEST\.pth is not a plain checkpoint.*print"):
-        run(*SIZES, NOTHING, f"checkpoint.resume_file={path}")
+        run(*SIZES, f"checkpoint.resume_file={path}", load_only=True)
 
 
 IN_PYTHON = """

@@ -49,8 +49,8 @@ def test_grouping_by_image_changes_no_loss(tmp_path, run):
     for flag in ("true", "false"):
         trainer = run(
             "checkpoint.resume=true",
-            "run_type=nothing",
             f"dataset_config.easy_vqa.group_by_image={flag}",
+            load_only=True,
         )
         losses.append(evaluation_of(trainer, "val"))
     assert losses[0]["val/total_loss"] == pytest.approx(losses[1]["val/total_loss"], abs=1e-6)
@@ -73,7 +73,7 @@ def test_a_vit_trains_by_options_alone(tmp_path, run, frozen):
 
 def test_the_tower_runs_once_for_each_image_of_a_batch(run):
     seen = []
-    trainer = run("run_type=nothing")
+    trainer = run(load_only=True)
     encoder = trainer.model.network.image_encoder
     encoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     evaluation_of(trainer, "test")

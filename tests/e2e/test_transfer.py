@@ -65,7 +65,7 @@ def test_every_method_starts_from_the_backbone(run, backbone):
         trainer = run(
             f"config={FOLDER / method}.yaml",
             f"model_config.clipvil.pretrained={backbone}",
-            "run_type=nothing",
+            load_only=True,
         )
         tower = trainer.model.network.image_encoder
         learns = method == "full"

@@ -1,0 +1,129 @@
+"""The values of MMF's own keys, checked before anything is loaded: types, ranges, choices."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+SECTIONS = ("training", "checkpoint", "evaluation", "distributed", "env")
+RUN_TYPES = ("train", "val", "test", "inference", "predict")
+
+# Keys whose default is null -> the type of their values, null beside it.
+_TYPES: dict[str, type] = {
+    "training.max_epochs": int,
+    "training.batch_size_per_device": int,
+    "training.max_grad_l2_norm": float,
+    "distributed.rank": int,
+}
+# Keys that have a default, and whose null means something too.
+_NULLABLE = {"training.seed", "training.max_updates", "training.experiment_name"}
+_AT_LEAST: dict[str, int] = {
+    "training.seed": -1,
+    "training.max_updates": 0,
+    "training.max_epochs": 1,
+    "training.batch_size": 1,
+    "training.batch_size_per_device": 1,
+    "training.num_workers": 0,
+    "training.log_interval": 1,
+    "training.evaluation_interval": 1,
+    "training.checkpoint_interval": 1,
+    "training.early_stop.patience": 0,
+    "checkpoint.max_to_keep": -1,
+    "distributed.world_size": 1,
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "training.logger_level": ("debug", "info", "warning", "error", "critical"),
+    "training.log_format": ("simple", "json"),
+    "training.clip_norm_mode": ("all", "question"),
+    "training.precision": ("fp32", "bf16", "fp16"),
+    "training.leftover_batches": ("step", "carry", "drop"),
+    "evaluation.predict_file_format": ("json", "csv"),
+    "distributed.backend": ("nccl", "gloo", "mpi", "ucc"),
+}
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def check_values(config: DictConfig, default: DictConfig) -> None:
+    """Check the values of the keys that MMF's defaults describe.
+
+    A whole number written as 1e5 becomes one.
+
+    Args:
+        config: the merged configuration.
+        default: MMF's defaults, with the keys that the bridge adds.
+
+    Raises:
+        ValueError: a value is of another type than its key's, out of its range, or none of its
+            choices. It names the key, the value, and what was expected.
+    """
+    check_run_type(config.run_type)
+    for section in SECTIONS:
+        if section in default and section in config:
+            _check_section(config, default[section], section)
+    if not str(config.env.save_dir or "").strip():
+        raise ValueError("env.save_dir is empty: give the folder that the run is to be saved in")
+
+
+def check_run_type(run_type: Any) -> None:
+    """Check that ``run_type`` is made of MMF's words.
+
+    Raises:
+        ValueError: it holds another word, or none.
+    """
+    words = re.split(r"[\s_+,-]+", run_type) if isinstance(run_type, str) else [repr(run_type)]
+    for word in words:
+        if word not in RUN_TYPES:
+            raise ValueError(
+                f"run_type: got {run_type!r}, of which {word!r} is unknown.{_near(word, RUN_TYPES)}"
+                f" Expected words of {', '.join(RUN_TYPES)}, joined by _, such as train_inference"
+            )
+
+
+def _check_section(config: DictConfig, default: Any, path: str) -> None:
+    for name in default:
+        key = f"{path}.{name}"
+        value = OmegaConf.select(config, key)
+        expected = default._get_node(name)
+        if isinstance(expected, DictConfig):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{key}: got {value!r}, expected a section of keys")
+            _check_section(config, expected, key)
+        elif isinstance(expected, ListConfig):
+            if not isinstance(value, ListConfig):
+                raise ValueError(f"{key}: got {value!r}, expected a list")
+        else:
+            _check_value(config, key, value, default[name])
+
+
+def _check_value(config: DictConfig, key: str, value: Any, default: Any) -> None:
+    kind = _TYPES.get(key, type(default))
+    if value is None and (default is None or key in _NULLABLE):
+        return
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+        OmegaConf.update(config, key, value)
+    if kind in _NAMES and not _is_of(kind, value):
+        near = _near(str(value).lower(), ("true", "false")) if kind is bool else ""
+        raise ValueError(f"{key}: got {value!r}, expected {_NAMES[kind]}.{near}")
+    if key in _AT_LEAST and value < _AT_LEAST[key]:
+        raise ValueError(f"{key}: got {value!r}, expected a number of at least {_AT_LEAST[key]}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        choices = _CHOICES[key]
+        raise ValueError(
+            f"{key}: got {value!r}.{_near(str(value), choices)} Choices: {', '.join(choices)}"
+        )
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    if kind is bool:
+        return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
+    return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+
+
+def _near(word: str, choices: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
