@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
+from mmf_bridge.common.user_errors import one_line_errors
 
 
 def run(
@@ -29,7 +31,13 @@ def run(
 
     Raises:
         ValueError: more processes are asked for than this host has GPUs.
+        SystemExit: a user's error, on the command line.
     """
+    with one_line_errors() if opts is None else nullcontext():
+        _run(module, opts, predict, kept)
+
+
+def _run(module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str]) -> None:
     state = module.registry.mapping["state"]
     for key in [key for key in state if key not in kept]:
         del state[key]

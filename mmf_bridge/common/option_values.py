@@ -9,6 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mmf_bridge.common.precision import PRECISIONS
+from mmf_bridge.common.run_length import LEFTOVERS
+
 SECTIONS = ("training", "checkpoint", "evaluation", "distributed", "env")
 RUN_TYPES = ("train", "val", "test", "inference", "predict")
 
@@ -24,7 +27,7 @@ _NULLABLE = {"training.seed", "training.max_updates", "training.experiment_name"
 _AT_LEAST: dict[str, int] = {
     "training.seed": -1,
     "training.max_updates": 0,
-    "training.max_epochs": 1,
+    "training.max_epochs": 0,
     "training.batch_size": 1,
     "training.batch_size_per_device": 1,
     "training.num_workers": 0,
@@ -39,8 +42,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "training.logger_level": ("debug", "info", "warning", "error", "critical"),
     "training.log_format": ("simple", "json"),
     "training.clip_norm_mode": ("all", "question"),
-    "training.precision": ("fp32", "bf16", "fp16"),
-    "training.leftover_batches": ("step", "carry", "drop"),
+    "training.precision": PRECISIONS,
+    "training.leftover_batches": LEFTOVERS,
     "evaluation.predict_file_format": ("json", "csv"),
     "distributed.backend": ("nccl", "gloo", "mpi", "ucc"),
 }

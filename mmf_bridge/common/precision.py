@@ -11,6 +11,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = tuple(_DTYPES)
 # What x86 processors are called that have no instructions for either.
 _SLOW = ("DEFAULT", "AVX2")
 

@@ -82,7 +82,8 @@ def choose_checkpoint(
 
 def trains(config: Any) -> bool:
     """Whether a run trains: neither a prediction nor ``run_type`` without ``train``."""
-    return "train" in config.run_type and not OmegaConf.select(config, "evaluation.predict")
+    run_type = OmegaConf.select(config, "run_type") or "train"
+    return "train" in run_type and not OmegaConf.select(config, "evaluation.predict")
 
 
 def check_weights(config: Any) -> None:

@@ -65,17 +65,16 @@ def test_words_of_a_run(good):
 @pytest.mark.parametrize("option", ["run_type=val", "run_type=test", "evaluation.predict=true"])
 def test_random_weights_are_not_scored(tmp_path, option):
     with pytest.raises(ValueError, match=r"its answers would be random. Give checkpoint.resume=tr"):
-        run_here(tmp_path, option)
+        run_here(tmp_path, option, "evaluation.untrained=false")
     with pytest.raises(FileNotFoundError, match=r"neither .*current.ckpt nor .*best.ckpt to go on"):
         run_here(tmp_path, option, "checkpoint.resume=true")
-    run_here(tmp_path, option, "evaluation.untrained=true")
+    run_here(tmp_path, option)
 
 
 def test_the_writer_of_tensorboard_is_closed_after_an_evaluation(tmp_path):
     from mmf_bridge.common.launch import tensorboard_writer
 
-    opts = ("training.tensorboard=true", "evaluation.untrained=true")
-    run = run_here(tmp_path, "run_type=val", *opts)
+    run = run_here(tmp_path, "run_type=val", "training.tensorboard=true")
     writer = tensorboard_writer(run.trainer)
     assert writer is not None and writer.all_writers is None
 

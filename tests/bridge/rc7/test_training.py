@@ -156,7 +156,9 @@ def test_left_over_batches_are_carried_or_dropped(tmp_path, leftover):
 
 
 def test_an_unknown_leftover_names_the_choices(tmp_path):
-    with pytest.raises(ValueError, match=r"leftover_batches is 'cary': choose one of step, carry"):
+    with pytest.raises(
+        ValueError, match=r"leftover_batches: got 'cary'. Did you mean carry. Choices: step, carry"
+    ):
         run_here(tmp_path, *SHORT, "training.leftover_batches=cary")
 
 
@@ -451,7 +453,7 @@ def test_the_loss_scale_leaves_the_gradient_as_it_is(tmp_path):
 
 
 def test_an_unknown_precision_names_the_choices(tmp_path):
-    with pytest.raises(ValueError, match=r"training.precision is 'fp8'.*fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match=r"training.precision: got 'fp8'.*fp32, bf16, fp16"):
         run_here(tmp_path, "training.precision=fp8")
 
 
