@@ -223,7 +223,7 @@ def test_the_length_of_the_run_is_registered_before_its_scheduler(tmp_path, monk
     [
         (("optimizer.type=Adamw",), r"No optimizer.type named 'Adamw'.*mean 'Adam"),
         (("scheduler.type=warmup_liner",), r"'warmup_liner'.*did you mean 'warmup_linear'"),
-        (("training.leftover_batches=cary",), r"choose one of step, carry, drop"),
+        (("training.leftover_batches=cary",), r"Choices: step, carry, drop"),
         (("training.clip_gradients=true",), "max_grad_l2_norm is null"),
     ],
 )
@@ -330,7 +330,7 @@ def test_precision_holds_in_training_evaluation_and_prediction(tmp_path, precisi
 
 
 def test_an_unknown_precision_names_the_choices(tmp_path):
-    with pytest.raises(ValueError, match=r"training.precision is 'fp8'.*fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match=r"training.precision: got 'fp8'.*fp32, bf16, fp16"):
         run_here(tmp_path, "training.precision=fp8")
 
 
