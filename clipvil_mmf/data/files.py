@@ -22,7 +22,7 @@ from clipvil_mmf.data.catalogue import (
     store_folder,
 )
 from clipvil_mmf.data.dataset import DatasetParams
-from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.data.store import open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
 
@@ -153,7 +153,7 @@ class FilesBuilder(ClipVilBuilder):
             part if isinstance(part, str) else name,
             ", ".join(table.formats),
             len(table),
-            folder,
+            store_path(files, folder),
         )
         return table
 

@@ -1,7 +1,8 @@
 """The questions of a split as Arrow tables: in memory, or mapped from the files of a store.
 
 Nothing is decoded before it is asked for. Of a mapped table a process holds no copy: its pages
-belong to the files, all processes share them, and a pickled table is the path of its folder.
+belong to the files, all processes share them, and a pickled table is the path of its folder (with
+the description of the store, so that no other one is read there).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from clipvil_mmf.data.columns import Columns, columns_of, flat_places
 from clipvil_mmf.data.image_sizes import read_sizes
+from clipvil_mmf.data.locking import StoreError
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
 QUESTIONS, IMAGES, ANSWERS = "questions.arrow", "images.arrow", "answers.arrow"
@@ -99,16 +101,28 @@ class Part:
         return len(self.image_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (open_part, (self.folder,)) if self.folder else (Part, self._tables)
+        if self.folder is None:
+            return Part, self._tables
+        return open_part, (self.folder, self.description)
 
 
-def open_part(folder: Path) -> Part:
+def open_part(folder: Path, expected: dict[str, Any] | None = None) -> Part:
     """Map the files of a store.
+
+    Args:
+        folder: of the store.
+        expected: its description, where another process has it open already.
 
     Raises:
         OSError: a file is missing or damaged.
+        StoreError: the store has been made anew since the other process opened it.
     """
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if expected is not None and description != expected:
+        raise StoreError(
+            f"The store {folder} was made anew during this run: its question files have changed. "
+            "Start the run again"
+        )
     tables = []
     for name in (QUESTIONS, IMAGES, ANSWERS):
         with pa.memory_map(str(folder / name)) as file:
