@@ -21,11 +21,12 @@ from clipvil_mmf.data.questions import AnnotationError, check_ids
 from clipvil_mmf.data.vqa_normalize import leave_one_out, normalize_answer
 
 NAME = "official VQA v2 JSON"
+_TEST_DEV = "test-dev2015"
 _FOLDERS = {
     "train2014": "train2014",
     "val2014": "val2014",
     "test2015": "test2015",
-    "test-dev2015": "test2015",
+    _TEST_DEV: "test2015",
 }
 
 
@@ -44,6 +45,14 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     if len(files) > 1:
         _annotate(columns, files[1], progress)
     return columns
+
+
+def is_test_dev(path: Path) -> bool:
+    """Whether a file has the questions of test-dev alone."""
+    for key, value in stream_json(path):
+        if key == "data_subtype":
+            return value == _TEST_DEV
+    return False
 
 
 def _read_questions(path: Path, progress: Progress) -> Columns:
