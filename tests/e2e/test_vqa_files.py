@@ -58,7 +58,7 @@ def options(yaml, dataset, data, *more, model=TINY_MODEL, folder=None):
 
 
 def predictions(tmp_path):
-    (file,) = tmp_path.rglob("reports/*.json")
+    (file,) = tmp_path.rglob("reports/*_*.json")
     return file, json.loads(file.read_text())
 
 
