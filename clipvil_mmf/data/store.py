@@ -36,7 +36,7 @@ __all__ = ["StoreError", "is_fresh", "open_or_convert", "store_path"]
 logger = logging.getLogger(__name__)
 
 # Raised with every change of what a store holds: older ones are then converted anew.
-_VERSION = 1
+_VERSION = 2
 
 
 def store_path(files: Sequence[Path], folder: Path) -> Path:

@@ -69,7 +69,7 @@ class Part:
             ``scores``, ``given`` and kinds of questions.
         images: the column ``path``.
         answers: the column ``text``.
-        description: ``format`` and ``source``.
+        description: ``format``, ``source`` and ``fields``.
         folder: of the store.
     """
 
@@ -185,6 +185,21 @@ class QuestionTable:
     def is_labelled(self) -> bool:
         """Whether the answers are known."""
         return self._parts[0].scores is not None
+
+    def check_labelled(self) -> None:
+        """Check that the answers are known, as training needs them.
+
+        Raises:
+            AnnotationError: they are not.
+        """
+        if not self.is_labelled:
+            fields = ", ".join(self._parts[0].description["fields"])
+            raise AnnotationError(
+                f"{self.source}: its questions have no answers, which training needs. Their fields "
+                f"are {fields}; answers are read from 'answer', 'answers' or 'label', those of "
+                "official VQA v2 from a second file ({questions: FILE, annotations: FILE}), those "
+                "of MMF's npy files from 'valid_answers', 'all_answers' or 'answers'"
+            )
 
     @property
     def source(self) -> str:
@@ -353,6 +368,7 @@ def describe(columns: Columns) -> dict[str, Any]:
         "questions": len(columns.ids),
         "images": len(columns.images),
         "answers": len(columns.answer_texts),
+        "fields": columns.fields,
     }
 
 

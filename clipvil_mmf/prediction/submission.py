@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.text_files import TextFileError, read_text
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,10 @@ def read_rows(path: str | Path) -> list[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Prediction file {path} does not exist; expected a JSON file")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+        rows = json.loads(read_text(path))
+    except TextFileError as e:
+        raise SubmissionError(str(e)) from e
+    except (ValueError, RecursionError) as e:
         raise SubmissionError(
             f"{path} is not valid JSON ({e}); expected a list of predictions. Was the run cut off "
             "while it wrote?"

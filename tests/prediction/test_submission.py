@@ -109,6 +109,17 @@ def test_files_that_are_none(tmp_path):
         read_rows(tmp_path / "p.json")
 
 
+def test_predictions_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "p.json").write_text('[{"question_id": 1}]', encoding="utf-8-sig")
+    assert read_rows(tmp_path / "p.json") == [{"question_id": 1}]
+    (tmp_path / "p.json").write_text("[]", encoding="utf-16")
+    with pytest.raises(SubmissionError, match=r"p\.json is in UTF-16 or UTF-32"):
+        read_rows(tmp_path / "p.json")
+    (tmp_path / "p.json").write_text("[" * 100_000)
+    with pytest.raises(SubmissionError, match=r"p\.json is not valid JSON"):
+        read_rows(tmp_path / "p.json")
+
+
 def test_score_is_over_all_questions():
     assert score({10: "yes", 11: "no", 12: "maybe"}, VQA) == pytest.approx((1 + 0.3) / 4)
     assert score(dict.fromkeys(range(10, 14), "yes"), VQA) == 1.0
