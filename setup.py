@@ -100,6 +100,7 @@ setup(
         "torchvision>=0.21",
         "open_clip_torch>=3.0",
         "omegaconf>=2.3",
+        "filelock>=3.12",
         "packaging>=22",
         "tokenizers>=0.20",
         "safetensors>=0.4",

@@ -32,7 +32,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from clipvil_mmf.data.formats import read_columns
-from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.data.store import open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from mmf_bridge.common.by_value import HandOver
 
@@ -201,7 +201,8 @@ def measure_workers(kind: str, store: Path, files: list[Path], workers: int, sta
     import clipvil_mmf.text.wordpiece  # noqa: F401 (MMF, which is no part of the time)
 
     began = time.perf_counter()
-    table = QuestionTable.open(store) if kind == "mapped" else Dictionaries(files)
+    mapped = kind == "mapped"
+    table = QuestionTable.open(store_path(files, store)) if mapped else Dictionaries(files)
     dataset, batches = dataset_on(table)
     loader = DataLoader(
         dataset,
@@ -233,7 +234,7 @@ def measure_conversion(files: list[Path], store: Path) -> dict:
     open_or_convert(files, store)
     seconds = time.perf_counter() - began
     began = time.perf_counter()
-    QuestionTable.open(store)
+    QuestionTable.open(store_path(files, store))
     return {
         "convert": seconds,
         "open": time.perf_counter() - began,
@@ -304,7 +305,8 @@ def report(questions: int, images: int, workers: list[int], most_spawned: int = 
         store = folder / "stores" / "train"
         size = sum(file.stat().st_size for file in files) / 2**20
         found = child("convert", *files, store)
-        stored = sum(file.stat().st_size for file in store.iterdir()) / 2**20
+        kept = store_path(files, store).iterdir()
+        stored = sum(file.stat().st_size for file in kept) / 2**20
         table = Table(title=f"{questions:,} questions on {images:,} images (made up)")
         table.add_column("what")
         table.add_column("figure", justify="right")

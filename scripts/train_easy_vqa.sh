@@ -10,8 +10,9 @@ export MMF_SAVE_DIR=${MMF_SAVE_DIR:-save/easy_vqa}
 "$bin/mmf_run" "config=$config"
 "$bin/mmf_predict" "config=$config" checkpoint.resume=true checkpoint.resume_best=true
 
-predictions=$(find "$MMF_SAVE_DIR" -path '*reports*' -name '*.json' -printf '%T@ %p\n' \
-    | sort -n | tail -1 | cut -d' ' -f2-)
+reports=$MMF_SAVE_DIR/easy_vqa_clipvil_1/reports
+newest='import json, sys; print(json.load(sys.stdin)["easy_vqa"]["file"])'
+predictions=$reports/$("$bin/python" -c "$newest" < "$reports/latest.json")
 report=$("$bin/clipvil" check-submission "$predictions" --questions easy_vqa)
 echo "$report"
 echo "test accuracy: $(sed -n 's/^accuracy: //p' <<< "$report")"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.text_files import TextFileError, read_text
 
 _ARTICLES = ("a ", "an ", "the ")
 _WORDS: dict[str, str] = {
@@ -95,7 +96,10 @@ def read_answer_table(path: str | Path) -> list[str]:
             f"{path}: no such file; expected the answer table of the pre-training, LXMERT's "
             "data/lxmert/all_ans.json."
         )
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = read_text(path)
+    except TextFileError as error:
+        raise CheckpointError(str(error)) from error
     try:
         entries = json.loads(text) if path.suffix == ".json" else text.splitlines()
     except json.JSONDecodeError as error:

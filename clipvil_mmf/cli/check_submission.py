@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipvil_mmf.cli.questions import load_questions
+from clipvil_mmf.cli.questions import is_test_dev, leaderboard_of, load_questions
 from clipvil_mmf.prediction.scoring import score
 from clipvil_mmf.prediction.submission import (
     LAYOUTS,
+    Layout,
     Submission,
     check_submission,
-    layout_for,
+    layout_of_rows,
     read_rows,
+)
+
+_TEST_DEV = (
+    "remark: since 2021 the server of VQA v2 wants the answers to all questions of test2015, for "
+    "its test-dev phase too; predict the whole split test"
 )
 
 
 class Format(str, Enum):
-    """Field names of the rows; ``auto``: by the type of the question ids."""
+    """Field names of the rows; ``auto``: those of the dataset's server, or of the first row."""
 
     auto = "auto"
     vqa = "vqa"
@@ -40,15 +47,21 @@ def command(
         Path | None, typer.Option(help="The folder of vqa2 or gqa, where it is named.")
     ] = None,
     format: Annotated[
-        Format, typer.Option(help="Names of the fields; auto: by the type of the question ids.")
+        Format,
+        typer.Option(
+            help="Names of the fields; auto: those that the server of VQA v2 or GQA wants, for "
+            "other questions those of the first row."
+        ),
     ] = Format.auto,
 ) -> None:
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         expected = load_questions(questions, split, root)
-        layout = layout_for(expected) if format is Format.auto else LAYOUTS[format.value]
-        submission = check_submission(read_rows(file), expected, layout)
+        rows = read_rows(file)
+        layout = _layout(rows, questions) if format is Format.auto else LAYOUTS[format.value]
+        submission = check_submission(rows, expected, layout)
+        part = is_test_dev(questions, split, root)
     except (OSError, ValueError, ModuleNotFoundError) as e:
         typer.echo(f"error: {e}", err=True)
         raise typer.Exit(1) from e
@@ -61,13 +74,21 @@ def command(
             typer.echo(f"  ... and {problem.count - len(problem.examples)} more")
     accuracy = score(submission.predictions, expected)
     if submission.accepted:
-        typer.echo(f"{file}: a server would accept it")
+        complete = "complete for test-dev alone" if part else "a server would accept it"
+        typer.echo(f"{file}: {complete}")
     else:
         typer.echo(f"{file}: a server would refuse it", err=True)
     if accuracy is not None:
         typer.echo(f"accuracy: {accuracy:.4f}")
+    if part:
+        typer.echo(_TEST_DEV)
     if not submission.accepted:
         raise typer.Exit(1)
+
+
+def _layout(rows: Sequence[Any], questions: str) -> Layout:
+    server = leaderboard_of(questions)
+    return layout_of_rows(rows) if server is None else LAYOUTS[server]
 
 
 def _table(submission: Submission, layout: str) -> Table:

@@ -29,6 +29,35 @@ def load_questions(name: str, split: str, root: Path | None = None) -> list[Ques
     return read_questions(find_files(name, split, root).questions)
 
 
+def leaderboard_of(name: str) -> str | None:
+    """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them.
+
+    Args:
+        name: see ``load_questions``; a file is known by its official format.
+
+    Raises:
+        AnnotationError: the file cannot be read.
+    """
+    # Imported here, as in `read_questions`: numpy comes with it.
+    from clipvil_mmf.data.formats import gqa_official, recognise, vqa_official
+
+    if name in CATALOGUES:
+        return {"vqa2": "vqa", "gqa": "gqa"}[name]
+    if name == EASY_VQA:
+        return None
+    return {vqa_official: "vqa", gqa_official: "gqa"}.get(recognise(Path(name)))
+
+
+def is_test_dev(name: str, split: str, root: Path | None = None) -> bool:
+    """Whether the questions are VQA v2's test-dev alone, a part of its test split."""
+    from clipvil_mmf.data.formats import recognise, vqa_official
+
+    if name == EASY_VQA:
+        return False
+    path = find_files(name, split, root).questions
+    return recognise(path) is vqa_official and vqa_official.is_test_dev(path)
+
+
 def image_folder(name: str, root: Path | None) -> Path:
     """The folder that the images of ``load_questions`` are relative to."""
     if name in CATALOGUES and root is not None:

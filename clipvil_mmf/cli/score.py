@@ -13,6 +13,7 @@ from rich.table import Table
 from clipvil_mmf.cli.check_submission import Format
 from clipvil_mmf.cli.questions import EASY_VQA, find_files, load_questions
 from clipvil_mmf.data.answer_vocabulary import read_answers
+from clipvil_mmf.data.catalogue import CATALOGUES
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.submission import LAYOUTS, layout_of_rows, predictions_of, read_rows
 from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths, from_questions, read_truths
@@ -33,7 +34,13 @@ def command(
         Path | None,
         typer.Option(help="The annotation file beside an official VQA v2 question file."),
     ] = None,
-    split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "val",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The split, where a dataset is named; by default test, or val for vqa2 and gqa, "
+            "whose test answers are not public."
+        ),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="The folder of vqa2 or gqa, where it is named.")
     ] = None,
@@ -74,13 +81,16 @@ def command(
         show(scores, Console(highlight=False, soft_wrap=True), top)
 
 
-def load_truths(questions: str, annotations: Path | None, split: str, root: Path | None) -> Truths:
+def load_truths(
+    questions: str, annotations: Path | None, split: str | None, root: Path | None
+) -> Truths:
     """The ground truth behind the options.
 
     Raises:
         ValueError: they name nothing that has one.
         FileNotFoundError: a file is missing.
     """
+    split = split or ("val" if questions in CATALOGUES else "test")
     if questions == EASY_VQA:
         return from_questions(load_questions(questions, split), f"{EASY_VQA} {split}")
     files = find_files(questions, split, root)

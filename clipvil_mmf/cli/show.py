@@ -15,7 +15,7 @@ from PIL import Image
 from clipvil_mmf.cli.questions import image_folder, load_questions
 from clipvil_mmf.data.annotations import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
-from clipvil_mmf.prediction.submission import layout_for, predictions_of, read_rows
+from clipvil_mmf.prediction.submission import layout_of_rows, predictions_of, read_rows
 
 
 class Only(str, Enum):
@@ -80,7 +80,8 @@ def read_predictions(file: Path, questions: Sequence[Question]) -> dict[int | st
         ValueError: it is no prediction file, is empty, or a row is about another question.
     """
     ids = [question.question_id for question in questions]
-    return predictions_of(read_rows(file), layout_for(questions), ids, str(file))
+    rows = read_rows(file)
+    return predictions_of(rows, layout_of_rows(rows), ids, str(file))
 
 
 def choose(

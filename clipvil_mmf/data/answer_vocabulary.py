@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.text_files import TextFileError, read_text
 
 
 class VocabularyError(ValueError):
@@ -30,13 +31,16 @@ def read_answers(path: str | Path) -> list[str]:
         raise FileNotFoundError(
             f"Answer vocabulary {path} does not exist; expected a JSON list or one answer a line"
         )
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = read_text(path)
+    except TextFileError as e:
+        raise VocabularyError(str(e)) from e
     if path.suffix != ".json":
         answers = text.removesuffix("\n").split("\n")
     else:
         try:
             answers = json.loads(text)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise VocabularyError(f"{path} is not valid JSON ({e}); expected a list") from e
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
         raise VocabularyError(

@@ -117,5 +117,12 @@ class AnswerProcessor(BaseProcessor):
             raise ConfigError(
                 f"{source}: the answer {doubled[0]!r} occurs twice; expected each once."
             )
+        broken = next((answer for answer in answers if {"\n", "\r"} & set(answer)), None)
+        if broken is not None:
+            raise ConfigError(
+                f"{source}: the answer {broken!r} has a line break; expected one line: a run keeps "
+                "its vocabulary as a file with one answer a line. Write a blank in its place in "
+                "the question files, or in the vocabulary."
+            )
         self._answers = answers
         self._rows = {answer: row for row, answer in enumerate(answers)}

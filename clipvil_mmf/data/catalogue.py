@@ -181,7 +181,7 @@ def find_split(dataset: str, split: str, root: Path) -> SplitFiles:
 
 
 def store_folder(root: Path, split: str) -> Path:
-    """Where the store of a split (``store.py``) lies, beside the data."""
+    """Where the store of a split lies, beside the data; ``store_path`` adds whose files' it is."""
     return root / "stores" / split
 
 

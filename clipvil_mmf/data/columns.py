@@ -54,6 +54,7 @@ class Columns:
         answers: the answers of each question, the main one first; ``None`` if they are not known.
         scores: (M,) float32, the soft score of each of them.
         given: what each of the people said, as written; VQA only.
+        fields: the names of a row's fields, for messages about what it lacks.
         kinds: what scoring by type needs, N strings each: ``question_type`` and ``answer_type``
             (VQA), ``structural``, ``semantic`` and ``detailed`` (GQA).
     """
@@ -69,6 +70,7 @@ class Columns:
     scores: np.ndarray | None = None
     given: Ragged | None = None
     kinds: dict[str, list[str]] = field(default_factory=dict)
+    fields: list[str] = field(default_factory=list)
 
     def questions(self) -> Iterator[Question]:
         """The records."""
@@ -100,6 +102,7 @@ class ColumnsBuilder:
         self._answers: dict[str, int] = {}
         self._sizes, self._rows, self._scores = array("i"), array("i"), array("f")
         self._kinds: dict[str, list[str]] = {}
+        self._fields: list[str] = []
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -111,8 +114,11 @@ class ColumnsBuilder:
         image: str,
         answers: Mapping[str, float] | None = None,
         kinds: Mapping[str, str] | None = None,
+        fields: Iterable[str] = (),
     ) -> None:
-        """Add one question; arguments are those of ``Question`` and ``Columns.kinds``."""
+        """Add one question; arguments are those of ``Question`` and ``Columns``."""
+        if not self._ids:
+            self._fields = [str(name) for name in fields]
         self._ids.append(question_id)
         self._texts.append(text)
         self._image_rows.append(self._images.setdefault(image, len(self._images)))
@@ -153,6 +159,7 @@ class ColumnsBuilder:
             Ragged.of(self._sizes, self._rows) if labelled else None,
             np.asarray(self._scores, dtype=np.float32) if labelled else None,
             kinds=self._kinds,
+            fields=self._fields,
         )
 
 
@@ -164,7 +171,8 @@ def columns_of(questions: Iterable[Question], source: str) -> Columns:
     """
     builder = ColumnsBuilder("records", source)
     for question in questions:
-        builder.add(question.question_id, question.text, question.image, question.answers)
+        given = (question.question_id, question.text, question.image, question.answers)
+        builder.add(*given, fields=Question.__slots__)
     return builder.build()
 
 

@@ -310,7 +310,12 @@ class ClipVilDataset(BaseDataset):
         """Make a batch of samples; see the top of this file.
 
         With ``pad_to: longest`` T is the length of the longest question of the batch.
+
+        Raises:
+            AnnotationError: a batch to train on, whose answers are not known.
         """
+        if self._trains:
+            self.table.check_labelled()
         batch = SampleList()
         mask = torch.stack([sample["input_mask"] for sample in samples])
         longest = mask.shape[1]

@@ -22,12 +22,13 @@ from clipvil_mmf.data.catalogue import (
     store_folder,
 )
 from clipvil_mmf.data.dataset import DatasetParams
-from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.data.store import open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
 
 logger = logging.getLogger(__name__)
 
+_ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".npy")  # of question files
 MMF_SPLITS = ("train", "val", "test")
 
 
@@ -91,10 +92,15 @@ class FilesBuilder(ClipVilBuilder):
         return QuestionTable.concatenate(tables) if tables else None
 
     def answers(self, params: FilesParams) -> Sequence[str] | None:
-        """The frequent answers of the training questions."""
+        """The frequent answers of the training questions.
+
+        Raises:
+            AnnotationError: they have none.
+        """
         train = self.table(params, "train")
-        if train is None or not train.is_labelled:
+        if train is None:
             return None
+        train.check_labelled()
         return build_answers([train], params.answer_min_count)
 
     def image_root(self, params: FilesParams) -> str:
@@ -153,7 +159,7 @@ class FilesBuilder(ClipVilBuilder):
             part if isinstance(part, str) else name,
             ", ".join(table.formats),
             len(table),
-            folder,
+            store_path(files, folder),
         )
         return table
 
@@ -182,7 +188,7 @@ class CatalogueBuilder(FilesBuilder):
             CatalogueError: there is no such split, or its files are missing.
             FileNotFoundError: there is no such file.
         """
-        if part.endswith((".json", ".npy")):
+        if part.endswith(_ENDINGS):
             return super().files_of(params, part)
         try:
             files = find_split(self.name, part, self.root(params))

@@ -23,7 +23,7 @@ from clipvil_mmf.data.catalogue import (
     store_folder,
 )
 from clipvil_mmf.data.locking import writing
-from clipvil_mmf.data.store import is_fresh, open_or_convert
+from clipvil_mmf.data.store import is_fresh, open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
 
@@ -113,7 +113,7 @@ def prepare_split(files: SplitFiles, split: str, root: Path, progress: bool = Fa
     folder = store_folder(root, split)
     kept = is_fresh(folder, files.paths)
     table = open_or_convert(files.paths, folder, progress)
-    return Prepared(split, table, folder, kept)
+    return Prepared(split, table, store_path(files.paths, folder), kept)
 
 
 def check_counts(dataset: Catalogue, prepared: Prepared) -> None:

@@ -1,11 +1,13 @@
 """Stores: a split's question files, converted once into Arrow files that processes map.
 
 A store is a folder with ``questions.arrow``, ``images.arrow``, ``answers.arrow`` and ``store.json``
-(version, recognised format, source files, counts). It appears complete or not at all.
+(version, recognised format, source files, counts). It appears complete or not at all. Its name ends
+in a hash of where its files are (``store_path``): each set of files has a store of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -29,12 +31,23 @@ from clipvil_mmf.data.table import (
     describe,
 )
 
-__all__ = ["StoreError", "is_fresh", "open_or_convert"]
+__all__ = ["StoreError", "is_fresh", "open_or_convert", "store_path"]
 
 logger = logging.getLogger(__name__)
 
 # Raised with every change of what a store holds: older ones are then converted anew.
-_VERSION = 1
+_VERSION = 2
+
+
+def store_path(files: Sequence[Path], folder: Path) -> Path:
+    """Where the store of these files lies: ``folder`` with a hash of their paths behind its name.
+
+    Files of one name in two folders have two stores, and data may be moved together with its
+    stores: the paths that count are those from the stores to the files.
+    """
+    places = [os.path.relpath(file, folder.parent) for file in files]
+    key = hashlib.sha256("\0".join(places).encode(errors="surrogateescape")).hexdigest()[:8]
+    return folder.with_name(f"{folder.name}-{key}")
 
 
 def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False) -> QuestionTable:
@@ -44,7 +57,7 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
 
     Args:
         files: of the split, see ``formats.read_columns``.
-        folder: of the store.
+        folder: the folder of the stores, and the first part of this one's name (``store_path``).
         progress: show a bar while converting.
 
     Raises:
@@ -52,22 +65,31 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
         AnnotationError: a file cannot be used.
         StoreError: the store cannot be written (disk full, no permission), or is damaged.
     """
+    store = store_path(files, folder)
     if not is_fresh(folder, files):
-        with locked(folder):
+        with locked(store):
             if not is_fresh(folder, files):
-                _convert(files, folder, progress)
+                _convert(files, store, progress)
     try:
-        return QuestionTable.open(folder)
+        return QuestionTable.open(store)
     except (OSError, pa.ArrowInvalid) as e:
         raise StoreError(
-            f"The store {folder} is damaged: {e}. Delete this folder; it is converted anew at the "
+            f"The store {store} is damaged: {e}. Delete this folder; it is converted anew at the "
             "next start"
         ) from e
 
 
 def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
-    """Whether the store is there and was made from these files as they are now."""
-    description = folder / DESCRIPTION
+    """Whether the store is there and was made from these files as they are now.
+
+    Args:
+        folder: as for ``open_or_convert``.
+        files: of the split.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
+    description = store_path(files, folder) / DESCRIPTION
     if not description.is_file():
         return False
     try:

@@ -1,7 +1,8 @@
 """The questions of a split as Arrow tables: in memory, or mapped from the files of a store.
 
 Nothing is decoded before it is asked for. Of a mapped table a process holds no copy: its pages
-belong to the files, all processes share them, and a pickled table is the path of its folder.
+belong to the files, all processes share them, and a pickled table is the path of its folder (with
+the description of the store, so that no other one is read there).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from clipvil_mmf.data.columns import Columns, columns_of, flat_places
 from clipvil_mmf.data.image_sizes import read_sizes
+from clipvil_mmf.data.locking import StoreError
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
 QUESTIONS, IMAGES, ANSWERS = "questions.arrow", "images.arrow", "answers.arrow"
@@ -67,7 +69,7 @@ class Part:
             ``scores``, ``given`` and kinds of questions.
         images: the column ``path``.
         answers: the column ``text``.
-        description: ``format`` and ``source``.
+        description: ``format``, ``source`` and ``fields``.
         folder: of the store.
     """
 
@@ -99,16 +101,28 @@ class Part:
         return len(self.image_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (open_part, (self.folder,)) if self.folder else (Part, self._tables)
+        if self.folder is None:
+            return Part, self._tables
+        return open_part, (self.folder, self.description)
 
 
-def open_part(folder: Path) -> Part:
+def open_part(folder: Path, expected: dict[str, Any] | None = None) -> Part:
     """Map the files of a store.
+
+    Args:
+        folder: of the store.
+        expected: its description, where another process has it open already.
 
     Raises:
         OSError: a file is missing or damaged.
+        StoreError: the store has been made anew since the other process opened it.
     """
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if expected is not None and description != expected:
+        raise StoreError(
+            f"The store {folder} was made anew during this run: its question files have changed. "
+            "Start the run again"
+        )
     tables = []
     for name in (QUESTIONS, IMAGES, ANSWERS):
         with pa.memory_map(str(folder / name)) as file:
@@ -171,6 +185,21 @@ class QuestionTable:
     def is_labelled(self) -> bool:
         """Whether the answers are known."""
         return self._parts[0].scores is not None
+
+    def check_labelled(self) -> None:
+        """Check that the answers are known, as training needs them.
+
+        Raises:
+            AnnotationError: they are not.
+        """
+        if not self.is_labelled:
+            fields = ", ".join(self._parts[0].description["fields"])
+            raise AnnotationError(
+                f"{self.source}: its questions have no answers, which training needs. Their fields "
+                f"are {fields}; answers are read from 'answer', 'answers' or 'label', those of "
+                "official VQA v2 from a second file ({questions: FILE, annotations: FILE}), those "
+                "of MMF's npy files from 'valid_answers', 'all_answers' or 'answers'"
+            )
 
     @property
     def source(self) -> str:
@@ -339,6 +368,7 @@ def describe(columns: Columns) -> dict[str, Any]:
         "questions": len(columns.ids),
         "images": len(columns.images),
         "answers": len(columns.answer_texts),
+        "fields": columns.fields,
     }
 
 

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-_COMMA_IN_NUMBER = re.compile(r"\d,\d")
-_PERIOD = re.compile(r"\.(?!\d)")
+# Digits are ASCII's: the official code is Python 2's.
+_COMMA_IN_NUMBER = re.compile(r"[0-9],[0-9]")
+_PERIOD = re.compile(r"\.(?![0-9])")
 # The official code hands re.UNICODE (32) to the argument that counts replacements.
 _PERIODS_AT_MOST = 32
 _ARTICLES = frozenset(("a", "an", "the"))

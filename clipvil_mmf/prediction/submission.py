@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.text_files import TextFileError, read_text
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,16 @@ class Submission:
         return not self.problems
 
 
-def layout_for(questions: Sequence[Question]) -> Layout:
-    """GQA's layout for questions with string ids, VQA's for integers."""
-    return LAYOUTS["gqa" if isinstance(questions[0].question_id, str) else "vqa"]
-
-
 def layout_of_rows(rows: Sequence[Any]) -> Layout:
-    """The layout that the first row has; VQA's where it has neither."""
-    first = rows[0] if rows and isinstance(rows[0], dict) else {}
-    return LAYOUTS["gqa" if LAYOUTS["gqa"].id_key in first else "vqa"]
+    """The layout of the first row that has one; VQA's where none has.
+
+    The type of the ids says nothing: one's own questions may have strings in either layout.
+    """
+    for row in rows:
+        for layout in LAYOUTS.values():
+            if isinstance(row, dict) and layout.id_key in row:
+                return layout
+    return LAYOUTS["vqa"]
 
 
 def read_rows(path: str | Path) -> list[Any]:
@@ -103,8 +105,10 @@ def read_rows(path: str | Path) -> list[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Prediction file {path} does not exist; expected a JSON file")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+        rows = json.loads(read_text(path))
+    except TextFileError as e:
+        raise SubmissionError(str(e)) from e
+    except (ValueError, RecursionError) as e:
         raise SubmissionError(
             f"{path} is not valid JSON ({e}); expected a list of predictions. Was the run cut off "
             "while it wrote?"

@@ -10,6 +10,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.text_files import TextFileError, read_text
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
@@ -52,8 +53,15 @@ def train_vocabulary(questions: Iterable[str], size: int, min_frequency: int) ->
 
 
 def read_tokens(file: Path) -> list[str]:
-    """The lines of a vocabulary file; only line feeds end a line, other separators are tokens."""
-    lines = file.read_text(encoding="utf-8").split("\n")
+    """The lines of a vocabulary file; only line feeds end a line, other separators are tokens.
+
+    Raises:
+        ConfigError: it is no text in UTF-8.
+    """
+    try:
+        lines = read_text(file).split("\n")
+    except TextFileError as e:
+        raise ConfigError(f"{_WHERE}.vocab: {e}") from e
     return [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 

@@ -1,17 +1,30 @@
-"""Prediction files: each question once, whatever the split size and the number of processes."""
+"""Prediction files: each question once, in the order of the split, under a name of its own."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
 
 from mmf_bridge.common.distributed import gather_objects
+from mmf_bridge.common.loading import EpochBatches
+
+LATEST = "latest.json"
 
 _IDS = ("question_id", "questionId", "id", "image_id")
+# A colon is no part of a file's name on Windows, and a slash nowhere.
+_TIME = "%Y-%m-%dT%H-%M-%S"
+_NOT_PORTABLE = re.compile(r"[^\w.,=+-]")
 
 
 def row_id(row: dict[str, Any]) -> Any:
@@ -19,9 +32,21 @@ def row_id(row: dict[str, Any]) -> Any:
     return next((row[key] for key in _IDS if key in row), None)
 
 
-def gather_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of all processes, in rank order, without the exact repeats of padded batches."""
+def gather_rows(rows: Sequence[dict[str, Any]], batches: Any = None) -> list[dict[str, Any]]:
+    """The rows of all processes, without the exact repeats of padded batches.
+
+    Args:
+        rows: of this process, in the order of its loader.
+        batches: the loader's batch sampler. Where it is the bridge's and each sample has made one
+            row, the rows stand in the order of the split, else in that of the processes.
+    """
     gathered = [row for shard in gather_objects(list(rows)) for row in shard]
+    if isinstance(batches, EpochBatches):
+        shards = gather_objects(_positions(batches, len(rows)))
+        if None not in shards:
+            positions = [position for shard in shards for position in shard]
+            order = sorted(range(len(positions)), key=positions.__getitem__)
+            gathered = [gathered[i] for i in order]
     seen: set[Any] = set()
     unique = []
     for row in gathered:
@@ -32,22 +57,114 @@ def gather_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return unique
 
 
-def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> None:
+def _positions(batches: EpochBatches, rows: int) -> list[int] | None:
+    """Where in the split each of a process's rows belongs; None if they are no row a sample.
+
+    The order of a sampler depends on its seed and epoch alone, so it can be asked again.
+    """
+    positions = [position for batch in batches for position in batch]
+    return positions if len(positions) == rows else None
+
+
+def write_report(
+    rows: Sequence[dict[str, Any]],
+    folder: str | os.PathLike[str],
+    dataset: str,
+    experiment: str | None,
+    split: str,
+    suffix: str,
+) -> Path:
+    """Write the predictions of a split, and say in ``latest.json`` that they are the newest.
+
+    Args:
+        rows: of all processes.
+        folder: of the reports.
+        dataset: its name; together with the next two and the time it makes the file's.
+        experiment: ``training.experiment_name``.
+        split: train, val or test.
+        suffix: json or csv.
+
+    Returns:
+        the absolute path of the file.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    parts = (dataset, experiment, split, time.strftime(_TIME))
+    name = "_".join(_NOT_PORTABLE.sub("-", part) for part in parts if part)
+    path = write_rows(rows, Path(folder).absolute() / f"{name}.{suffix}")
+    _note(path.parent / LATEST, dataset, {"file": path.name, "split": split, "rows": len(rows)})
+    return path
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> Path:
     """Write rows as JSON, or as CSV where the name ends so; the file appears whole or not at all.
+
+    No file is replaced: where the name is taken, also by another process just now, ``-2`` or a
+    higher number goes behind it.
+
+    Returns:
+        where they are.
 
     Raises:
         OSError: the file could not be written.
     """
-    partial = Path(f"{os.fspath(path)}.partial-{os.getpid()}")
-    try:
-        with open(partial, "w", newline="") as f:
-            if os.fspath(path).endswith(".csv"):
+    path = Path(path)
+    with _partial(path) as partial:
+        with partial.open("w", newline="", encoding="utf-8") as f:
+            if path.suffix == ".csv":
                 writer = csv.DictWriter(f, rows[0].keys() if rows else [])
                 writer.writeheader()
                 writer.writerows(rows)
             else:
                 json.dump(list(rows), f)
+        names = (f"-{number}" if number > 1 else "" for number in count(1))
+        paths = (path.with_name(f"{path.stem}{number}{path.suffix}") for number in names)
+        return next(free for free in paths if _took(free, partial))
+
+
+def _took(path: Path, partial: Path) -> bool:
+    """Give a finished file its name, unless that is taken."""
+    try:
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            path.touch(exist_ok=False)
+            os.replace(partial, path)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _note(path: Path, dataset: str, entry: dict[str, Any]) -> None:
+    """Set the entry of a dataset in ``latest.json``; other processes may do the same."""
+    with _partial(path) as partial, FileLock(path.with_name(f".{path.name}.lock")):
+        text = json.dumps({**_entries(path), dataset: entry}, indent=2)
+        partial.write_text(f"{text}\n", encoding="utf-8")
         os.replace(partial, path)
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """What ``latest.json`` says; nothing if it is absent, or somebody has damaged it."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """The name of a file beside ``path``, for what is not finished; nothing of it is left.
+
+    Raises:
+        OSError: says what could not be written, and what to do.
+    """
+    partial = path.with_name(f".{path.name}.partial-{uuid4().hex[:8]}")
+    try:
+        yield partial
     except OSError as e:
         raise OSError(
             f"Could not write the predictions {path}: {e}. Free some disk space or choose another "

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from types import ModuleType
 from typing import Any
 
 from mmf_bridge.common.distributed import get_rank, unwrap
-from mmf_bridge.common.prediction import gather_rows, write_rows
+from mmf_bridge.common.prediction import gather_rows, write_report
 from mmf_bridge.common.replace import replace
 from mmf_bridge.main.loading import has_split
 
@@ -38,7 +37,8 @@ def mend(module: ModuleType) -> None:
 
         def postprocess_dataset_report(self) -> None:
             """Give every process the rows of all, and then to the dataset's own hook."""
-            self.report = gather_rows(self.report)
+            order = getattr(self.current_dataloader, "batch_sampler", None)
+            self.report = gather_rows(self.report, order)
             super().postprocess_dataset_report()
 
         def flush_report(self) -> None:
@@ -46,16 +46,13 @@ def mend(module: ModuleType) -> None:
             if get_rank() != 0:
                 return
             name = self.current_datamodule.dataset_name
-            time = self.timer.get_time_hhmmss(None, format="%Y-%m-%dT%H:%M:%S")
-            parts = [name, self.experiment_name, self.dataset_type, time]
             formats = (
                 self.config.evaluation.predict_file_format,
                 self.test_reporter_config.predict_file_format,
             )
-            filename = "_".join(part for part in parts if part)
-            filename += ".csv" if "csv" in formats else ".json"
-            path = os.path.abspath(os.path.join(self.report_folder, filename))
-            write_rows(rows, path)
+            suffix = "csv" if "csv" in formats else "json"
+            split, experiment = self.dataset_type, self.experiment_name
+            path = write_report(rows, self.report_folder, name, experiment, split, suffix)
             logger.info(f"Wrote {len(rows)} predictions for {name} to {path}")
 
     for key in ("default", "file"):

@@ -33,7 +33,7 @@ class Run:
         return torch.load(self.folder / name, weights_only=True)
 
     def predictions(self):
-        return sorted(self.folder.rglob("reports/*.json"))
+        return sorted(self.folder.rglob("reports/*_*.json"))
 
 
 def equal(first, second):

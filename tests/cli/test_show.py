@@ -87,9 +87,12 @@ def test_unlabelled_questions_are_drawn_without_marks(tmp_path):
     file = tmp_path / "questions.json"
     rows = [{"question_id": "q1", "sent": "Is it?", "img_id": str(tmp_path / "wide.jpg")}]
     file.write_text(json.dumps(rows))
-    predictions = [{"questionId": "q1", "prediction": "yes"}]
-    result = run(tmp_path, predictions, "--questions", str(file))
-    assert result.exit_code == 0, result.output
+    for predictions in (
+        [{"question_id": "q1", "answer": "yes"}],
+        [{"questionId": "q1", "prediction": "yes"}],
+    ):
+        result = run(tmp_path, predictions, "--questions", str(file))
+        assert result.exit_code == 0, result.output
     assert "1 images, 1 questions" in result.stdout and "right" not in result.stdout
     result = run(tmp_path, predictions, "--questions", str(file), "--only", "right")
     assert result.exit_code == 1 and "'q1' is not known" in result.output

@@ -33,12 +33,14 @@ def test_unknown_answer_says_what_to_do():
         (None, "does not exist"),
         ("", "no answers"),
         ("yes\nno\nyes\n", "'yes' occurs twice"),
+        ("yes\nno\n".encode("utf-16"), "is in UTF-16 or UTF-32; expected UTF-8"),
+        ("où\n".encode("latin-1"), "cannot be read .*expected text in UTF-8"),
     ],
 )
 def test_bad_file(tmp_path, content, message):
     path = tmp_path / "answers.txt"
     if content is not None:
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match=f"answers.txt.*{message}"):
         AnswerProcessor({"vocab": str(path)})
 
@@ -46,6 +48,23 @@ def test_bad_file(tmp_path, content, message):
 def test_bad_json_file(tmp_path):
     (tmp_path / "a.json").write_text('{"yes": 0}')
     with pytest.raises(ConfigError, match=r"a\.json: expected a list of answers"):
+        AnswerProcessor({"vocab": str(tmp_path / "a.json")})
+
+
+@pytest.mark.parametrize("name", ["answers.txt", "answers.json"])
+def test_a_byte_order_mark_is_no_part_of_an_answer(tmp_path, name):
+    text = json.dumps(["red", "où"]) if name.endswith("json") else "red\noù\n"
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert AnswerProcessor({"vocab": str(tmp_path / name)}).answers == ["red", "où"]
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r"])
+def test_an_answer_of_two_lines_is_named(tmp_path, sign):
+    """The vocabulary that a run writes has one answer a line."""
+    with pytest.raises(ConfigError, match=r"toy: the answer 'two.{2}lines' has a line break"):
+        AnswerProcessor({}).fit(["red", f"two{sign}lines"], "toy")
+    (tmp_path / "a.json").write_text(json.dumps(["red", f"two{sign}lines"]))
+    with pytest.raises(ConfigError, match=r"a\.json: the answer 'two.{2}lines' has a line break"):
         AnswerProcessor({"vocab": str(tmp_path / "a.json")})
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,11 @@ from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.annotations import AnnotationError
 from clipvil_mmf.data.answer_vocabulary import read_answers
 from clipvil_mmf.data.answers import UnknownAnswerError
+from clipvil_mmf.data.custom import CustomBuilder
 from clipvil_mmf.data.dataset import ClipVilDataset
+from clipvil_mmf.data.files import FilesParams
 from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.data.vqa2 import VQA2Builder
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -112,6 +116,22 @@ def test_loader_gives_every_question_once(make_dataset, workers):
     batches = list(loader)
     assert sorted(key for batch in batches for key in batch.question_id) == list(range(100, 112))
     assert all(batch.get_batch_size() == len(batch.question_id) for batch in batches)
+
+
+def test_training_questions_without_answers_are_named(make_dataset, questions, tmp_path):
+    """A-OKVQA's fields, say: which there are, and which would be read."""
+    unlabelled = make_dataset([replace(q, answers=None) for q in questions])
+    with pytest.raises(AnnotationError, match=r"toy\.json: its questions have no answers"):
+        batch_of(unlabelled, [0])
+    row = {"question_id": 1, "image": "a", "question": "?", "direct_answers": ["red"] * 10}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    params = FilesParams(data_dir=str(tmp_path), annotations={"train": "train.jsonl"})
+    message = (
+        r"train\.jsonl: .* fields are question_id, image, question, direct_answers; .* 'label'"
+    )
+    for builder in (CustomBuilder(), VQA2Builder()):
+        with pytest.raises(AnnotationError, match=message):
+            builder.answers(params)
 
 
 def test_unlabelled_split_has_no_targets(make_dataset, questions):

@@ -1,5 +1,6 @@
 """Each format is recognised by its content, and says the same of the same split."""
 
+import gzip
 import json
 import pickle
 from pathlib import Path
@@ -178,4 +179,195 @@ def test_a_truncated_npy_file_is_named(tmp_path, size):
     file = tmp_path / "bad.npy"
     file.write_bytes(whole.read_bytes()[:size])
     with pytest.raises(AnnotationError, match=r"bad\.npy"):
+        read_columns([file])
+
+
+PLAIN = {"question_id": 1, "image": "a.jpg", "question": "?", "answer": "red"}
+OFFICIAL_ROW = {"imageId": "1", "question": "?", "answer": "yes"}
+HALF = "what \ud83d?"
+
+
+def wrong(**change):
+    return [PLAIN, {**PLAIN, "question_id": 2, **change}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            wrong(question=float("nan")),
+            r"question 1 has the question nan \(float\); expected a str",
+        ),
+        (wrong(question=["what"]), r"question 1 has the question \['what'\] \(list\); expected"),
+        (wrong(question={"a": 1}), r"question 1 has the question {'a': 1} \(dict\); expected"),
+        (wrong(question=HALF), r"question 1 has the question 'what .ud83d\?' .* half of a char"),
+        (wrong(answer=HALF), r"question 1 has the answer .* half of a character"),
+        (wrong(answer=0), r"question 1 has the answer 0 \(int\); expected a string"),
+        (wrong(answer=["red"]), r"question 1 has the answer \['red'\] \(list\); expected a string"),
+        (
+            wrong(answers=["red"] * 9 + [None]),
+            r"question 1 has the answer None .*expected a string",
+        ),
+        (wrong(answers={HALF: 1.0}), r"question 1 has the answer .* half of a character"),
+        (wrong(image=1.5), r"question 1 has the image 1.5 \(float\); expected a string"),
+        (wrong(image=True), r"question 1 has the image True \(bool\); expected a string"),
+        (wrong(question_id=HALF), r"question 1 has the question_id .* half of a character"),
+        (wrong(question_type=[1]), r"question 1 has the question_type \[1\] \(list\)"),
+        ([{**ROW, "sent": 3}], r"question 0 has the sent 3 \(int\); expected a string"),
+        ([{**ROW, "img_id": None}], r"question 0 has no 'img_id'"),
+        ([{**ROW, "label": {"red": float("nan")}}], r"question 0 gives the answer 'red' the sc"),
+        ({"7": {**OFFICIAL_ROW, "question": 1}}, r"question '7' has the question 1 \(int\)"),
+        ({"7": {**OFFICIAL_ROW, "answer": 1}}, r"question '7' has the answer 1 \(int\)"),
+        ({"7": {**OFFICIAL_ROW, "types": "query"}}, r"question '7' has the types 'query'"),
+        ({"7": {**OFFICIAL_ROW, "isBalanced": "no"}}, r"question '7' has isBalanced 'no'"),
+        ({HALF: OFFICIAL_ROW}, r"question .* has the id .* half of a character"),
+    ],
+)
+def test_a_field_of_another_type_is_named(tmp_path, content, message):
+    file = tmp_path / "bad.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match=rf"bad\.json: {message}"):
+        read_columns([file])
+
+
+def test_names_of_images_and_kinds_may_be_numbers(tmp_path):
+    file = tmp_path / "q.json"
+    file.write_text(json.dumps([{**PLAIN, "image": 7, "question_type": 3}]))
+    columns = read_columns([file])
+    assert columns.images == ["7"] and columns.kinds == {"question_type": ["3"]}
+
+
+def official(tmp_path, said, image_id=9, **changes):
+    """Questions 1, 2, ... with these answers of people each, in VQA's two files."""
+    questions = [
+        {"question_id": i, "image_id": image_id, "question": "what?"}
+        for i in range(1, len(said) + 1)
+    ]
+    annotations = [
+        {
+            **{"question_id": i, "question_type": "what", "answer_type": "other"},
+            "answers": [{"answer": answer, "answer_id": n} for n, answer in enumerate(given)],
+            **changes,
+        }
+        for i, given in enumerate(said, 1)
+    ]
+    files = [tmp_path / "q.json", tmp_path / "a.json"]
+    files[0].write_text(json.dumps({"data_subtype": "train2014", "questions": questions}))
+    files[1].write_text(json.dumps({"annotations": annotations}))
+    return files
+
+
+def test_ok_vqa_has_no_main_answer(tmp_path):
+    files = official(tmp_path, [["red"] * 2 + ["blue"] * 8, ["a dog", "Dog", "cat"]])
+    first, second = read_columns(files).questions()
+    assert list(first.answers.items()) == [("blue", 1.0), ("red", pytest.approx(0.6))]
+    # As vqaEval.py: (1 * 1/3 + 1 * 1/3 + 1 * 2/3) / 3 of three people.
+    assert list(second.answers) == ["dog", "cat"]
+    assert second.answers["dog"] == pytest.approx(4 / 9, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "changes", "message"),
+    [
+        ([["red"], []], {}, r"a\.json: annotation 1 has no answers: the list is empty"),
+        ([["red"], [2]], {}, r"a\.json: annotation 1 has the answer 2 \(int\); expected a string"),
+        ([["red"], [None]], {}, r"a\.json: annotation 1 has the answer None"),
+        ([["red"]], {"answers": "red"}, r"a\.json: annotation 0 has the answers 'red'; expected"),
+        (
+            [["red"]],
+            {"multiple_choice_answer": ["red"]},
+            r"annotation 0 has the multiple_choice_an",
+        ),
+        ([["red"]], {"question_type": 1.5}, r"annotation 0 has the question_type 1.5"),
+        ([["red"]], {"answer_type": None}, r"annotation 0 has no 'answer_type'"),
+        ([["red"]], {"image_id": "COCO_train2014_000000000009"}, r"q\.json: question 0 has the im"),
+    ],
+)
+def test_bad_annotations_are_named(tmp_path, answers, changes, message):
+    changes = dict(changes)
+    files = official(tmp_path, answers, image_id=changes.pop("image_id", 9), **changes)
+    with pytest.raises(AnnotationError, match=message):
+        read_columns(files)
+
+
+def npy(tmp_path, *rows, dataset="vqa"):
+    file = tmp_path / "imdb.npy"
+    entry = {"question_id": 1, "question_str": "what?", "image_id": 9}
+    content = [
+        {"dataset_name": dataset},
+        *({**entry, "question_id": i} | r for i, r in enumerate(rows)),
+    ]
+    np.save(file, np.array(content, dtype=object), allow_pickle=True)
+    return [file]
+
+
+@pytest.mark.parametrize("key", ["valid_answers", "all_answers", "answers"])
+def test_npy_answers_under_each_of_their_keys(tmp_path, key):
+    (question,) = read_columns(npy(tmp_path, {key: ["red"] * 10})).questions()
+    assert question.answers == {"red": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "dataset", "message"),
+    [
+        ({"valid_answers": [None] * 10}, "vqa", "entry 2 has the answer None .*expected a string"),
+        ({"valid_answers": "red"}, "vqa", "entry 2 has the valid_answers 'red'; expected a list"),
+        (
+            {"valid_answers": None, "answers": [1] * 10},
+            "vqa",
+            r"entry 2 has the answer 1 \(int\); expected a string",
+        ),
+        ({"valid_answers": []}, "gqa", "entry 2 has no valid_answers: the list is empty"),
+        ({"question_str": ["what"]}, "vqa", "entry 2 has the question_str .*expected a string"),
+        ({"image_name": 3}, "vqa", "entry 2 has the image_name 3 .*expected a string"),
+        ({"image_id": 1.5}, "vqa", "entry 2 has the image_id 1.5 .*expected a string"),
+    ],
+)
+def test_a_bad_npy_entry_is_named(tmp_path, row, dataset, message):
+    good = {"valid_answers": ["red"] * 10}
+    with pytest.raises(AnnotationError, match=rf"imdb\.npy: {message}"):
+        read_columns(npy(tmp_path, good, {**good, **row}, dataset=dataset))
+
+
+def test_nested_too_deeply(tmp_path):
+    file = tmp_path / "deep.json"
+    file.write_text('[{"question_id": 1, "question": ' + "[" * 100_000)
+    with pytest.raises(AnnotationError, match=r"deep\.json: its objects and lists are nested too"):
+        read_columns([file])
+
+
+def test_files_with_a_byte_order_mark_in_lines_and_packed(tmp_path):
+    rows = [PLAIN, {**PLAIN, "question_id": 2, "question": "où?"}]
+    text = json.dumps(rows, ensure_ascii=False)
+    lines = "\n".join(json.dumps(row) for row in rows) + "\n\n"
+    contents = {
+        "plain.json": text.encode(),
+        "marked.json": text.encode("utf-8-sig"),
+        "packed.json.gz": gzip.compress(text.encode("utf-8-sig")),
+        "lines.jsonl": lines.encode(),
+        "lines.jsonl.gz": gzip.compress(lines.encode()),
+    }
+    read = []
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        read.append(list(read_columns([tmp_path / name]).questions()))
+    assert all(questions == read[0] for questions in read) and len(read[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.json", json.dumps([PLAIN]).encode("utf-16"), "is in UTF-16 or UTF-32; expected UTF-8"),
+        ("q.json", json.dumps([PLAIN]).encode("utf-16-be"), "is in UTF-16 or UTF-32; expected"),
+        ("q.json", gzip.compress(json.dumps([PLAIN]).encode("utf-16")), "is in UTF-16"),
+        ("q.json", '[{"question": "où"}]'.encode("latin-1"), "is not valid JSON .*utf-8"),
+        ("q.json.gz", gzip.compress(json.dumps([PLAIN] * 99).encode())[:-20], "is not valid JSON"),
+        ("q.json.gz", gzip.compress(b"[1]")[:5], "cannot be read"),
+        ("q.json", b'{"imageId": 1}\n{"imageId": 2}\n', "its name has to end in .jsonl"),
+    ],
+)
+def test_what_is_no_text_in_utf_8_is_named(tmp_path, name, content, message):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(AnnotationError, match=rf"{name}.*{message}"):
         read_columns([file])

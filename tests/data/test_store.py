@@ -1,6 +1,7 @@
 """Stores: made once, complete or absent, mapped instead of copied."""
 
 import errno
+import json
 import multiprocessing
 import os
 import pickle
@@ -14,7 +15,7 @@ import pytest
 from clipvil_mmf.data import image_sizes
 from clipvil_mmf.data import store as module
 from clipvil_mmf.data.questions import AnnotationError
-from clipvil_mmf.data.store import StoreError, is_fresh, open_or_convert
+from clipvil_mmf.data.store import StoreError, is_fresh, open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
 
 VQA = Path(__file__).parents[1] / "fixtures" / "vqa2"
@@ -32,6 +33,12 @@ def files(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "data" / "stores" / "train"
+
+
+@pytest.fixture
+def store(files, folder):
+    """Where the store of the files lies."""
+    return store_path(files, folder)
 
 
 def conversions(monkeypatch):
@@ -61,7 +68,7 @@ def test_data_may_be_moved_with_its_stores(files, folder, tmp_path, monkeypatch)
     assert made == []
 
 
-def test_a_full_disk_leaves_nothing_half_written(files, folder, monkeypatch):
+def test_a_full_disk_leaves_nothing_half_written(files, folder, store, monkeypatch):
     stock = module._write_table
 
     def full(path, table):
@@ -72,14 +79,14 @@ def test_a_full_disk_leaves_nothing_half_written(files, folder, monkeypatch):
     monkeypatch.setattr(module, "_write_table", full)
     with pytest.raises(StoreError, match=r"No space left.*store_dir"):
         open_or_convert(files, folder)
-    assert not folder.exists()
+    assert not store.exists()
     assert [name for name in os.listdir(folder.parent) if "partial" in name] == []
     monkeypatch.setattr(module, "_write_table", stock)
     assert len(open_or_convert(files, folder)) == 56
 
 
-def test_what_a_killed_process_left_is_taken_away(files, folder):
-    partial = folder.with_name(f".{folder.name}.partial")
+def test_what_a_killed_process_left_is_taken_away(files, folder, store):
+    partial = store.with_name(f".{store.name}.partial")
     partial.mkdir(parents=True)
     (partial / "questions.arrow").write_bytes(b"half")
     assert len(open_or_convert(files, folder)) == 56
@@ -91,7 +98,7 @@ def _convert(files, folder, start, results):
     results.put(len(open_or_convert(files, folder)))
 
 
-def test_of_several_processes_one_converts(files, folder, monkeypatch):
+def test_of_several_processes_one_converts(files, folder, store, monkeypatch):
     context = multiprocessing.get_context("fork")
     results, start, made = context.Queue(), context.Barrier(3), context.Value("i", 0)
     stock = module.read_columns
@@ -111,7 +118,7 @@ def test_of_several_processes_one_converts(files, folder, monkeypatch):
     for process in processes:
         process.join()
     assert made.value == 1
-    assert {name for name in os.listdir(folder.parent) if "lock" not in name} == {"train"}
+    assert {name for name in os.listdir(folder.parent) if "lock" not in name} == {store.name}
 
 
 def test_a_mapped_table_is_pickled_as_its_path(files, folder):
@@ -120,6 +127,66 @@ def test_a_mapped_table_is_pickled_as_its_path(files, folder):
     assert len(bytes_) < 2000
     other = pickle.loads(bytes_)
     assert [other.question(i) for i in range(5)] == [table.question(i) for i in range(5)]
+
+
+@pytest.fixture
+def namesakes(tmp_path):
+    """Question files of one name in two folders: of 2 questions, and of 3."""
+    files = []
+    for folder, first, count in (("train", 0, 2), ("val", 100, 3)):
+        file = tmp_path / folder / "questions.json"
+        file.parent.mkdir()
+        rows = [{"question_id": first + i, "image": "a", "question": "?"} for i in range(count)]
+        file.write_text(json.dumps(rows))
+        files.append(file)
+    return files
+
+
+def test_files_of_one_name_have_stores_of_their_own(namesakes, tmp_path, monkeypatch):
+    folder = tmp_path / "stores" / "questions"
+    made = conversions(monkeypatch)
+    train, val = (open_or_convert([file], folder) for file in namesakes)
+    # What a spawned worker opens.
+    assert pickle.loads(pickle.dumps(train)).ids([0, 1]) == [0, 1]
+    assert pickle.loads(pickle.dumps(val)).ids([0]) == [100]
+    monkeypatch.chdir(tmp_path)
+    for file in namesakes:
+        relative = file.relative_to(tmp_path)
+        assert len(open_or_convert([relative], folder)) == len(open_or_convert([file], folder))
+    assert made == [1, 1]  # not anew at each start
+
+
+def _open_both(files, folder, start, results):
+    start.wait()
+    results.put([len(open_or_convert([file], folder)) for file in files * 20])
+
+
+def test_processes_that_start_together_read_their_own_split(namesakes, tmp_path):
+    context = multiprocessing.get_context("fork")
+    results, start = context.Queue(), context.Barrier(2)
+    arguments = (namesakes, tmp_path / "stores" / "questions", start, results)
+    processes = [context.Process(target=_open_both, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=60) for _ in processes] == [[2, 3] * 20] * 2
+    for process in processes:
+        process.join()
+
+
+def test_a_store_of_the_old_name_is_not_read(files, folder, store):
+    open_or_convert(files, folder)
+    store.rename(folder)
+    (folder / "questions.arrow").write_bytes(b"of another file")
+    assert len(open_or_convert(files, folder)) == 56
+    assert store.is_dir()
+
+
+def test_a_worker_does_not_read_what_was_made_anew_meanwhile(files, folder):
+    pickled = pickle.dumps(open_or_convert(files, folder))
+    files[0].write_text(files[0].read_text() + "\n")
+    open_or_convert(files, folder)
+    with pytest.raises(StoreError, match=r"was made anew during this run.*Start the run again"):
+        pickle.loads(pickled)
 
 
 def test_columns_are_views_of_the_files(files, folder):
@@ -229,21 +296,21 @@ def test_a_bad_question_file_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}"])
-def test_a_store_whose_description_is_damaged_is_made_again(files, folder, content):
+def test_a_store_whose_description_is_damaged_is_made_again(files, folder, store, content):
     open_or_convert(files, folder)
-    (folder / "store.json").write_text(content)
+    (store / "store.json").write_text(content)
     assert len(open_or_convert(files, folder)) == 56
 
 
 @pytest.mark.parametrize("size", [None, 100])
-def test_a_damaged_table_is_named(files, folder, size):
+def test_a_damaged_table_is_named(files, folder, store, size):
     open_or_convert(files, folder)
-    table = folder / "questions.arrow"
+    table = store / "questions.arrow"
     whole = table.read_bytes()
     table.unlink()
     if size is not None:
         table.write_bytes(whole[:size])
-    with pytest.raises(StoreError, match=rf"{folder} is damaged.*Delete this folder"):
+    with pytest.raises(StoreError, match=rf"{store} is damaged.*Delete this folder"):
         open_or_convert(files, folder)
 
 

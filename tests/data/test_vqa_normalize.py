@@ -24,6 +24,8 @@ from clipvil_mmf.data.vqa_normalize import (
         ("black,white", "black white"),
         ("1,000", "1000"),
         ("1,000 a/b", "1000 ab"),  # a comma in a number: all punctuation goes without a blank
+        ("٣,٤ a/b", "٣ ٤ b"),  # digits are ASCII's
+        ("٣.٤", "٣٤"),
         ("5.5", "5.5"),
         ("5.", "5"),
         ("p.m.", "pm"),

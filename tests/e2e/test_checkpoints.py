@@ -52,7 +52,7 @@ def test_a_fine_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):  # n
     assert "BEST.pth (finetuned): 181 tensors loaded, 31 not used" in log
     assert "17: CLIP's text tower" in log
     run(*SIZES, f"checkpoint.resume_file={path}", predict=True)
-    (file,) = (tmp_path / "save").rglob("reports/*.json")
+    (file,) = (tmp_path / "save").rglob("reports/*_*.json")
     assert len(json.loads(file.read_text())) == len(easy_vqa_files.read_questions("test"))
 
 
@@ -106,7 +106,7 @@ def test_a_resume_does_without_the_starting_weights(tmp_path, publish, run):  # 
     assert torch.equal(weight(resumed, "classifier.output.weight"), trained)
     assert LEFT_OUT.format(path, tmp_path / "save" / "current.ckpt") in logged(tmp_path)
     run(*command, predict=True)
-    assert list((tmp_path / "save").rglob("reports/*.json"))
+    assert list((tmp_path / "save").rglob("reports/*_*.json"))
     with pytest.raises(ValueError, match=rf"{path}: no such file"):
         run(*command[:-2], command[-1], load_only=True)  # without the resume they are needed
 
@@ -154,7 +154,7 @@ def test_a_published_tuned_file_is_resumed_and_predicts(tmp_path, publish, run):
         network["fusion.layers.2.attention.query.weight"], golden_state("unipt")[key]
     )
     run(*SIZES, *UNIPT, f"checkpoint.resume_file={path}", predict=True)
-    (file,) = (tmp_path / "save").rglob("reports/*.json")
+    (file,) = (tmp_path / "save").rglob("reports/*_*.json")
     assert len(json.loads(file.read_text())) == len(easy_vqa_files.read_questions("test"))
 
 
@@ -212,7 +212,7 @@ assert "mmf" not in sys.modules, "MMF was imported"
 def test_what_was_trained_answers_in_python_without_mmf(tmp_path, run):
     run("run_type=train")
     run("checkpoint.resume=true", predict=True)
-    (file,) = (tmp_path / "save").rglob("reports/*.json")
+    (file,) = (tmp_path / "save").rglob("reports/*_*.json")
     predicted = [row["answer"] for row in json.loads(file.read_text())][:4]
     questions = easy_vqa_files.read_questions("test")[:4]
     assert len({question.image for question in questions}) == 1

@@ -30,7 +30,7 @@ def test_from_training_to_a_leaderboard_file(tmp_path, run, monkeypatch):
     options = [*SMALL, save(tmp_path), "checkpoint.resume=true", "checkpoint.resume_best=true"]
     monkeypatch.setattr(sys, "argv", ["mmf_predict", *options])
     mmf_cli.predict.predict()
-    (file,) = folder.rglob("reports/*.json")
+    (file,) = folder.rglob("reports/*_*.json")
     rows = json.loads(file.read_text())
     expected = easy_vqa_files.read_questions("test")
     assert [row["question_id"] for row in rows] == [q.question_id for q in expected]

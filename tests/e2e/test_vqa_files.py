@@ -58,7 +58,7 @@ def options(yaml, dataset, data, *more, model=TINY_MODEL, folder=None):
 
 
 def predictions(tmp_path):
-    (file,) = tmp_path.rglob("reports/*.json")
+    (file,) = tmp_path.rglob("reports/*_*.json")
     return file, json.loads(file.read_text())
 
 
@@ -170,7 +170,7 @@ def test_a_dataset_of_ones_own(run_mmf, data, tmp_path):
     )
     trainer = run_mmf(*own)
     assert trainer.num_updates == 2
-    assert (data / "own" / "stores" / "questions").is_dir()
+    assert list((data / "own" / "stores").glob("questions-*/store.json"))
     assert not trainer.test_loader.num_datasets
 
 
@@ -269,5 +269,6 @@ def test_vqa2_tiny_needs_no_options(run_mmf, monkeypatch, tmp_path):
     tiny = (f"config={CONFIGS / 'vqa2_tiny.yaml'}", "training.device=cpu")
     trainer = run_mmf(*tiny, "training.max_epochs=null", "training.max_updates=2")
     assert trainer.num_updates == 2
-    assert (tmp_path / "save" / "stores" / "train").is_dir()  # nothing is written into the fixtures
+    # Nothing is written into the fixtures.
+    assert list((tmp_path / "save" / "stores").glob("train-*/store.json"))
     assert not (FIXTURES / "vqa2" / "stores").exists()

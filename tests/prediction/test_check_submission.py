@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from clipvil_mmf.cli.check_submission import command
 from clipvil_mmf.data import easy_vqa_files
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 app = typer.Typer()
 app.command()(command)
 
@@ -62,8 +63,50 @@ def test_format_can_be_named(tmp_path):
     file = tmp_path / "questions.json"
     file.write_text(json.dumps([{"question_id": "3", "sent": "Is it?", "img_id": "1"}]))
     rows = [{"question_id": "3", "answer": "yes"}]
-    assert run(tmp_path, rows, "--questions", str(file)).exit_code == 1
-    assert run(tmp_path, rows, "--questions", str(file), "--format", "vqa").exit_code == 0
+    assert run(tmp_path, rows, "--questions", str(file)).exit_code == 0
+    assert run(tmp_path, rows, "--questions", str(file), "--format", "gqa").exit_code == 1
+
+
+def test_string_ids_in_the_layout_of_ones_own_predictions(tmp_path):
+    """As MMF's own prediction file of ``clipvil_custom`` has them."""
+    file = tmp_path / "questions.json"
+    row = {"question_id": "a1", "image": "0.jpg", "question": "Is it?", "answer": "yes"}
+    file.write_text(json.dumps([row]))
+    rows = [{"question_id": "a1", "answer": "yes"}]
+    result = run(tmp_path, rows, "--questions", str(file))
+    assert result.exit_code == 0 and "accuracy: 1.0000" in result.stdout
+    assert (
+        run(
+            tmp_path, [{"questionId": "a1", "prediction": "yes"}], "--questions", str(file)
+        ).exit_code
+        == 0
+    )
+
+
+def test_a_server_wants_its_own_layout(tmp_path):
+    given = ("--questions", "gqa", "--split", "testdev", "--root", str(FIXTURES / "gqa"))
+    file = FIXTURES / "gqa" / "testdev_balanced_questions.json"
+    ids = json.loads(file.read_text())
+    right = [{"questionId": key, "prediction": "yes"} for key in ids]
+    wrong = [{"question_id": key, "answer": "yes"} for key in ids]
+    for named in (given, ("--questions", str(file))):
+        assert run(tmp_path, right, *named).exit_code == 0
+        result = run(tmp_path, wrong, *named)
+        assert result.exit_code == 1 and "rows without 'questionId'" in result.stdout
+
+
+def test_test_dev_alone_is_not_all_that_the_server_wants(tmp_path):
+    file = FIXTURES / "vqa2" / "v2_OpenEnded_mscoco_test-dev2015_questions.json"
+    ids = [row["question_id"] for row in json.loads(file.read_text())["questions"]]
+    rows = [{"question_id": key, "answer": "yes"} for key in ids]
+    named = ("--questions", "vqa2", "--split", "test-dev", "--root", str(FIXTURES / "vqa2"))
+    for given in (named, ("--questions", str(file))):
+        result = run(tmp_path, rows, *given)
+        assert result.exit_code == 0 and "would accept" not in result.stdout
+        remark = result.stdout.splitlines()[-1]
+        assert "wants the answers to all questions of test2015" in remark
+    file = file.with_name("v2_OpenEnded_mscoco_test2015_questions.json")
+    assert "remark" not in run(tmp_path, rows, "--questions", str(file)).output
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from clipvil_mmf.prediction.submission import (
     LAYOUTS,
     SubmissionError,
     check_submission,
-    layout_for,
+    layout_of_rows,
     read_rows,
 )
 
@@ -23,8 +23,8 @@ def rows(**changes):
     return [{**row, **change} for row, change in changed if change is not None]
 
 
-def problems(content, questions=VQA):
-    submission = check_submission(content, questions, layout_for(questions))
+def problems(content, questions=VQA, layout="vqa"):
+    submission = check_submission(content, questions, LAYOUTS[layout])
     assert submission.accepted == (not submission.problems)
     return {problem.what: (problem.count, problem.examples) for problem in submission.problems}
 
@@ -38,8 +38,15 @@ def test_a_perfect_file_is_accepted():
 
 def test_gqa_layout():
     good = [{"questionId": f"0{i}", "prediction": "yes"} for i in range(4)]
-    assert problems(good, GQA) == {}
-    assert problems(rows(), GQA)["rows without 'questionId'"][0] == 4
+    assert problems(good, GQA, "gqa") == {}
+    assert problems(rows(), GQA, "gqa")["rows without 'questionId'"][0] == 4
+
+
+def test_the_layout_is_that_of_the_rows():
+    gqa = {"questionId": "1", "prediction": "yes"}
+    assert layout_of_rows([3, {}, gqa]) is LAYOUTS["gqa"]
+    assert layout_of_rows([{"question_id": "a1", "answer": "yes"}, gqa]) is LAYOUTS["vqa"]
+    assert layout_of_rows([]) is LAYOUTS["vqa"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_what_a_server_would_refuse(content, expected):
 def test_ids_of_gqa_are_strings():
     content = [{"questionId": i, "prediction": "yes"} for i in range(4)]
     questions = [Question(str(i), "is it?", "0.png") for i in range(4)]
-    assert problems(content, questions).keys() == {"ids of the wrong type (expected str)"}
+    assert problems(content, questions, "gqa").keys() == {"ids of the wrong type (expected str)"}
 
 
 def test_only_the_first_offenders_are_named():
@@ -99,6 +106,17 @@ def test_files_that_are_none(tmp_path):
         read_rows(tmp_path / "p.json")
     (tmp_path / "p.json").write_text("{}")
     with pytest.raises(SubmissionError, match="holds a JSON dict; expected a list"):
+        read_rows(tmp_path / "p.json")
+
+
+def test_predictions_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "p.json").write_text('[{"question_id": 1}]', encoding="utf-8-sig")
+    assert read_rows(tmp_path / "p.json") == [{"question_id": 1}]
+    (tmp_path / "p.json").write_text("[]", encoding="utf-16")
+    with pytest.raises(SubmissionError, match=r"p\.json is in UTF-16 or UTF-32"):
+        read_rows(tmp_path / "p.json")
+    (tmp_path / "p.json").write_text("[" * 100_000)
+    with pytest.raises(SubmissionError, match=r"p\.json is not valid JSON"):
         read_rows(tmp_path / "p.json")
 
 

@@ -62,6 +62,15 @@ def test_only_line_feeds_end_a_token(tmp_path):
     assert read_tokens(path) == ["[PAD]", "\u2028", "a"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_token(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("[PAD]\na\n", encoding="utf-8-sig")
+    assert read_tokens(path) == ["[PAD]", "a"]
+    path.write_text("[PAD]\na\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match=r"vocab\.txt is in UTF-16 or UTF-32; expected UTF-8"):
+        read_tokens(path)
+
+
 def test_trained_vocabulary():
     tokens = train_vocabulary(QUESTIONS, 1000, 1)
     assert tokens[:5] == list(SPECIAL_TOKENS)

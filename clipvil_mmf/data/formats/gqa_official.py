@@ -11,7 +11,8 @@ from typing import Any
 
 from clipvil_mmf.data.columns import Columns, ColumnsBuilder, image_file
 from clipvil_mmf.data.formats.json_stream import Progress, stream_json
-from clipvil_mmf.data.formats.rows import field, kinds, label
+from clipvil_mmf.data.formats.rows import field, kinds, label, name, string, text
+from clipvil_mmf.data.questions import AnnotationError
 
 NAME = "official GQA JSON"
 KINDS = ("structural", "semantic", "detailed")
@@ -35,15 +36,25 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     for key, row in stream_json(path, progress):
         where = f"{path}: question {key!r}"
         builder.add(
-            str(key),
-            str(field(row, ("question",), where)),
-            image_file(str(field(row, ("imageId",), where))),
+            string(key, "id", where),
+            text(row, ("question",), where),
+            image_file(name(field(row, ("imageId",), where), "imageId", where)),
             label(row, where),
-            {**kinds(row.get("types") or {}, KINDS), **_balanced(row)},
+            {**_types(row, where), **_balanced(row, where)},
+            row,
         )
     return builder.build()
 
 
-def _balanced(row: dict[str, Any]) -> dict[str, str]:
+def _types(row: dict[str, Any], where: str) -> dict[str, str]:
+    found = row.get("types")
+    if not isinstance(found, dict | None):
+        raise AnnotationError(f"{where} has the types {found!r}; expected an object with {KINDS}")
+    return kinds(found or {}, KINDS, where)
+
+
+def _balanced(row: dict[str, Any], where: str) -> dict[str, str]:
     balanced = row.get("isBalanced")
+    if not isinstance(balanced, bool | None):
+        raise AnnotationError(f"{where} has isBalanced {balanced!r}; expected true or false")
     return {} if balanced is None else {BALANCED: "yes" if balanced else "no"}

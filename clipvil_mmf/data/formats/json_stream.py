@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.text_files import READ_ERRORS, TextFileError, open_text
 
 _CHUNK = 1 << 22  # characters read at once; several thousand questions
 _LONGEST = 1 << 24  # an element that goes on for longer is a mistake
 _BLANK = " \t\n\r"
+_LINES = (".jsonl", ".jsonl.gz")  # files with an element a line
 
 Progress = Callable[[int], None]
 
@@ -23,10 +25,11 @@ def no_progress(count: int) -> None:
 def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[str | None, Any]]:
     """Read the elements of the outermost list or object, without holding the whole file.
 
-    A list in an object is streamed as well, which is how VQA's files keep their questions.
+    A list in an object is streamed as well, which is how VQA's files keep their questions. Of a
+    file that ends in ``.jsonl`` each line is an element.
 
     Args:
-        path: a file in UTF-8.
+        path: a file in UTF-8, which may be packed by gzip.
         progress: called with the number of characters just read.
 
     Yields:
@@ -35,15 +38,22 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
 
     Raises:
         FileNotFoundError: no such file.
-        AnnotationError: it is no JSON, or neither a list nor an object.
+        AnnotationError: it is no JSON in UTF-8, or neither a list nor an object.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Question file {path} does not exist; expected a JSON file")
-    with path.open(encoding="utf-8") as file:
+    try:
+        file = open_text(path)
+    except TextFileError as e:
+        raise AnnotationError(str(e)) from e
+    with file:
         scanner = _Scanner(file.read, progress)
         try:
             opening = scanner.peek()
-            if opening == "[":
+            if path.name.endswith(_LINES):
+                while scanner.peek():
+                    yield None, scanner.value()
+            elif opening == "[":
                 for element in scanner.elements():
                     yield None, element
             elif opening == "{":
@@ -54,10 +64,15 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
                     f"{type(scanner.value()).__name__}"
                 )
             if scanner.peek():
-                raise ValueError("there is more after its end")
+                lines = ", an object a line? Then its name has to end in .jsonl"
+                raise ValueError(f"there is more after its end{lines if opening == '{' else ''}")
         except AnnotationError:
             raise
-        except ValueError as e:  # of the decoders of JSON and UTF-8 too
+        except RecursionError as e:
+            raise AnnotationError(
+                f"{path}: its objects and lists are nested too deeply; expected a question file"
+            ) from e
+        except (ValueError, *READ_ERRORS) as e:  # of the decoder of JSON too
             raise AnnotationError(
                 f"{path} is not valid JSON ({e}); expected a question file. Was the download "
                 "complete?"

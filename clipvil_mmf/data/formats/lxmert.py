@@ -12,7 +12,7 @@ from typing import Any
 
 from clipvil_mmf.data.columns import Columns, ColumnsBuilder, image_file
 from clipvil_mmf.data.formats.json_stream import Progress, stream_json
-from clipvil_mmf.data.formats.rows import field, kinds, label
+from clipvil_mmf.data.formats.rows import field, kinds, label, name, question_id, text
 
 NAME = "LXMERT JSON"
 
@@ -33,10 +33,11 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(
-            field(row, ("question_id",), where),
-            str(field(row, ("sent", "question"), where)),
-            image_file(str(field(row, ("img_id",), where))),
+            question_id(row, where),
+            text(row, ("sent", "question"), where),
+            image_file(name(field(row, ("img_id",), where), "img_id", where)),
             label(row, where),
-            kinds(row, ("question_type", "answer_type")),
+            kinds(row, ("question_type", "answer_type"), where),
+            row,
         )
     return builder.build()

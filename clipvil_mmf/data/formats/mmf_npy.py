@@ -1,10 +1,10 @@
 """MMF's npy annotations of VQA v2 and GQA (its zoo's ``vqa2.defaults`` and ``gqa.defaults``).
 
 An object array whose entry 0 is a header; the others are dicts with ``question_id``,
-``question_str``, ``image_id``, ``image_name`` and, where they are known, ``valid_answers`` or
-``all_answers`` (ten strings). Such an array is a pickle: it is read by an unpickler that knows
-containers, strings and numbers alone. A pickle cannot be read in parts: VQA v2's training file
-takes some 2 GB while it is converted.
+``question_str``, ``image_id``, ``image_name`` and, where they are known, ``valid_answers``,
+``all_answers`` or ``answers`` (ten strings). Such an array is a pickle: it is read by an unpickler
+that knows containers, strings and numbers alone. A pickle cannot be read in parts: VQA v2's
+training file takes some 2 GB while it is converted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from clipvil_mmf.data.columns import Columns, ColumnsBuilder, image_file
 from clipvil_mmf.data.formats.gqa_official import KINDS
 from clipvil_mmf.data.formats.json_stream import Progress
-from clipvil_mmf.data.formats.rows import field, kinds
+from clipvil_mmf.data.formats.rows import field, kinds, name, people, question_id, string, text
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.vqa_normalize import soft_scores
 
@@ -123,17 +123,19 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     header = rows[0] if len(rows) and isinstance(rows[0], dict) else {}
     first = 0 if "question_id" in header else 1
     scores = lru_cache(maxsize=4096)(_one if header.get("dataset_name") == "gqa" else soft_scores)
+    keys = ("valid_answers", "all_answers", "answers")  # MMF's own VQA2Dataset reads the last
     for position, row in enumerate(rows[first:], first):
         where = f"{path}: entry {position}"
-        question_id = _plain(field(row, ("question_id",), where))
-        answers = row.get("valid_answers", row.get("all_answers"))
+        key = _plain(question_id(row, where))
+        known = next((name for name in keys if row.get(name) is not None), None)
         meta = row.get("meta_data")
         builder.add(
-            question_id,
-            str(field(row, ("question_str", "question"), where)),
+            key,
+            text(row, ("question_str", "question"), where),
             _image(row, where),
-            None if answers is None else scores(tuple(map(str, answers))),
-            kinds(meta if isinstance(meta, dict) else {}, KINDS),
+            None if known is None else scores(people(row[known], known, where)),
+            kinds(meta if isinstance(meta, dict) else {}, KINDS, where),
+            row,
         )
     return builder.build()
 
@@ -144,10 +146,10 @@ def _one(answers: tuple[str, ...]) -> dict[str, float]:
 
 
 def _image(row: dict[str, Any], where: str) -> str:
-    name = str(row.get("image_name", ""))
-    if name.startswith("COCO_"):
-        return image_file(name)
-    return image_file(str(_plain(field(row, ("image_id",), where))))
+    named = row.get("image_name")
+    if named is not None and string(named, "image_name", where).startswith("COCO_"):
+        return image_file(named)
+    return image_file(name(field(row, ("image_id",), where), "image_id", where))
 
 
 def _plain(value: Any) -> Any:

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from clipvil_mmf.data.columns import Columns, ColumnsBuilder
 from clipvil_mmf.data.formats.json_stream import Progress, stream_json
-from clipvil_mmf.data.formats.rows import field, kinds, label
+from clipvil_mmf.data.formats.rows import (
+    field,
+    kinds,
+    label,
+    name,
+    people,
+    question_id,
+    soft_label,
+    text,
+)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.vqa_normalize import soft_scores
 
@@ -37,11 +47,12 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(
-            field(row, ("question_id",), where),
-            str(field(row, ("question",), where)),
-            str(field(row, ("image", "image_id"), where)),
+            question_id(row, where),
+            text(row, ("question",), where),
+            name(field(row, ("image", "image_id"), where), "image", where),
             _answers(row, where),
-            kinds(row, ("question_type", "answer_type")),
+            kinds(row, ("question_type", "answer_type"), where),
+            row,
         )
     return builder.build()
 
@@ -51,14 +62,10 @@ def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:
     if found is None:
         return label(row, where)
     if isinstance(found, dict):
-        return label({"label": found}, where)
-    if (
-        isinstance(found, list)
-        and len(found) == _PEOPLE
-        and all(isinstance(answer, str) for answer in found)
-    ):
-        return soft_scores(found)
+        return soft_label(found, where)
+    if isinstance(found, list) and len(found) == _PEOPLE:
+        return soft_scores(people(found, "answers", where))
     raise AnnotationError(
-        f"{where} has the answers {found!r}; expected {{answer: score}}, or a list of what "
+        f"{where} has the answers {short(found)}; expected {{answer: score}}, or a list of what "
         f"{_PEOPLE} people said. For a single answer write 'answer'"
     )

@@ -1,11 +1,21 @@
-"""What the readers of rows share: fields with clear errors."""
+"""What the readers of rows share: fields of the expected type, with clear errors.
+
+Nothing is turned into a string that is none: a NaN, a list or an answer's number would be trained
+on in silence. Names of images and kinds of questions may be integers.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import Any
 
+import numpy as np
+
 from clipvil_mmf.data.questions import AnnotationError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def field(row: Any, names: tuple[str, ...], where: str) -> Any:
@@ -20,26 +30,112 @@ def field(row: Any, names: tuple[str, ...], where: str) -> Any:
         AnnotationError: the row is no object, or has none of them.
     """
     if not isinstance(row, dict):
-        raise AnnotationError(f"{where} is {row!r}; expected an object with a question_id")
+        raise AnnotationError(f"{where} is {short(row)}; expected an object with a question_id")
     for name in names:
         if row.get(name) is not None:
             return row[name]
-    raise AnnotationError(f"{where} has no {names[0]!r} (found {sorted(row)}); add it")
+    raise AnnotationError(f"{where} has no {names[0]!r} (found {sorted(map(str, row))}); add it")
+
+
+def string(value: Any, what: str, where: str) -> str:
+    """The value itself, if it is a string that can be written.
+
+    Args:
+        value: of a field.
+        what: the field, for the message.
+        where: the row, for the message.
+
+    Raises:
+        AnnotationError: it is of another type, or half of a character.
+    """
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise AnnotationError(f"{where} has the {what} {short(value)} ({kind}); expected a string")
+    half = None if value.isascii() else _SURROGATE.search(value)
+    if half:
+        raise AnnotationError(
+            f"{where} has the {what} {short(value)} with {half[0]!r}, half of a character; "
+            "expected Unicode text. Was it cut within an emoji?"
+        )
+    return value
+
+
+def text(row: Any, names: tuple[str, ...], where: str) -> str:
+    """``field``, which has to be a string.
+
+    Raises:
+        AnnotationError: see ``field`` and ``string``.
+    """
+    return string(field(row, names, where), names[0], where)
+
+
+def name(value: Any, what: str, where: str) -> str:
+    """A string, or an integer as one: names of images and of kinds of questions.
+
+    Args:
+        value: of a field.
+        what: the field, for the message.
+        where: the row, for the message.
+
+    Raises:
+        AnnotationError: neither.
+    """
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(value)
+    return string(value, what, where)
+
+
+def question_id(row: Any, where: str) -> Any:
+    """The id of a question; ``check_ids`` looks at all of them together.
+
+    Raises:
+        AnnotationError: there is none, or it is a string that cannot be written.
+    """
+    found = field(row, ("question_id",), where)
+    return string(found, "question_id", where) if isinstance(found, str) else found
+
+
+def people(found: Any, what: str, where: str) -> tuple[str, ...]:
+    """What people answered, one string each.
+
+    Args:
+        found: of a field.
+        what: the field, for the message.
+        where: the row, for the message.
+
+    Raises:
+        AnnotationError: it is no list, is empty, or an answer is no string.
+    """
+    if not isinstance(found, list | tuple | np.ndarray):
+        raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
+    if not len(found):
+        raise AnnotationError(f"{where} has no {what}: the list is empty; expected one at least")
+    return tuple(string(answer, "answer", where) for answer in found)
 
 
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:
     """LXMERT's soft label ``{answer: score}``, or GQA's one answer; ``None`` without either.
 
     Raises:
-        AnnotationError: a label of another shape, or a score outside [0, 1].
+        AnnotationError: a label or an answer of another type, or a score outside [0, 1].
     """
     found = row.get("label")
     if found is None:
         answer = row.get("answer")
-        return {answer: 1.0} if isinstance(answer, str) else None
+        return None if answer is None else {string(answer, "answer", where): 1.0}
+    return soft_label(found, where)
+
+
+def soft_label(found: Any, where: str) -> dict[str, float]:
+    """A soft label ``{answer: score}``, as it is.
+
+    Raises:
+        AnnotationError: it is of another type, or a score is outside [0, 1].
+    """
     if not isinstance(found, dict):
-        raise AnnotationError(f"{where} has the label {found!r}; expected {{answer: score}}")
+        raise AnnotationError(f"{where} has the label {short(found)}; expected {{answer: score}}")
     for answer, score in found.items():
+        string(answer, "answer", where)
         if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
             raise AnnotationError(
                 f"{where} gives the answer {answer!r} the score {score!r}; expected a number in "
@@ -48,6 +144,10 @@ def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:
     return found
 
 
-def kinds(row: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    """The types of a question that the row has."""
-    return {name: str(row[name]) for name in names if row.get(name) is not None}
+def kinds(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> dict[str, str]:
+    """The types of a question that the row has.
+
+    Raises:
+        AnnotationError: one is neither a string nor an integer.
+    """
+    return {key: name(row[key], key, where) for key in names if row.get(key) is not None}

@@ -2,7 +2,8 @@
 
 ``{"data_subtype", "questions": [{"question_id", "question", "image_id"}, ...], ...}`` and
 ``{"annotations": [{"question_id", "answers": [{"answer"}, ...], "question_type", "answer_type",
-"multiple_choice_answer"}, ...], ...}``; see https://visualqa.org/download.html.
+"multiple_choice_answer"}, ...], ...}``; see https://visualqa.org/download.html. OK-VQA's
+annotations, without ``multiple_choice_answer``, are read too.
 """
 
 from __future__ import annotations
@@ -10,22 +11,26 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
 from clipvil_mmf.data.columns import Columns, Ragged, image_file
 from clipvil_mmf.data.formats.json_stream import Progress, stream_json
-from clipvil_mmf.data.formats.rows import field
+from clipvil_mmf.data.formats.rows import field, name, people, question_id, string, text
 from clipvil_mmf.data.questions import AnnotationError, check_ids
 from clipvil_mmf.data.vqa_normalize import leave_one_out, normalize_answer
 
 NAME = "official VQA v2 JSON"
+_NONE = -1
+_COCO_DIGITS = 12
+_TEST_DEV = "test-dev2015"
 _FOLDERS = {
     "train2014": "train2014",
     "val2014": "val2014",
     "test2015": "test2015",
-    "test-dev2015": "test2015",
+    _TEST_DEV: "test2015",
 }
 
 
@@ -46,12 +51,21 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     return columns
 
 
+def is_test_dev(path: Path) -> bool:
+    """Whether a file has the questions of test-dev alone."""
+    for key, value in stream_json(path):
+        if key == "data_subtype":
+            return value == _TEST_DEV
+    return False
+
+
 def _read_questions(path: Path, progress: Progress) -> Columns:
     ids: list[int] = []
     texts: list[str] = []
-    images: dict[int, int] = {}
+    images: dict[str, int] = {}
     image_rows = array("i")
     subset = None
+    fields: list[str] = []
     for key, value in stream_json(path, progress):
         if key == "data_subtype":
             subset = value
@@ -62,27 +76,41 @@ def _read_questions(path: Path, progress: Progress) -> Columns:
             )
         elif key == "questions":
             where = f"{path}: question {len(ids)}"
-            ids.append(field(value, ("question_id",), where))
-            texts.append(str(field(value, ("question",), where)))
-            image = field(value, ("image_id",), where)
-            if not isinstance(image, int | str):
-                raise AnnotationError(f"{where} has the image_id {image!r}; expected a number")
+            ids.append(question_id(value, where))
+            fields = fields or list(value)
+            texts.append(text(value, ("question",), where))
+            image = name(field(value, ("image_id",), where), "image_id", where)
             image_rows.append(images.setdefault(image, len(images)))
     check_ids(ids, str(path))
-    paths = [_image_path(image, subset, path) for image in images]
-    return Columns(NAME, str(path), ids, texts, np.asarray(image_rows, dtype=np.int32), paths)
+    folder = _image_folder(subset, path)
+    paths = [image_file(image) for image in images]
+    columns = Columns(
+        NAME, str(path), ids, texts, np.asarray(image_rows, np.int32), paths, fields=fields
+    )
+    if folder is None:
+        return columns
+    for image, number in images.items():
+        if not (image.isascii() and image.isdigit() and len(image) <= _COCO_DIGITS):
+            raise AnnotationError(
+                f"{path}: question {image_rows.index(number)} has the image_id {image!r}; expected "
+                f"COCO's number of the image, as the file has the data_subtype {subset!r}"
+            )
+    columns.images = [
+        f"{folder}/COCO_{folder}_{int(image):0{_COCO_DIGITS}d}.jpg" for image in images
+    ]
+    return columns
 
 
-def _image_path(image: int, subset: str | None, path: Path) -> str:
-    if subset is None:  # no official file, but their rows
-        return image_file(str(image))
-    if subset not in _FOLDERS:
+def _image_folder(subset: Any, path: Path) -> str | None:
+    """The folder of the images; None for a file that is not official, but has such rows."""
+    if subset is None:
+        return None
+    if not isinstance(subset, str) or subset not in _FOLDERS:
         raise AnnotationError(
             f"{path} has the data_subtype {subset!r}; expected one of {', '.join(_FOLDERS)}, which "
             "name the folder of the images"
         )
-    folder = _FOLDERS[subset]
-    return f"{folder}/COCO_{folder}_{int(image):012d}.jpg"
+    return _FOLDERS[subset]
 
 
 def _annotate(columns: Columns, path: Path, progress: Progress) -> None:
@@ -95,19 +123,18 @@ def _annotate(columns: Columns, path: Path, progress: Progress) -> None:
         if key != "annotations":
             continue
         where = f"{path}: annotation {len(ids)}"
-        ids.append(field(value, ("question_id",), where))
-        people = field(value, ("answers",), where)
-        try:
-            rows.extend(written.setdefault(person["answer"], len(written)) for person in people)
-        except (TypeError, KeyError) as e:
-            raise AnnotationError(
-                f"{where} has the answers {people!r}; expected a list of {{'answer': ...}}"
-            ) from e
-        sizes.append(len(people))
-        choice = field(value, ("multiple_choice_answer",), where)
-        main.append(written.setdefault(choice, len(written)))
-        for name, column in kinds.items():
-            column.append(str(field(value, (name,), where)))
+        ids.append(question_id(value, where))
+        given = _people(value, where)
+        rows.extend(written.setdefault(answer, len(written)) for answer in given)
+        sizes.append(len(given))
+        # OK-VQA has no main answer; the official evaluation does not ask for it.
+        choice = value.get("multiple_choice_answer")
+        if choice is not None:
+            choice = string(choice, "multiple_choice_answer", where)
+            choice = written.setdefault(choice, len(written))
+        main.append(_NONE if choice is None else choice)
+        for kind, column in kinds.items():
+            column.append(name(field(value, (kind,), where), kind, where))
     check_ids(ids, str(path))
     order = _order(columns, np.asarray(ids), path)
     given = Ragged.of(sizes, rows).take(order)
@@ -116,10 +143,22 @@ def _annotate(columns: Columns, path: Path, progress: Progress) -> None:
     texts = dict(written)
     normal = [texts.setdefault(normalize_answer(text), len(texts)) for text in written]
     normal_of = np.asarray(normal, dtype=np.int32)
-    columns.answers, columns.scores = _scores(given, normal_of, normal_of[np.asarray(main)[order]])
+    best = np.asarray(main)[order]
+    best = np.where(best == _NONE, _NONE, normal_of[best])
+    columns.answers, columns.scores = _scores(given, normal_of, best)
     columns.answer_texts = list(texts)
     columns.given = given
     columns.kinds = {name: [column[i] for i in order] for name, column in kinds.items()}
+
+
+def _people(row: dict[str, Any], where: str) -> tuple[str, ...]:
+    """What each of the people answered, as written."""
+    found = field(row, ("answers",), where)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise AnnotationError(
+            f"{where} has the answers {short(found)}; expected a list of {{'answer': ...}}"
+        )
+    return people([one.get("answer") for one in found], "answers", where)
 
 
 def _order(columns: Columns, ids: np.ndarray, path: Path) -> np.ndarray:
@@ -145,7 +184,8 @@ def _scores(given: Ragged, normal_of: np.ndarray, main: np.ndarray) -> tuple[Rag
     Args:
         given: what people wrote.
         normal_of: the number of the normalised text of each written one.
-        main: (N,) the normalised official main answer of each question.
+        main: (N,) the normalised official main answer of each question; -1 where it has none: the
+            most frequent answer stands in its place.
     """
     sizes = np.diff(given.starts)
     question = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)

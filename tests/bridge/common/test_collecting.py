@@ -1,12 +1,20 @@
 """Collecting scores and predictions over a split."""
 
+import errno
+import itertools
 import json
+import multiprocessing
+import os
+import re
 
+import numpy as np
 import pytest
 import torch
 
+from clipvil_mmf.data.batching import QuestionBatchSampler
 from mmf_bridge.common import evaluation, prediction
 from mmf_bridge.common.evaluation import FieldAccumulator, LossAverage, MetricMeans, fields_of
+from mmf_bridge.common.loading import EpochBatches
 
 
 def batches(sizes):
@@ -94,6 +102,119 @@ def test_a_prediction_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match=r"Could not write the predictions .*nowhere.*report_dir"):
         prediction.write_rows([], tmp_path / "nowhere" / "rows.json")
     assert list(tmp_path.iterdir()) == [file]
+
+
+def layouts():
+    """Ways to cut 23 questions on 7 images into batches: 96 of them."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 7, 23)
+    for world, size, by_image, shapes in itertools.product(
+        (1, 2, 3, 4), (4, 5, 8, 40), (True, False), (None, images % 2, (images == 0) * 1)
+    ):
+        yield images, dict(batch_size=size, group_by_image=by_image, groups=shapes), world
+
+
+def test_rows_stand_in_the_order_of_the_split_in_every_layout(monkeypatch):
+    """However batches are cut, and on however many processes."""
+    count, unsorted = 0, 0
+    for images, options, world in layouts():
+        orders = [
+            EpochBatches(
+                QuestionBatchSampler(images, shuffle=False, rank=rank, world_size=world, **options)
+            )
+            for rank in range(world)
+        ]
+        made = [[{"question_id": 23 - i} for b in order for i in b] for order in orders]
+        places = [prediction._positions(*pair) for pair in zip(orders, map(len, made), strict=True)]
+        answers = iter([made, places])
+        monkeypatch.setattr(prediction, "gather_objects", lambda _: next(answers))  # noqa: B023
+        rows = prediction.gather_rows(made[0], orders[0])
+        assert [row["question_id"] for row in rows] == list(range(23, 0, -1))
+        count += 1
+        unsorted += [row for rank in made for row in rank] != rows
+    assert count == 96 and unsorted > 20
+
+
+def test_rows_that_are_no_row_a_sample_keep_the_order_of_the_processes():
+    order = EpochBatches([[1, 0], [2]])
+    rows = [{"question_id": key} for key in (5, 4)]
+    assert prediction.gather_rows(rows, order) == rows
+    assert prediction.gather_rows([*rows, {"question_id": 9}], order) == [
+        {"question_id": key} for key in (4, 5, 9)
+    ]
+    assert prediction.gather_rows(rows, batches([1])) == rows  # somebody else's loader
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """All in one second."""
+    monkeypatch.setattr(prediction.time, "strftime", lambda form: "2026-11-26T09-47-12")
+
+
+def report(folder, answer, dataset="toy", experiment="run"):
+    return prediction.write_report(
+        [{"question_id": 1, "answer": answer}], folder, dataset, experiment, "test", "json"
+    )
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_predictions_of_one_second_do_not_replace_each_other(tmp_path, frozen, monkeypatch, linked):
+    if not linked:  # as on a file system without hard links
+
+        def refuse(*_):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    files = [report(tmp_path, answer) for answer in "abc"]
+    assert [file.name for file in files] == [
+        "toy_run_test_2026-11-26T09-47-12.json",
+        "toy_run_test_2026-11-26T09-47-12-2.json",
+        "toy_run_test_2026-11-26T09-47-12-3.json",
+    ]
+    assert [json.loads(file.read_text())[0]["answer"] for file in files] == ["a", "b", "c"]
+    assert {f.name for f in tmp_path.iterdir() if "lock" not in f.name} == {
+        *(file.name for file in files),
+        "latest.json",
+    }
+
+
+def _report_often(folder, answer, start):
+    start.wait()
+    for _ in range(5):
+        report(folder, answer, dataset=answer)
+        report(folder, answer)
+
+
+def test_predictions_of_processes_that_write_at_once(tmp_path, frozen):
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(3)
+    processes = [
+        context.Process(target=_report_often, args=(tmp_path, answer, start)) for answer in "abc"
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    said = [json.loads(file.read_text())[0]["answer"] for file in tmp_path.glob("toy_*.json")]
+    assert sorted(said) == list("aaaaabbbbbccccc")
+    latest = json.loads((tmp_path / "latest.json").read_text())
+    assert latest.keys() == {"a", "b", "c", "toy"}  # none undid the entry of another
+
+
+def test_the_newest_predictions_are_named(tmp_path):
+    (tmp_path / "latest.json").write_text("[")
+    report(tmp_path, "x", dataset="other")
+    first, second = report(tmp_path, "a"), report(tmp_path, "b")
+    latest = json.loads((tmp_path / "latest.json").read_text())
+    assert latest["toy"] == {"file": second.name, "split": "test", "rows": 1}
+    assert latest.keys() == {"toy", "other"} and first != second
+
+
+def test_names_of_prediction_files_are_portable(tmp_path):
+    name = report(tmp_path, "a", experiment="lr: 1/2 «é»").name
+    assert re.fullmatch(r"toy_lr--1-2--é-_test_[\dT-]+\.json", name)
+    assert report(tmp_path, "a", experiment=None).name.startswith("toy_test_")
 
 
 def test_rows_as_a_table(tmp_path):

@@ -119,7 +119,7 @@ def test_torchrun(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    (file,) = tmp_path.rglob("reports/*.json")
+    (file,) = tmp_path.rglob("reports/*_*.json")
     assert len(json.loads(file.read_text())) == 23
     assert "rank 1 of 2 (gloo)" in done.stdout
 
@@ -131,5 +131,5 @@ def test_processes_that_mmf_spawns(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    (file,) = tmp_path.rglob("reports/*.json")
+    (file,) = tmp_path.rglob("reports/*_*.json")
     assert len(json.loads(file.read_text())) == 23

@@ -262,5 +262,5 @@ def test_predict_takes_options_and_leaves_the_command_line_alone(tmp_path, monke
     mmf_cli.predict.predict()
     assert sys.argv == arguments
     mmf_cli.predict.predict([f"config={YAML}", f"env.save_dir={tmp_path}", "run_type=val"])
-    names = sorted(os.path.basename(path)[:12] for path in tmp_path.rglob("reports/*.json"))
+    names = sorted(os.path.basename(path)[:12] for path in tmp_path.rglob("reports/*_*.json"))
     assert names == ["tiny_run_tes", "tiny_run_val"]

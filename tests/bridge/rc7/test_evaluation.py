@@ -42,6 +42,9 @@ def test_several_datasets_get_a_file_each(tmp_path):
     run = run_here(tmp_path, "dataset=tiny,tiny_two", predict=True)
     rows = {f.name.split("_run_")[0]: json.loads(f.read_text()) for f in run.predictions()}
     assert {name: len(rows[name]) for name in rows} == {"tiny": 23, "tiny_two": 8}
+    latest = json.loads((run.predictions()[0].parent / "latest.json").read_text())
+    assert {entry["file"] for entry in latest.values()} == {f.name for f in run.predictions()}
+    assert not any(":" in file.name for file in run.predictions())
 
 
 @pytest.mark.parametrize("run_type", ["train_inference", "test"])

@@ -1,0 +1,60 @@
+"""Text files as they come: UTF-8 with or without a byte order mark, packed by gzip or not."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from pathlib import Path
+from typing import TextIO, cast
+
+_GZIP = b"\x1f\x8b"
+# What reading a file raises that is cut short, damaged, or no UTF-8.
+READ_ERRORS = (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile)
+
+
+class TextFileError(ValueError):
+    """A file that is no text in UTF-8; the message names it and says what to do."""
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a text file; a byte order mark at its beginning is skipped.
+
+    Reading it may raise one of ``READ_ERRORS``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TextFileError: it is in UTF-16 or UTF-32, or a damaged gzip file.
+    """
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    opener = gzip.open if packed else open
+    try:
+        with opener(path, "rb") as file:
+            head = cast(bytes, file.read(4))
+    except READ_ERRORS as e:
+        raise _unreadable(path, e) from e
+    # Without a mark, UTF-16 and UTF-32 show by the zeros beside the first letters.
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
+        raise TextFileError(f"{path} is in UTF-16 or UTF-32; expected UTF-8. Save it as UTF-8")
+    return cast(TextIO, opener(path, "rt", encoding="utf-8-sig"))
+
+
+def read_text(path: Path) -> str:
+    """The whole text of a file, see ``open_text``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TextFileError: it is no text in UTF-8, or a damaged gzip file.
+    """
+    with open_text(path) as file:
+        try:
+            return file.read()
+        except READ_ERRORS as e:
+            raise _unreadable(path, e) from e
+
+
+def _unreadable(path: Path, error: Exception) -> TextFileError:
+    return TextFileError(
+        f"{path} cannot be read ({error}); expected text in UTF-8. Was the download complete?"
+    )
