@@ -62,6 +62,9 @@ class PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name stands for; a method, as a pickle could change attributes of a function."""
+        # Modules have other names in old pickles.
+        module = {"__builtin__": "builtins"}.get(module, module)
+        module = module.replace("numpy._core.", "numpy.core.")
         made = {
             "numpy.ndarray": "ndarray",  # an argument of _reconstruct, never called
             "numpy.dtype": self._dtype,
@@ -69,10 +72,10 @@ class PlainUnpickler(pickle.Unpickler):
             "numpy.core.multiarray.scalar": self._scalar,
             "builtins.set": self._set,
             "builtins.frozenset": self._frozenset,
+            "builtins.bytes": self._no_bytes,
             "collections.OrderedDict": OrderedDict,
             "_codecs.encode": self._encode,
-            # The same module since numpy 2.
-        }.get(f"{module.replace('numpy._core.', 'numpy.core.')}.{name}")
+        }.get(f"{module}.{name}")
         if made is None:
             raise pickle.UnpicklingError(f"it wants to use {module}.{name}")
         return made
@@ -93,6 +96,9 @@ class PlainUnpickler(pickle.Unpickler):
 
     def _frozenset(self, items: Any) -> frozenset[Any]:
         return frozenset(_listed(items))
+
+    def _no_bytes(self) -> bytes:
+        return b""
 
     def _encode(self, text: Any, encoding: Any) -> bytes:
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):

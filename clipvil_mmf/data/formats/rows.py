@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,13 @@ def field(row: Any, names: tuple[str, ...], where: str) -> Any:
         AnnotationError: the row is no object, or has none of them.
     """
     if not isinstance(row, dict):
-        raise AnnotationError(f"{where} is {row!r}; expected an object with a question_id")
+        raise AnnotationError(
+            f"{where} is {reprlib.repr(row)}; expected an object with a question_id"
+        )
     for name in names:
         if row.get(name) is not None:
             return row[name]
-    raise AnnotationError(f"{where} has no {names[0]!r} (found {sorted(row)}); add it")
+    raise AnnotationError(f"{where} has no {names[0]!r} (found {sorted(map(str, row))}); add it")
 
 
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:
