@@ -53,8 +53,8 @@ class DatasetParams(ImageParams):
         group_by_image: keep the questions of an image in one batch, so that the visual tower runs
             once for all of them; ``false`` shuffles questions alone.
         group_by_aspect_ratio: keep questions on landscape images in other batches than those on
-            portrait and square ones; for ``fit_pad``, whose canvas differs for the two. The sizes
-            of all images are read once, at the first start.
+            portrait and square ones, as the transform tells them apart; for ``fit_pad``, whose
+            canvas differs for the two. The sizes of all images are read once, at the first start.
         features: region features instead of images, ``{path, max_regions}`` (``regions.py``).
         on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``keep`` leaves
             the answer out of the targets, so that a question without any other one has none (as in
@@ -151,13 +151,14 @@ class ClipVilDataset(BaseDataset):
         self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
         skip_bad = self.params.on_bad_image == "skip"
         paths = ImagePaths(table, image_root)
+        self._transform = build_transform(self.params)
         self._images: ImageStore | RegionStore
         if self.params.features is not None:
             self._images = RegionStore(paths, self.params.features)
         else:
             self._images = ImageStore(
                 paths,
-                build_transform(self.params),
+                self._transform,
                 in_memory=self.params.in_memory,
                 blank_shape=(3, *self.params.image_size) if skip_bad else None,
             )
@@ -354,7 +355,9 @@ class ClipVilDataset(BaseDataset):
         images = self._image_rows()
         groups = None
         if self.params.group_by_aspect_ratio:
-            groups = aspect_groups(self.table.image_sizes(self._image_root, is_master()))[images]
+            upright = self.params.exif_rotation == "apply"
+            sizes = self.table.image_sizes(self._image_root, is_master(), upright)
+            groups = aspect_groups(sizes, self._transform.is_portrait)[images]
         return QuestionBatchSampler(
             images,
             batch_size,

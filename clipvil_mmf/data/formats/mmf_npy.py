@@ -47,8 +47,8 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as e:
         raise AnnotationError(
-            f"{path} cannot be read ({e or type(e).__name__}); expected MMF's annotations, an npy "
-            "array of containers, strings and numbers. Fetch the file from MMF's zoo again"
+            f"{path} cannot be read ({str(e) or type(e).__name__}); expected MMF's annotations, an "
+            "npy array of containers, strings and numbers. Fetch the file from MMF's zoo again"
         ) from e
     if not isinstance(content, np.ndarray) or content.ndim != 1:
         raise AnnotationError(f"{path} holds {type(content).__name__}; expected a list of objects")
