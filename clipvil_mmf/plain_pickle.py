@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
 import pickletools
 import re
@@ -104,6 +105,31 @@ class PlainUnpickler(pickle.Unpickler):
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
             raise pickle.UnpicklingError(f"it wants to use the encoding {encoding!r}")
         return text.encode("latin-1")
+
+
+def load_npy(
+    path: str | os.PathLike[str], progress: Callable[[int], None] = lambda count: None
+) -> Any:
+    """Read an npy file; one of objects without running its code.
+
+    Raises:
+        ValueError: it is no npy file.
+        pickle.UnpicklingError: its objects are not plain.
+        Exception: what else half-read bytes lead to.
+    """
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        reader = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if reader is None:
+            raise ValueError(f"npy version {version}")
+        _, _, dtype = reader(file)
+        if dtype.hasobject:
+            return PlainUnpickler(file.read(), progress).load()
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
 
 
 def check_operations(content: bytes, progress: Callable[[int], None] = lambda count: None) -> None:

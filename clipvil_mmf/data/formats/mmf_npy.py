@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from clipvil_mmf.data.formats.json_stream import Progress
 from clipvil_mmf.data.formats.rows import field, kinds
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.vqa_normalize import soft_scores
-from clipvil_mmf.plain_pickle import PlainUnpickler
+from clipvil_mmf.plain_pickle import load_npy
 
 NAME = "MMF npy annotations"
 
@@ -41,9 +41,7 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"Question file {path} does not exist; expected a .npy file")
     try:
-        with path.open("rb") as file:
-            _skip_header(file)
-            content = PlainUnpickler(file.read(), progress).load()
+        content = load_npy(path, progress)
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as e:
         raise AnnotationError(
@@ -53,19 +51,6 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
     if not isinstance(content, np.ndarray) or content.ndim != 1:
         raise AnnotationError(f"{path} holds {type(content).__name__}; expected a list of objects")
     return content
-
-
-def _skip_header(file: BinaryIO) -> None:
-    version = np.lib.format.read_magic(file)
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if reader is None:
-        raise ValueError(f"npy version {version}")
-    _, _, dtype = reader(file)
-    if not dtype.hasobject:
-        raise ValueError(f"an array of {dtype}")
 
 
 def read(files: Sequence[Path], progress: Progress) -> Columns:
