@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from clipvil_mmf.torchscript import TorchScriptError, read_torchscript
+from mmf_bridge.common.weight_formats import (
+    SAFETENSORS,
+    TORCH_ZIP,
+    TORCHSCRIPT,
+    check_zip,
+    foreign_protocol,
+    format_of,
+)
 
 # What torch.load says of a class or function that its safe default does not allow.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -59,17 +67,21 @@ def named_tensors(loaded: Any, path: str | Path) -> dict[str, Tensor]:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
         raise WeightFileError(_no_state_dict(Path(path), f"a {type(loaded).__name__}"))
-    foreign = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
-    if foreign:
-        raise WeightFileError(_no_state_dict(Path(path), f"{foreign[0]!r} that is no tensor"))
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise WeightFileError(_no_state_dict(Path(path), f"{key!r} that is no tensor"))
+        if value.is_meta or value.is_quantized or value.layout != torch.strided:
+            raise WeightFileError(_no_state_dict(Path(path), f"{key!r} that is no plain tensor"))
     return dict(loaded)
 
 
 def read_file(path: str | Path) -> Any:
     """What a safetensors file, a torch checkpoint or a TorchScript archive holds, on the CPU.
 
-    Torch checkpoints are read by ``torch.load(weights_only=True)``, in today's format (mapped, not
-    copied into memory) and in that of torch before 1.6.
+    The content says which it is, not the file's ending. Torch checkpoints are read by
+    ``torch.load(weights_only=True)``, in today's format (mapped, not copied into memory) and in
+    that of torch before 1.6; TorchScript archives by ``torchscript.py``. Where a file has
+    checksums, they are checked.
 
     Raises:
         WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
@@ -78,18 +90,39 @@ def read_file(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise WeightFileError(f"{path}: no such file.")
-    _refuse_other_files(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if _is_torchscript(path):
-            return dict(torch.jit.load(path, map_location="cpu").state_dict())
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    # Old files that are cut short raise whatever their pickle's half-read bytes lead to.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        _refuse_other_files(path)
+        return _read(path)
+    except WeightFileError:
+        raise
+    except TorchScriptError as error:
+        raise WeightFileError(
+            f"{path} is a TorchScript archive that was not read: {error}, and its code is not run. "
+            "Fetch it again; or, if you trust this file, load it in Python yourself with "
+            "torch.jit.load and save its state dict with torch.save."
+        ) from error
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as error:
         raise WeightFileError(_why_unreadable(path, error)) from error
+
+
+def _read(path: Path) -> Any:
+    found = format_of(path)
+    if found == SAFETENSORS:
+        return load_file(path)
+    if found == TORCHSCRIPT:
+        return read_torchscript(path)
+    mapped = found == TORCH_ZIP and check_zip(path)
+    protocol = foreign_protocol(path)
+    if protocol is not None:
+        raise WeightFileError(
+            f"{path} was saved with pickle_protocol={protocol}, which torch's safe reader does not "
+            "know. Save it again without that option of torch.save."
+        )
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    with open(path, "rb") as file:  # by its name torch would take it for safetensors
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def write_safetensors(
@@ -166,13 +199,6 @@ def _atomic(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
 def _refuse_other_files(path: Path) -> None:
     with open(path, "rb") as file:
         start = file.read(64)
@@ -180,7 +206,7 @@ def _refuse_other_files(path: Path) -> None:
         raise WeightFileError(f"{path} is empty. Fetch it again.")
     for beginning, what in _NO_CHECKPOINTS.items():
         # A safetensors file begins with a length, which may be any byte.
-        if start.startswith(beginning) and path.suffix != ".safetensors":
+        if start.startswith(beginning) and format_of(path) != SAFETENSORS:
             raise WeightFileError(f"{path} is no checkpoint but {what}.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import resource
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from clipvil_mmf.weight_files import (
     write_safetensors,
     write_torch,
 )
+from mmf_bridge.common.checkpoint_files import safe_load
 
 STATE = {"a": torch.arange(1000.0), "b": torch.tensor(3)}
 
@@ -25,15 +27,6 @@ STATE = {"a": torch.arange(1000.0), "b": torch.tensor(3)}
 class Code:
     def __reduce__(self):
         return (print, ("ran code",))
-
-
-class Module(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(2))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight
 
 
 def test_every_format_gives_the_same(tmp_path: Path) -> None:
@@ -47,9 +40,41 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
         assert all(torch.equal(read[key], value) for key, value in STATE.items()), name
 
 
-def test_torchscript_archives_as_openai_has_them(tmp_path: Path) -> None:
-    torch.jit.script(Module()).save(str(tmp_path / "RN50x4.pt"))
-    assert read_weights(tmp_path / "RN50x4.pt")["weight"].tolist() == [1.0, 1.0]
+def test_the_content_counts_not_the_ending(tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "a.bin")
+    torch.save(STATE, tmp_path / "a.safetensors")
+    torch.save(STATE, tmp_path / "old.safetensors", _use_new_zipfile_serialization=False)
+    for name in ("a.bin", "a.safetensors", "old.safetensors"):
+        for read in (read_weights, safe_load):
+            same = read(tmp_path / name)
+            assert all(torch.equal(same[key], value) for key, value in STATE.items()), name
+
+
+def test_without_checksums_and_compressed(tmp_path: Path) -> None:
+    """Both are read; torch would take the compressed bytes for the mapped numbers."""
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(STATE, tmp_path / "unchecked.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    torch.save(STATE, tmp_path / "a.pth")
+    packed = zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "a.pth") as whole, packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    for name in ("unchecked.pth", "packed.pth"):
+        for read in (read_weights, safe_load):
+            assert torch.equal(read(tmp_path / name)["a"], STATE["a"]), name
+
+
+def zeroed(content: bytes, start: int, end: int) -> bytes:
+    changed = bytearray(content)
+    changed[start:end] = bytes(end - start)
+    return bytes(changed)
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 @pytest.fixture
@@ -67,11 +92,20 @@ def bad(tmp_path: Path) -> Path:
         "pointer": b"version https://git-lfs.github.com/spec/v1\n",
         "packed": gzip.compress((tmp_path / "whole").read_bytes()),
         "empty": b"",
+        "hole": zeroed((tmp_path / "whole").read_bytes(), 1500, 2000),
+        "hole_in_directory": zeroed((tmp_path / "whole").read_bytes(), -300, -250),
+        "flipped": flipped((tmp_path / "whole").read_bytes(), 3000),
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     torch.save({"model": STATE}, tmp_path / "nested")
     torch.save([1, 2], tmp_path / "list")
+    torch.save(STATE, tmp_path / "newer", pickle_protocol=4)
+    torch.save(
+        STATE, tmp_path / "old_newer", pickle_protocol=4, _use_new_zipfile_serialization=False
+    )
+    torch.save({1: STATE["a"]}, tmp_path / "numbered")
+    torch.save({"a": STATE["a"].to_sparse()}, tmp_path / "sparse")
     torch.save({"weight": Code()}, tmp_path / "code")
     torch.save({"weight": Code()}, tmp_path / "old_code", _use_new_zipfile_serialization=False)
     return tmp_path
@@ -91,6 +125,13 @@ def bad(tmp_path: Path) -> Path:
         ("pointer", "git lfs pull"),
         ("packed", "compressed: unpack it with `gunzip`"),
         ("nested", "holds no state dict .*'model' that is no tensor"),
+        ("hole", "checksum of its .*data/0 does not fit.*Fetch it again"),
+        ("flipped", "checksum of its .*data/0 does not fit.*Fetch it again"),
+        ("hole_in_directory", "could not be read .*Fetch it again"),
+        ("newer", "saved with pickle_protocol=4, .*Save it again"),
+        ("old_newer", "saved with pickle_protocol=4, .*Save it again"),
+        ("numbered", "holds no state dict .*1 that is no tensor"),
+        ("sparse", "holds no state dict .*'a' that is no plain tensor"),
         ("list", "holds no state dict .*a list"),
         ("code", r"it carries code \(.*print\).*if you trust this file"),
         ("old_code", r"it carries code \(.*print\).*if you trust this file"),
@@ -99,6 +140,9 @@ def bad(tmp_path: Path) -> Path:
 def test_what_is_no_file_of_weights(bad: Path, capfd, name: str, message: str) -> None:
     with pytest.raises(WeightFileError, match=rf"{name}\b.*{message}") as caught:
         read_weights(bad / name)
+    if name not in ("gone", "nested", "list", "numbered", "sparse"):  # whole files of torch
+        with pytest.raises(ValueError, match=rf"{name}\b"):
+            safe_load(bad / name)
     assert "\n" not in str(caught.value)
     assert "ran code" not in capfd.readouterr().out
 

@@ -44,6 +44,7 @@ def published_images() -> dict[str, Any]:
         "image_size": [384, 640],
         "mean": list(CLIP_MEAN),
         "std": list(CLIP_STD),
+        "exif_rotation": "ignore",
     }
 
 

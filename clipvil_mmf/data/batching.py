@@ -6,25 +6,31 @@ validation; this one does neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Sampler
 
 
-def aspect_groups(sizes: np.ndarray) -> np.ndarray:
+def aspect_groups(
+    sizes: np.ndarray, is_portrait: Callable[[int, int], bool] = operator.le
+) -> np.ndarray:
     """Landscape images, and portrait and square ones, as CLIP-ViL tells them apart.
 
     Args:
         sizes: (I, 2) width and height; zeros (not known) count as landscape, the canvas of the
             picture that stands for a bad image.
+        is_portrait: tells it of a width and a height; that of the images' transform, so that the
+            pictures of a group have one canvas.
 
     Returns:
         (I,) int8: 0 landscape, 1 portrait or square.
     """
-    width, height = sizes.T
-    return ((width <= height) & (height > 0)).astype(np.int8)
+    kinds, rows = np.unique(sizes, axis=0, return_inverse=True)
+    groups = [height > 0 and is_portrait(width, height) for width, height in kinds.tolist()]
+    return np.asarray(groups, dtype=np.int8)[rows.reshape(-1)]
 
 
 class QuestionBatchSampler(Sampler[list[int]]):

@@ -11,6 +11,7 @@ import numpy as np
 
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 _COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
 
@@ -195,8 +196,8 @@ def image_file(name: str) -> str:
     """The path of an image in its folder: COCO's lie in a folder for each of its sets.
 
     Args:
-        name: of the image; without an ending it is that of a JPEG file.
+        name: of the image; without the ending of an image it is that of a JPEG file.
     """
-    file = name if name.endswith((".jpg", ".jpeg", ".png")) else f"{name}.jpg"
+    file = name if name.lower().endswith(_ENDINGS) else f"{name}.jpg"
     coco = _COCO.match(file)
     return f"{coco[1]}/{file}" if coco else file

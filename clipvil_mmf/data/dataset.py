@@ -53,9 +53,11 @@ class DatasetParams(ImageParams):
         group_by_image: keep the questions of an image in one batch, so that the visual tower runs
             once for all of them; ``false`` shuffles questions alone.
         group_by_aspect_ratio: keep questions on landscape images in other batches than those on
-            portrait and square ones; for ``fit_pad``, whose canvas differs for the two. The sizes
-            of all images are read once, at the first start.
+            portrait and square ones, as the transform tells them apart; for ``fit_pad``, whose
+            canvas differs for the two. The sizes of all images are read once, at the first start.
         features: region features instead of images, ``{path, max_regions}`` (``regions.py``).
+        allow_outside_images: take images that a question file names outside of the images' folder,
+            by ``../`` or an absolute path; ``false`` makes them an error.
         on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``keep`` leaves
             the answer out of the targets, so that a question without any other one has none (as in
             LXMERT's files); ``skip`` leaves such a question out of training as well (in validation
@@ -68,6 +70,7 @@ class DatasetParams(ImageParams):
     group_by_image: bool = True
     group_by_aspect_ratio: bool = False
     features: Any = None
+    allow_outside_images: bool = False
     on_unknown_answer: str = "raise"
 
     def __post_init__(self) -> None:
@@ -103,6 +106,25 @@ class ImagePaths(Sequence[str]):
         return os.path.join(self._root, self._table.image_path(row))
 
 
+def _refuse_outside(table: QuestionTable, root: str, section: str) -> None:
+    """Check that the images of a table lie in their folder.
+
+    Raises:
+        AnnotationError: a path leaves it.
+    """
+    folder = os.path.join(os.path.abspath(root), "")
+    for row in range(table.image_count):
+        path = table.image_path(row)
+        if not os.path.isabs(path) and ".." not in path:
+            continue
+        if not os.path.normpath(os.path.join(folder, path)).startswith(folder):
+            raise AnnotationError(
+                f"{table.source}: the image {path!r} is outside of the folder of the images "
+                f"({root}). Correct it, or set {section}.allow_outside_images: true if you trust "
+                "the file"
+            )
+
+
 class ClipVilDataset(BaseDataset):
     """Questions about images, for every dataset of the plugin.
 
@@ -123,6 +145,7 @@ class ClipVilDataset(BaseDataset):
     Raises:
         ConfigError: a bad key or value in ``config``.
         BadImageError: a missing image (``on_bad_image: raise``).
+        AnnotationError: an image outside of ``image_root`` (unless ``allow_outside_images``).
     """
 
     def __init__(
@@ -151,13 +174,16 @@ class ClipVilDataset(BaseDataset):
         self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
         skip_bad = self.params.on_bad_image == "skip"
         paths = ImagePaths(table, image_root)
+        if image_root and self.params.features is None and not self.params.allow_outside_images:
+            _refuse_outside(table, image_root, f"dataset_config.{dataset_name}")
+        self._transform = build_transform(self.params)
         self._images: ImageStore | RegionStore
         if self.params.features is not None:
             self._images = RegionStore(paths, self.params.features)
         else:
             self._images = ImageStore(
                 paths,
-                build_transform(self.params),
+                self._transform,
                 in_memory=self.params.in_memory,
                 blank_shape=(3, *self.params.image_size) if skip_bad else None,
             )
@@ -359,7 +385,9 @@ class ClipVilDataset(BaseDataset):
         images = self._image_rows()
         groups = None
         if self.params.group_by_aspect_ratio:
-            groups = aspect_groups(self.table.image_sizes(self._image_root, is_master()))[images]
+            upright = self.params.exif_rotation == "apply"
+            sizes = self.table.image_sizes(self._image_root, is_master(), upright)
+            groups = aspect_groups(sizes, self._transform.is_portrait)[images]
         return QuestionBatchSampler(
             images,
             batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -10,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from clipvil_mmf.data.image_files import image_size
 from clipvil_mmf.data.locking import StoreError, locked, writing
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,11 @@ _THREADS = 16  # what waits is the disk
 
 
 def read_sizes(
-    paths: Sequence[str], root: Path, store: Path | None, progress: bool = False
+    paths: Sequence[str],
+    root: Path,
+    store: Path | None,
+    progress: bool = False,
+    upright: bool = False,
 ) -> np.ndarray:
     """Read the sizes of images.
 
@@ -35,28 +40,32 @@ def read_sizes(
         root: the folder of the images.
         store: the folder that keeps the result; ``None`` keeps nothing.
         progress: show a bar.
+        upright: of the pictures turned as their EXIF tags say.
 
     Returns:
         (I, 2) int32, (width, height); zeros for an image that is missing or damaged.
     """
+    scan = functools.partial(_scan, upright=True) if upright else _scan
     starts = range(0, len(paths), _SHARD)
     if store is None:
-        return _gather([_scan(paths, root, start) for start in starts])
-    folder = store / f"sizes-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
+        return _gather([scan(paths, root, start) for start in starts])
+    name = f"{root.resolve()}{', upright' if upright else ''}"
+    folder = store / f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     files = {start: folder / f"{start:08d}.npy" for start in starts}
-    kept = {start: np.load(file) for start, file in files.items() if file.is_file()}
-    sizes = {start: _tried_again(part, paths, root, start) for start, part in kept.items()}
+    found = {start: _kept(file, min(_SHARD, len(paths) - start)) for start, file in files.items()}
+    kept = {start: part for start, part in found.items() if part is not None}
+    sizes = {start: _tried_again(part, paths, root, start, upright) for start, part in kept.items()}
     if len(sizes) == len(files) and all(sizes[start] is kept[start] for start in starts):
         return _gather([sizes[start] for start in starts])
     try:
         # Of several processes one reads, the others wait for what it keeps.
         with locked(store), tqdm(total=len(paths), desc="image sizes", disable=not progress) as bar:
             for start, file in files.items():
-                before = np.load(file) if file.is_file() else None
+                before = _kept(file, min(_SHARD, len(paths) - start))
                 if before is None:
-                    sizes[start] = _scan(paths, root, start)
+                    sizes[start] = scan(paths, root, start)
                 else:
-                    sizes[start] = _tried_again(before, paths, root, start)
+                    sizes[start] = _tried_again(before, paths, root, start, upright)
                 if sizes[start] is not before:
                     with writing(file) as partial, partial.open("wb") as out:
                         np.save(out, sizes[start])
@@ -65,18 +74,31 @@ def read_sizes(
         logger.warning("The sizes of the images are read at each start: %s", error)
         for start in starts:
             if start not in sizes:
-                sizes[start] = _scan(paths, root, start)
+                sizes[start] = scan(paths, root, start)
     return _gather([sizes[start] for start in starts])
 
 
-def _scan(paths: Sequence[str], root: Path, start: int) -> np.ndarray:
-    return _read(paths, root, range(start, min(start + _SHARD, len(paths))))
+def _kept(file: Path, count: int) -> np.ndarray | None:
+    """A shard that was kept; None if there is none, or a damaged one."""
+    if not file.is_file():
+        return None
+    try:
+        sizes = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    return sizes if sizes.shape == (count, 2) and sizes.dtype == np.int32 else None
 
 
-def _tried_again(sizes: np.ndarray, paths: Sequence[str], root: Path, start: int) -> np.ndarray:
+def _scan(paths: Sequence[str], root: Path, start: int, upright: bool = False) -> np.ndarray:
+    return _read(paths, root, range(start, min(start + _SHARD, len(paths))), upright)
+
+
+def _tried_again(
+    sizes: np.ndarray, paths: Sequence[str], root: Path, start: int, upright: bool
+) -> np.ndarray:
     """A shard with the images that can be read by now; the shard itself if there are none."""
     bad = np.flatnonzero(~sizes.all(axis=1))
-    found = _read(paths, root, (start + bad).tolist())
+    found = _read(paths, root, (start + bad).tolist(), upright)
     if not found.any():
         return sizes
     sizes = sizes.copy()
@@ -84,20 +106,11 @@ def _tried_again(sizes: np.ndarray, paths: Sequence[str], root: Path, start: int
     return sizes
 
 
-def _read(paths: Sequence[str], root: Path, images: Iterable[int]) -> np.ndarray:
+def _read(paths: Sequence[str], root: Path, images: Iterable[int], upright: bool) -> np.ndarray:
     files = [os.path.join(root, paths[image]) for image in images]
     with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = list(pool.map(_size, files, chunksize=64))
+        sizes = list(pool.map(functools.partial(image_size, upright=upright), files, chunksize=64))
     return np.asarray(sizes, dtype=np.int32).reshape(-1, 2)
-
-
-def _size(path: str) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    # What PIL raises for damaged heads; whether such an image matters is decided where it is read.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 0, 0
 
 
 def _gather(parts: list[np.ndarray]) -> np.ndarray:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
+from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotation, upright
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 
 logger = logging.getLogger(__name__)
 
-Transform = Callable[[Image.Image], np.ndarray]
+
+class Transform(Protocol):
+    """Makes a model's picture of an image."""
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return (3, H, W) uint8."""
+        ...
+
+    def is_portrait(self, width: int, height: int) -> bool:
+        """Whether an image of this size gets a portrait canvas, where there are two."""
+        ...
 
 
 class BadImageError(ValueError):
@@ -41,6 +54,8 @@ class ImageParams:
             at start, leaves the questions about bad ones out of training, answers them with a
             black picture in validation and test (each question must be answered), and logs how
             many there are.
+        exif_rotation: ``ignore`` takes the pixels as they are stored, as published, and says so in
+            the log where a picture is rotated by its EXIF tag; ``apply`` turns it upright.
     """
 
     image_transform: str = "stretch"
@@ -49,10 +64,12 @@ class ImageParams:
     std: list[float] = field(default_factory=lambda: list(CLIP_STD))
     in_memory: bool = False
     on_bad_image: str = "raise"
+    exif_rotation: str = "ignore"
 
     def __post_init__(self) -> None:
         check_choice("image_transform", self.image_transform, ("stretch", "fit_pad"))
         check_choice("on_bad_image", self.on_bad_image, ("raise", "skip"))
+        check_choice("exif_rotation", self.exif_rotation, ("ignore", "apply"))
         if len(self.image_size) != 2:
             raise ConfigError(f"image_size: got {list(self.image_size)}, expected [H, W].")
         for length in self.image_size:
@@ -77,10 +94,14 @@ class Stretch:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Return (3, H, W) uint8."""
-        image = image.convert("RGB")
+        image = eight_bit(image).convert("RGB")
         if image.size != self._size:
             image = image.resize(self._size, Image.Resampling.BILINEAR)
         return _channels_first(image)
+
+    def is_portrait(self, width: int, height: int) -> bool:
+        """Whether an image of this size is portrait or square; the canvas is the same."""
+        return width <= height
 
 
 class FitPad:
@@ -89,7 +110,9 @@ class FitPad:
     The short side becomes ``short`` unless the long one would exceed ``long``, then the short one
     is ``round(long * min / max)``; the other side is truncated to an integer; small images are
     scaled up. The picture stands in the middle (the odd pixel goes left and top; what juts out is
-    cut off). Square images are portrait. Padding precedes normalisation.
+    cut off). The canvas is chosen after the resize: square images are portrait, and so are
+    landscape ones that the truncation makes square, such as 640x639. Padding precedes
+    normalisation.
 
     Source: published CLIP-ViL preprocessing (``Resize(384, 640)``).
 
@@ -111,13 +134,19 @@ class FitPad:
             return short, int(short * height / width)
         return int(short * width / height), short
 
+    def is_portrait(self, width: int, height: int) -> bool:
+        """Whether an image of this size gets the portrait canvas."""
+        width, height = self.resized(width, height)
+        return width <= height
+
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Return (3, short, long) uint8 of a landscape image, (3, long, short) else."""
-        landscape = image.width > image.height
+        image = eight_bit(image)
+        portrait = self.is_portrait(*image.size)
         size = self.resized(*image.size)
         # The published order: the mode is converted after the resize.
         picture = _channels_first(image.resize(size, Image.Resampling.BILINEAR).convert("RGB"))
-        canvas_size = (self._short, self._long) if landscape else (self._long, self._short)
+        canvas_size = (self._long, self._short) if portrait else (self._short, self._long)
         canvas = np.zeros((3, *canvas_size), dtype=np.uint8)
         target, source = [slice(None)], [slice(None)]
         for length, room in zip(picture.shape[1:], canvas_size, strict=True):
@@ -128,10 +157,35 @@ class FitPad:
         return canvas
 
 
+class ExifRotation:
+    """Minds a picture's EXIF tag, then transforms it.
+
+    Args:
+        transform: what follows.
+        apply: turn the picture upright, or say once in the log that it is not.
+    """
+
+    def __init__(self, transform: Transform, apply: bool) -> None:
+        self._transform, self._apply = transform, apply
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return (3, H, W) uint8."""
+        if self._apply:
+            return self._transform(upright(eight_bit(image)))
+        worker = get_worker_info()
+        if worker is None or worker.id == 0:
+            remark_rotation(image)
+        return self._transform(image)
+
+    def is_portrait(self, width: int, height: int) -> bool:
+        """Whether a picture of this size, turned as it will be, gets a portrait canvas."""
+        return self._transform.is_portrait(width, height)
+
+
 def build_transform(params: ImageParams) -> Transform:
     """The transform that the parameters name."""
-    height, width = params.image_size
-    return FitPad(height, width) if params.image_transform == "fit_pad" else Stretch(height, width)
+    chosen = FitPad if params.image_transform == "fit_pad" else Stretch
+    return ExifRotation(chosen(*params.image_size), params.exif_rotation == "apply")
 
 
 class ImageStore:
@@ -223,20 +277,19 @@ def decode(path: str, transform: Transform) -> np.ndarray:
         (3, H, W) uint8, what ``transform`` makes of it.
 
     Raises:
-        BadImageError: the file is missing, truncated or no image.
+        BadImageError: the file is missing, truncated, no image or of an absurd size.
     """
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             image.load()
             return transform(image)
     except FileNotFoundError as e:
         raise BadImageError(_missing(path)) from e
-    # What PIL raises for damaged files: OSError (truncated, unknown), SyntaxError (PNG chunks),
-    # ValueError (sizes), and its own error for absurdly large ones.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as e:
         raise BadImageError(
-            f"Image {path} ({_size(path)}) cannot be decoded: {e}. Fetch it again, or set "
-            "on_bad_image: skip in the dataset's configuration to leave it out"
+            f"Image {path}{_size(path)} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
+            "again, or set on_bad_image: skip in the dataset's configuration to leave it out"
         ) from e
 
 
@@ -302,4 +355,4 @@ def _missing(path: str) -> str:
 
 
 def _size(path: str) -> str:
-    return f"{Path(path).stat().st_size} bytes"
+    return f" ({Path(path).stat().st_size} bytes)" if os.path.isfile(path) else ""

@@ -8,43 +8,30 @@ Understood, and told apart by what `path` is:
 * an LMDB in MMF's layout (``*.lmdb``).
 
 ``<image>`` is the image's file name without its extension; folders are searched with all that lies
-below them. MMF's two layouts hold pickles: use them only from a source that you trust.
+below them. MMF's two layouts hold pickles, of which plain containers, numbers, strings and arrays
+are read and nothing is run (``plain_pickle.py``).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
 import torch
-from mmf.datasets.databases.readers.feature_readers import (
-    LMDBFeatureReader,
-    PaddedFasterRCNNFeatureReader,
-)
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.plain_pickle import PlainUnpickler, load_npy
 
 # Detectors round: a box may leave its image by this part of its size, and is clipped.
 OVERSHOOT = 0.01
 
-# What numpy, zipfile, pickle and lmdb raise for damaged files; KeyError is a part that lacks.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    lmdb.Error,
-)
+_LARGEST = 1 << 30  # bytes of an image's unpacked features; 100 regions have a thousandth of it
 
 _NPZ_KEYS = ("features", "boxes", "width", "height")
 _INFO_KEYS = ("bbox", "image_width", "image_height")
@@ -123,29 +110,44 @@ class RegionStore:
 
     def _read(self, name: str) -> ImageRegions:
         if self._lmdb is not None:
-            reader, path = _lmdb_reader(self._lmdb), f"{self._lmdb}/{name}.npy"
-            reader.max_loc = self._max_regions
-            where = f"{self._lmdb}, entry {name}"
-            return self._checked(lambda: _read_mmf(reader, path, self._max_regions), where)
+            entry = f"{self._lmdb}, entry {name}"
+            return self._checked(lambda: _read_mmf(_lmdb_reader(self._lmdb).read(name)), entry)
         file = self._files[name]
         if file.suffix == ".npz":
             return self._checked(lambda: _read_npz(file), str(file))
-        # Each file gets a reader of its own: MMF's remembers the layout of its first file.
-        reader = PaddedFasterRCNNFeatureReader(self._max_regions)
-        return self._checked(lambda: _read_mmf(reader, str(file), self._max_regions), str(file))
+        return self._checked(lambda: _read_mmf(_load_mmf(file)), str(file))
 
     def _checked(self, read: Callable[[], _Raw], where: str) -> ImageRegions:
         try:
-            features, boxes, width, height = read()
-        except _DAMAGED as error:
+            raw = read()
+            features, boxes = (np.asarray(part, dtype=np.float32) for part in raw[:2])
+            width, height = (float(length) for length in raw[2:])
+        # Damaged files raise whatever their half-read bytes lead to.
+        except Exception as error:
             raise _unreadable(where, error) from error
-        regions = min(len(features), self._max_regions)
+        regions = min(len(features), self._max_regions) if features.ndim else 0
         if features.ndim != 2 or boxes.shape != (len(features), 4) or regions == 0:
             raise BadRegionsError(
                 f"Region features {where}: features have shape {features.shape} and boxes "
                 f"{boxes.shape}; expected (R, C) and (R, 4), R being at least 1. Extract it again"
             )
-        scaled = boxes[:regions] / np.array([width, height, width, height], dtype=np.float32)
+        features, boxes = np.ascontiguousarray(features[:regions]), boxes[:regions]
+        if not np.isfinite(features).all():
+            raise BadRegionsError(
+                f"Region features {where}: some are infinite or no numbers (NaN). Extract it again"
+            )
+        if not (0 < width < np.inf and 0 < height < np.inf):
+            raise BadRegionsError(
+                f"Region features {where}: an image of {width:g}x{height:g} (width x height); "
+                "expected its size in pixels. Extract it again"
+            )
+        if 0 < boxes.max() <= 1 + OVERSHOOT and min(width, height) > 2:
+            raise BadRegionsError(
+                f"Region features {where}: the boxes of an image of {width:g}x{height:g} all lie "
+                "within 1 pixel. Are they fractions already? Expected are left, top, right, bottom "
+                "in pixels: multiply them by width and height"
+            )
+        scaled = boxes / np.array([width, height, width, height], dtype=np.float32)
         # Written so that a NaN is caught as well.
         if not (scaled.min() >= -OVERSHOOT and scaled.max() <= 1 + OVERSHOOT):
             raise BadRegionsError(
@@ -153,10 +155,7 @@ class RegionStore:
                 f"{scaled.max():.3g} of the image's size; expected 0 to 1. Are they left, top, "
                 f"right, bottom in pixels of an image of {width:g}x{height:g} (width x height)?"
             )
-        return ImageRegions(
-            torch.from_numpy(np.ascontiguousarray(features[:regions], dtype=np.float32)),
-            torch.from_numpy(scaled.clip(0, 1)),
-        )
+        return ImageRegions(torch.from_numpy(features), torch.from_numpy(scaled.clip(0, 1)))
 
 
 def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
@@ -185,22 +184,37 @@ def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
 
 
 # features (R, C), boxes (R, 4) in pixels, width and height of the image in pixels.
-_Raw = tuple[np.ndarray, np.ndarray, float, float]
+_Raw = tuple[Any, Any, Any, Any]
 
 
 def _read_npz(file: Path) -> _Raw:
-    with np.load(file) as arrays:
+    with np.load(file, allow_pickle=False) as arrays:
+        if sum(record.file_size for record in arrays.zip.infolist()) > _LARGEST:
+            raise ValueError(f"it unpacks to more than {_LARGEST} bytes")
         features, boxes, width, height = (arrays[key] for key in _NPZ_KEYS)
-    return features, boxes.astype(np.float32), float(width), float(height)
+    return features, boxes, width, height
 
 
-def _read_mmf(reader: PaddedFasterRCNNFeatureReader, path: str, max_regions: int) -> _Raw:
-    features, info = reader.read(path)
-    boxes, width, height = (info[key] for key in _INFO_KEYS)
-    # MMF pads features with zeros and says how many were there.
-    regions = min(int(info["max_features"]), max_regions)
-    boxes = np.asarray(boxes, dtype=np.float32)[:regions]
-    return features.numpy()[:regions], boxes, float(width), float(height)
+def _load_mmf(file: Path) -> dict[str, Any]:
+    """The entry of an image in MMF's folders, as its LMDBs have it."""
+    entry = {"features": load_npy(file)}
+    info = file.with_name(f"{file.stem}{_INFO_SUFFIX}")
+    if info.is_file():
+        entry.update(load_npy(info).item())
+    return entry
+
+
+def _read_mmf(entry: dict[str, Any]) -> _Raw:
+    features = entry["features"]
+    # Older extractors put features and info into one dictionary.
+    if features.dtype == object and features.size == 1:
+        item = features.item()
+        entry = {**entry, **item.get("info", {})}
+        features = item["feature"] if "feature" in item else item["image_feat"]
+    boxes, width, height = (entry[key] for key in _INFO_KEYS)
+    if features.ndim > 2:  # a grid
+        features = features.reshape(-1, features.shape[-1])
+    return features, boxes[: len(features)], width, height
 
 
 def _find_files(folder: Path, names: set[str]) -> dict[str, Path]:
@@ -221,36 +235,88 @@ def _find_files(folder: Path, names: set[str]) -> dict[str, Path]:
     return found
 
 
+class _Lmdb:
+    """An LMDB in MMF's layout: ``keys``, and an entry for each of these.
+
+    Args:
+        path: of the database.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.env: lmdb.Environment | None = None
+        self.keys: set[bytes] = set()
+
+    def open(self) -> lmdb.Environment:
+        """Open it, unless it is open, and read its keys.
+
+        Raises:
+            Exception: it is no such database, is damaged or cut short.
+        """
+        if self.env is None:
+            folder = os.path.isdir(self._path)
+            env = lmdb.open(self._path, subdir=folder, readonly=True, lock=False, readahead=False)
+            try:
+                file = os.path.join(self._path, "data.mdb") if folder else self._path
+                needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+                if os.path.getsize(file) < needed:  # reading behind the end kills a process
+                    raise ValueError(f"it has {os.path.getsize(file)} of {needed} bytes")
+                self.keys = set(self._load(env, b"keys"))
+            except BaseException:
+                env.close()
+                raise
+            self.env = env
+        return self.env
+
+    def close(self) -> None:
+        """Close it, so that workers open it themselves."""
+        if self.env is not None:
+            self.env.close()
+        self.env = None
+
+    def key(self, name: str) -> bytes | None:
+        """The key of an image: that of COCO's is a number, COCO_val2014_000000000042 -> 42."""
+        last = name.rsplit("_", 1)[-1]
+        number = str(int(last)) if last.isdecimal() else name
+        return next((k for k in (number.encode(), name.encode()) if k in self.keys), None)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The entry of an image.
+
+        Raises:
+            Exception: there is none, or it is damaged.
+        """
+        env = self.open()
+        return self._load(env, self.key(name))
+
+    def _load(self, env: lmdb.Environment, key: bytes) -> Any:
+        with env.begin() as transaction:
+            content = transaction.get(key)
+        if content is None:
+            raise KeyError(key.decode(errors="replace"))
+        return PlainUnpickler(content).load()
+
+
 @functools.cache
-def _lmdb_reader(path: str) -> LMDBFeatureReader:
+def _lmdb_reader(path: str) -> _Lmdb:
     """The process's one reader of an LMDB: splits share it, because LMDB opens a file only once."""
-    return LMDBFeatureReader(1, path)
+    return _Lmdb(path)
 
 
 def _check_lmdb(path: str, names: Sequence[str]) -> None:
     """Look up every image; the LMDB is closed again, so that workers open it themselves."""
     reader = _lmdb_reader(path)
-    if reader.env is None:
-        try:
-            reader._init_db()
-        except (lmdb.Error, TypeError) as error:  # TypeError: it has no list of its keys
-            raise BadRegionsError(
-                f"Region features {path} are no LMDB of MMF's ({error}); expected a database with "
-                "the entry 'keys'. Was the download complete?"
-            ) from error
-        finally:
-            if reader.env is not None:
-                reader.env.close()
-                reader.env = None
-    keys = {key.decode() for key in reader.image_id_indices}
-    present = {name for name in names if name in keys or _number(name) in keys}
-    _check_presence(names, present, path)
-
-
-def _number(name: str) -> str:
-    """MMF's key of COCO images: COCO_val2014_000000000042 -> 42."""
-    last = name.rsplit("_", 1)[-1]
-    return str(int(last)) if last.isdecimal() else name
+    try:
+        reader.open()
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as error:
+        raise BadRegionsError(
+            f"Region features {path} are no LMDB of MMF's ({error}); expected a database with "
+            "the entry 'keys'. Was the download complete?"
+        ) from error
+    finally:
+        reader.close()
+    _check_presence(names, {name for name in names if reader.key(name) is not None}, path)
 
 
 def _check_presence(names: Sequence[str], present: Collection[str], where: str) -> None:

@@ -295,17 +295,23 @@ class QuestionTable:
         run = slice(part.given_starts[local], part.given_starts[local + 1])
         return [part.answers[answer] for answer in part.given_rows[run]]
 
-    def image_sizes(self, root: str | Path, progress: bool = False) -> np.ndarray:
+    def image_sizes(
+        self, root: str | Path, progress: bool = False, upright: bool = False
+    ) -> np.ndarray:
         """Read the sizes of the images from the heads of their files; a store keeps them.
 
         Args:
             root: the folder of the images.
             progress: show a bar.
+            upright: of the pictures turned as their EXIF tags say.
 
         Returns:
             (I, 2) int32, (width, height); zeros for an image that cannot be read.
         """
-        sizes = [read_sizes(part.images, Path(root), part.folder, progress) for part in self._parts]
+        sizes = [
+            read_sizes(part.images, Path(root), part.folder, progress, upright)
+            for part in self._parts
+        ]
         return np.concatenate(sizes)
 
     def _answer_strings(self, rows: np.ndarray) -> list[str]:

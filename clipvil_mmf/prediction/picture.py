@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from clipvil_mmf.data.image_files import eight_bit, opened_image
+
 _PICTURE = (192, 192)  # (width, height) of the box that an image is fitted into
 _GAP = 12
 _CELL_WIDTH = _PICTURE[0] + 2 * _GAP
@@ -144,12 +146,12 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, indent: int = 0) -> list[s
 def _fitted(path: str) -> Image.Image:
     """The image at the largest size that fits; a small one grows by a whole factor, unblurred."""
     try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
+        with opened_image(path) as file:
+            image = eight_bit(file).convert("RGB")
     except FileNotFoundError as e:
         raise PictureError(f"Image {path} does not exist; expected an image file") from e
-    # What Pillow raises for damaged files, and its own error for absurdly large ones.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as e:
         raise PictureError(f"Image {path} cannot be decoded: {e}") from e
     factor = min(_PICTURE[0] / image.width, _PICTURE[1] / image.height)
     if factor >= 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,15 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from mmf_bridge.common.weight_formats import (
+    SAFETENSORS,
+    TORCH_ZIP,
+    TORCHSCRIPT,
+    check_zip,
+    foreign_protocol,
+    format_of,
+)
 
 _DROP = object()
 # What torch.load says of a class or function that its safe default does not allow.
@@ -81,13 +89,17 @@ def safe_load(
     Raises:
         ValueError: the file is not a checkpoint, or holds pickled code and is not trusted.
     """
-    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
-        return _load_safetensors(Path(path), map_location)
+    path = Path(path)
+    if path.is_dir():
+        return _load_safetensors(path, map_location)
     names = [trusted] if isinstance(trusted, str) else list(trusted or [])
-    trusts = any(Path(name).resolve() == Path(path).resolve() for name in names)
+    trusts = any(Path(name).resolve() == path.resolve() for name in names)
     try:
-        return torch.load(path, map_location=map_location, weights_only=not trusts)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        return _load(path, map_location, trusts)
+    except (FileNotFoundError, _UnreadableError):
+        raise
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as e:
         refused = _REFUSED.search(str(e))
         if refused is not None and not trusts:
             raise ValueError(
@@ -101,6 +113,33 @@ def safe_load(
         ) from e
 
 
+class _UnreadableError(ValueError):
+    """A file that is understood, but not read; the message names it and what to do."""
+
+
+def _load(path: Path, map_location: Any, trusts: bool) -> Any:
+    found = format_of(path)
+    if found == SAFETENSORS:
+        return _load_safetensors(path, map_location)
+    if found == TORCH_ZIP:
+        check_zip(path)
+    if not trusts:
+        if found == TORCHSCRIPT:
+            raise _UnreadableError(
+                f"{path} is a TorchScript archive, and reading it would run its code. Save its "
+                "state dict with torch.save; or, if you trust where it comes from, say so by name: "
+                f"checkpoint.trust_pickle={path}"
+            )
+        protocol = foreign_protocol(path)
+        if protocol is not None:
+            raise _UnreadableError(
+                f"{path} was saved with pickle_protocol={protocol}, which torch's safe reader does "
+                "not know: save it again without that option of torch.save"
+            )
+    with open(path, "rb") as file:  # of a name, torch would look at the ending
+        return torch.load(file, map_location=map_location, weights_only=not trusts)
+
+
 def _load_safetensors(path: Path, device: Any) -> dict[str, torch.Tensor]:
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.is_file():
@@ -108,7 +147,7 @@ def _load_safetensors(path: Path, device: Any) -> dict[str, torch.Tensor]:
     try:
         return load_file(file, device=str(device))
     except SafetensorError as e:
-        raise ValueError(
+        raise _UnreadableError(
             f"{file} could not be read as safetensors ({e}): it is damaged or cut short; fetch or "
             "save it again"
         ) from e

@@ -56,7 +56,7 @@ def questions(image_dir: Path) -> list[Question]:
 def make_dataset(questions):
     """Build a dataset of the questions, as MMF's builder does."""
 
-    def make(records=None, dataset_type="train", text=None, answers=ANSWERS, **config):
+    def make(records=None, dataset_type="train", text=None, answers=ANSWERS, root="", **config):
         records = questions if records is None else records
         section = {
             "data_dir": "unused",
@@ -74,6 +74,7 @@ def make_dataset(questions):
             table=QuestionTable.from_questions(records, "toy.json"),
             training_questions=lambda: [question.text for question in records],
             answers=lambda: answers,
+            image_root=root,
         )
         dataset.init_processors()
         return dataset

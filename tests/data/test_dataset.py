@@ -9,11 +9,12 @@ import pytest
 import torch
 from mmf.common.report import Report
 from omegaconf import OmegaConf
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import clipvil_mmf.data.images
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.data.annotations import AnnotationError
+from clipvil_mmf.data.annotations import AnnotationError, Question
 from clipvil_mmf.data.answer_vocabulary import read_answers
 from clipvil_mmf.data.answers import UnknownAnswerError
 from clipvil_mmf.data.custom import CustomBuilder
@@ -254,3 +255,29 @@ def test_a_spawned_worker_gives_the_same_batches(tmp_path):
         for name in ("images", "image_index", "input_ids", "input_mask", "targets"):
             assert torch.equal(mine[name], theirs[name])
     assert len({batch.images.shape[2:] for batch in here}) == 2  # landscape, portrait
+
+
+@pytest.mark.parametrize(
+    ("image", "inside"),
+    [
+        ("../outside.png", False),
+        ("a/../../outside.png", False),
+        ("{parent}/outside.png", False),
+        ("{parent}/images2/0.png", False),
+        ("..a.png", True),
+        ("a/../0.png", True),
+        ("{parent}/images/0.png", True),
+    ],
+)
+def test_images_outside_of_their_folder(tmp_path, make_dataset, image, inside):
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    (tmp_path / "images2").mkdir()
+    for name in ("outside.png", "images/0.png", "images/..a.png", "images2/0.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    records = [Question(0, "is it red?", image.format(parent=tmp_path), {"red": 1.0})]
+    root = str(tmp_path / "images")
+    if not inside:
+        with pytest.raises(AnnotationError, match=r"toy\.json: .*outside of.*allow_outside_images"):
+            make_dataset(records, root=root)
+    dataset = make_dataset(records, root=root, allow_outside_images=not inside)
+    assert dataset[0].image.shape == (3, 8, 8)

@@ -11,6 +11,7 @@ import pytest
 from clipvil_mmf.data.formats import read_columns, recognise
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.vqa_normalize import normalize_answer
+from clipvil_mmf.plain_pickle import PlainUnpickler
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VQA, GQA = FIXTURES / "vqa2", FIXTURES / "gqa"
@@ -370,4 +371,138 @@ def test_what_is_no_text_in_utf_8_is_named(tmp_path, name, content, message):
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(AnnotationError, match=rf"{name}.*{message}"):
+        read_columns([file])
+
+
+def pickled_npy(path: Path, pickled: bytes, shape: tuple[int, ...] = (2,)) -> Path:
+    """An npy file of objects with this pickle in it."""
+    with path.open("wb") as out:
+        header = {"descr": "|O", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        out.write(pickled)
+    return path
+
+
+class _Call:
+    """Pickled as a call of what an annotation may name, with arguments that are not right."""
+
+    def __init__(self, function, *args, state=None):
+        self.value = (function, args) if state is None else (function, args, state)
+
+    def __reduce__(self):
+        return self.value
+
+
+_RECONSTRUCT = np._core.multiarray._reconstruct
+_EMPTY = (np.ndarray, (0,), b"b")
+_OBJECT, _FLOAT = np.dtype(object), np.dtype("f8")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (_Call(np.ndarray, (3,), _OBJECT, bytearray(24)), "bytearray"),
+        (_Call(np.ndarray, (3,), _OBJECT), "not callable"),
+        (_Call(_RECONSTRUCT, *_EMPTY, state=(1, (9,), _OBJECT, False, [1])), "does not fit"),
+        (_Call(_RECONSTRUCT, *_EMPTY, state=(1, (2**40,), _OBJECT, False, [1])), "does not fit"),
+        (_Call(_RECONSTRUCT, *_EMPTY, state=(1, (-1,), _OBJECT, False, [])), r"shape \(-1,\)"),
+        (_Call(_RECONSTRUCT, *_EMPTY, state=(1, (1,), _OBJECT, False, bytes(8))), "a bytes in it"),
+        (_Call(_RECONSTRUCT, *_EMPTY, state=(1, (1,), _FLOAT, False, bytes(7))), "does not fit"),
+        (_Call(_RECONSTRUCT, *_EMPTY, state=(1, (1,), 3, False, bytes(7))), "unknown type"),
+        (np.zeros(2, dtype=[("a", "i4")]), "array of 'V4'"),
+        (_Call(np._core.multiarray.scalar, _FLOAT, bytes(3)), "does not fit"),
+        (_Call(bytearray, 10**9), "bytearray"),
+        (_Call(set, range(3)), "range"),
+        (10 ** (10**3), "operation 139"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_are_built_after_a_check(tmp_path, value, message, protocol):
+    """Such pickles end a process that lets numpy build them, or ask for all memory."""
+    file = pickled_npy(tmp_path / "bad.npy", pickle.dumps([value], protocol))
+    with pytest.raises(AnnotationError, match=rf"bad\.npy.*({message})"):
+        read_columns([file])
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02]r\xff\xff\xff\xf0.",  # number of an object: 64 GB of memory
+        b"\x80\x04\x96\x00\x00\x00\x00\x10\x00\x00\x00.",  # a bytearray of 64 GB
+        b"\x80\x04\x8e\x00\x00\x00\x00\x10\x00\x00\x00abc.",
+        b"\x80\x04B\xff\xff\xff\xffabc.",
+        b"\x80\x02" + b"(" * 100_000 + b".",
+        b"\x80\x02\xff.",
+        b"",
+    ],
+)
+def test_lengths_of_a_pickle_have_to_be_right(tmp_path, pickled):
+    with pytest.raises(AnnotationError, match=r"bad\.npy cannot be read"):
+        read_columns([pickled_npy(tmp_path / "bad.npy", pickled)])
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_arrays_in_annotations_are_read(tmp_path, protocol):
+    row = {
+        "question_id": np.int64(2**40),
+        "question_str": np.str_("what färbt?"),
+        "image_id": np.int32(7),
+        "image_name": "COCO_train2014_000000000007",
+        "all_answers": np.array(["red"] * 10),
+        "valid_answers": np.array(["red"] * 10, dtype=object),
+        "ocr": {"boxes": np.arange(6.0).reshape(2, 3).T, "seen": {1, 2}, "raw": b"\xff"},
+    }
+    rows = np.empty(2, dtype=object)
+    rows[:] = [{"dataset_name": "vqa"}, row]
+    (question,) = read_columns(
+        [pickled_npy(tmp_path / "q.npy", pickle.dumps(rows, protocol))]
+    ).questions()
+    assert (question.question_id, question.text) == (2**40, "what färbt?")
+    assert question.image == "train2014/COCO_train2014_000000000007.jpg"
+    assert question.answers == {"red": 1.0}
+
+
+def test_plain_pickles_give_what_python_gives():
+    value = {
+        "turned": np.arange(6.0).reshape(2, 3).T,
+        "big_endian": np.arange(3, dtype=">i4"),
+        "objects": np.array([[1, "a"], [None, {2}]], dtype=object),
+        "nothing": np.zeros((0, 5), np.float16),
+        "single": np.array({"a": 1}, dtype=object),
+        "scalars": [np.float32(0.1), np.bool_(True), np.str_("ab"), np.complex64(1j)],
+        "sets": [{1}, frozenset("a")],
+    }
+    for protocol in (2, 3, 4):
+        pickled = pickle.dumps(value, protocol)
+        read = PlainUnpickler(pickled).load()
+        for name, expected in pickle.loads(pickled).items():
+            assert np.array_equal(np.asarray(read[name]), np.asarray(expected)), name
+            assert np.asarray(read[name]).dtype == np.asarray(expected).dtype, name
+        assert repr(read["scalars"]) == repr(value["scalars"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**ROW, "label": {"a": None}},
+        {**ROW, "sent": [[]], "label": [1]},
+        {**ROW, "question_id": {"a": 1}},
+        [[]] * 3,
+    ],
+)
+def test_odd_types_are_an_error_that_names_the_file(tmp_path, row):
+    file = tmp_path / "bad.json"
+    file.write_text(json.dumps([row]))
+    with pytest.raises(AnnotationError, match=r"bad\.json"):
+        read_columns([file])
+    rows = np.empty(2, dtype=object)
+    rows[:] = [{}, {"question_id": 1, "question_str": "?", "image_id": 1, "all_answers": 3}]
+    with pytest.raises(AnnotationError, match=r"bad\.npy"):
+        read_columns([pickled_npy(tmp_path / "bad.npy", pickle.dumps(rows))])
+
+
+def test_deep_json_is_an_error_that_names_the_file(tmp_path):
+    file = tmp_path / "deep.json"
+    file.write_text("[" * 100_000)
+    with pytest.raises(AnnotationError, match=r"deep\.json"):
         read_columns([file])

@@ -2,21 +2,31 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, features
+from PIL.PngImagePlugin import PngImageFile
 
 from clipvil_mmf.config import ConfigError, from_config
-from clipvil_mmf.data.annotations import AnnotationError
+from clipvil_mmf.data import image_files
+from clipvil_mmf.data.annotations import AnnotationError, Question
+from clipvil_mmf.data.batching import aspect_groups
+from clipvil_mmf.data.image_files import image_size
 from clipvil_mmf.data.images import (
     BadImageError,
     FitPad,
     ImageParams,
     ImageStore,
     Stretch,
+    build_transform,
+    decode,
     normalize,
 )
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
@@ -45,6 +55,35 @@ def test_fit_pad_is_the_published_preprocessing(case):
     assert image.double().square().sum().item() == pytest.approx(case["sumsq"], rel=1e-6)
 
 
+def published_canvas(width: int, height: int, short: int, long: int) -> tuple[int, int]:
+    """(H, W) of the canvas, stated once more: a resize with a limit, then the rule."""
+    side = short
+    if max(width, height) / min(width, height) * side > long:
+        side = round(long * min(width, height) / max(width, height))
+    if width < height:
+        new_width, new_height = side, int(side * height / width)
+    else:
+        new_height, new_width = side, int(side * width / height)
+    return (short, long) if new_width > new_height else (long, short)
+
+
+def test_the_canvas_is_chosen_after_the_resize():
+    """The truncation makes some landscape images square; a group of images has one canvas."""
+    random = np.random.default_rng(0)
+    sizes = random.integers(1, 1200, (1000, 2)).tolist()
+    sizes += [[side + 1, side] for side in random.integers(300, 900, 50).tolist()]
+    sizes += [[640, 639], [500, 499], [480, 479], [639, 640], [640, 638], [1000, 301]]
+    transform = FitPad(384, 640)
+    groups = aspect_groups(np.array(sizes), transform.is_portrait)
+    for (width, height), group in zip(sizes, groups.tolist(), strict=True):
+        canvas = published_canvas(width, height, 384, 640)
+        assert canvas == ((640, 384) if group else (384, 640)), (width, height)
+    assert groups[-6:].tolist() == [1, 1, 1, 1, 0, 0]
+    for size in [(640, 639), (500, 499), (480, 479), (640, 638)]:
+        picture = transform(Image.new("RGB", size))
+        assert picture.shape == (3, *published_canvas(*size, 384, 640))
+
+
 def test_mixed_canvases_are_cut_and_filled_as_published():
     pictures = [torch.full((3, 384, 640), 1, dtype=torch.uint8)]
     pictures.append(torch.full((3, 640, 384), 2, dtype=torch.uint8))
@@ -71,6 +110,175 @@ def test_stretch_keeps_a_picture_of_the_right_size_and_resizes_others():
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
 def test_every_mode_becomes_rgb(mode):
     assert Stretch(8, 8)(formula_image(8, 8, "RGB").convert(mode)).shape == (3, 8, 8)
+
+
+def gradient(dtype: str, white: float) -> Image.Image:
+    pixels = np.tile(np.linspace(0, 1, 96), (64, 1))
+    scaled = pixels * white + (0.5 if dtype[0] in "ui" else 0)
+    return Image.fromarray(scaled.astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white", "ending"),
+    [
+        ("uint16", 65535, "png"),
+        ("uint16", 65535, "tiff"),
+        ("int32", 65535, "tiff"),
+        ("int32", 255, "tiff"),
+        ("float32", 1, "tiff"),
+        ("float32", 255, "tiff"),
+        ("float32", 65535, "tiff"),
+    ],
+)
+@pytest.mark.parametrize("transform", [FitPad(64, 96), Stretch(64, 96)])
+def test_more_than_eight_bits_are_scaled(tmp_path, dtype, white, ending, transform):
+    gradient("uint8", 255).save(tmp_path / "eight.png")
+    gradient(dtype, white).save(tmp_path / f"a.{ending}")
+    expected = decode(str(tmp_path / "eight.png"), transform).astype(int)
+    found = decode(str(tmp_path / f"a.{ending}"), transform).astype(int)
+    assert np.abs(found - expected).max() <= 1
+    assert expected.max() > 250
+
+
+@pytest.mark.parametrize("values", [(-1, 3), (0, 1e6), (0, float("nan"))])
+def test_pixels_of_unknown_scale_are_refused(tmp_path, values):
+    Image.fromarray(np.array([values] * 2, dtype=np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(BadImageError, match=r"a\.tiff .*pixels reach from .*; expected 0 to 1"):
+        decode(str(tmp_path / "a.tiff"), Stretch(8, 8))
+
+
+@pytest.mark.parametrize("ending", ["webp", "avif", "gif", "bmp", "ppm", "jp2", "tiff"])
+def test_formats_that_are_read(tmp_path, ending):
+    if ending == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    file = tmp_path / f"a.{ending}"
+    Image.new("RGB", (8, 8), (200, 40, 40)).save(file)
+    shutil.copy(file, tmp_path / "renamed.jpg")
+    for path in (file, tmp_path / "renamed.jpg"):
+        picture = decode(str(path), Stretch(8, 8))
+        assert np.abs(picture.mean((1, 2)) - [200, 40, 40]).max() < 15
+        assert image_size(path, False) == (8, 8)
+
+
+def png(width: int, height: int) -> bytes:
+    """The head of a PNG file, and some pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            len(content).to_bytes(4, "big")
+            + name
+            + content
+            + zlib.crc32(name + content).to_bytes(4, "big")
+        )
+
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    pixels = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels)
+
+
+@pytest.fixture(params=["eps", "high", "large", "fifo", "device", "folder", "nul", "below_a_file"])
+def strange(tmp_path, request) -> str:
+    """What must not be opened, or must not be decoded."""
+    path = tmp_path / "a.jpg"
+    match request.param:
+        case "eps":
+            path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+        case "high":
+            path.write_bytes(png(1, 100_000_000))
+        case "large":
+            path.write_bytes(png(60_000, 60_000))
+        case "fifo":
+            os.mkfifo(path)
+        case "device":
+            return "/dev/zero"
+        case "folder":
+            path.mkdir()
+        case "nul":
+            return str(tmp_path / "a\0b.jpg")
+        case "below_a_file":
+            path.write_bytes(b"")
+            return str(path / "b.jpg")
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_strange_files_are_bad_images(strange, monkeypatch):
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(BadImageError, match=r"jpg|/dev/zero"):
+        decode(strange, Stretch(8, 8))
+    assert image_size(strange, False) == (0, 0)
+
+
+def test_whatever_a_decoder_raises_is_a_bad_image(image_dir, monkeypatch):
+    """Pillow's decoders raise far more than OSError for damaged files."""
+    for error in (KeyError, IndexError, RuntimeError, struct.error, zlib.error, MemoryError):
+
+        def fail(*_: object, error: type[Exception] = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Image.Image, "load", fail)
+        monkeypatch.setattr(PngImageFile, "load", fail)
+        store = ImageStore([str(image_dir / "0.png")], Stretch(8, 8), blank_shape=(3, 8, 8))
+        assert error.__name__ in str(store.bad[0])
+
+
+@pytest.fixture
+def rotated(tmp_path) -> str:
+    """Landscape as it is stored, red on top; portrait, red on its right, for every viewer."""
+    image = Image.new("RGB", (96, 64), "blue")
+    image.paste("red", (0, 0, 96, 32))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image.save(tmp_path / "phone.jpg", exif=exif)
+    return str(tmp_path / "phone.jpg")
+
+
+@pytest.mark.parametrize("name", ["fit_pad", "stretch"])
+def test_exif_rotation(rotated, caplog, monkeypatch, name):
+    monkeypatch.setattr(image_files, "_remarked", False)
+    params = ImageParams(image_transform=name, image_size=[64, 96])
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            stored = decode(rotated, build_transform(params))
+    assert stored.shape == (3, 64, 96) and stored[0, 5, 48] > 200
+    assert caplog.text.count("rotated by an EXIF tag, such as") == 1
+    caplog.clear()
+    params.exif_rotation = "apply"
+    upright = decode(rotated, build_transform(params))
+    assert upright.shape == ((3, 96, 64) if name == "fit_pad" else (3, 64, 96))
+    assert upright[0, 40, -3] > 200 and upright[0, 40, 3] < 50
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
+def test_sizes_agree_with_the_pictures(tmp_path, ending):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    file = tmp_path / f"a.{ending}"
+    Image.new("RGB", (96, 64)).save(file, exif=exif)
+    shapes = []
+    for rotation in ("ignore", "apply"):
+        params = ImageParams("fit_pad", [64, 96], exif_rotation=rotation)
+        shape = decode(str(file), build_transform(params)).shape
+        size = image_size(file, rotation == "apply")
+        (group,) = aspect_groups(np.array([size]), build_transform(params).is_portrait)
+        assert shape == ((3, 96, 64) if group else (3, 64, 96))
+        shapes.append(shape)
+    # Pillow turns TIFF files in any case.
+    assert shapes == [(3, 96, 64) if ending == "tiff" else (3, 64, 96), (3, 96, 64)]
+
+
+def test_a_batch_of_rotated_images_has_one_canvas(make_dataset, rotated, questions):
+    records = [Question(i, "is it red?", rotated, {"red": 1.0}) for i in range(2)] + [
+        Question(2 + i, question.text, question.image, question.answers)
+        for i, question in enumerate(questions)
+    ]
+    section = {"image_transform": "fit_pad", "image_size": [8, 12], "group_by_aspect_ratio": True}
+    for rotation, groups in (("ignore", 2), ("apply", 1)):
+        dataset = make_dataset(records, exif_rotation=rotation, **section)
+        batches = dataset.build_batch_sampler(32, False, 0, 0, 1)
+        shapes = [{x["image"].shape for x in dataset.__getitems__(batch)} for batch in batches]
+        assert len(shapes) == groups and all(len(shape) == 1 for shape in shapes)
 
 
 @pytest.fixture
@@ -137,6 +345,7 @@ def test_skip_of_all_images_is_an_error(make_dataset, image_dir):
     [
         ({"image_transform": "crop"}, "image_transform: unknown value 'crop'.*stretch, fit_pad"),
         ({"on_bad_image": "ignore"}, "on_bad_image: unknown value 'ignore'.*raise, skip"),
+        ({"exif_rotation": "turn"}, "exif_rotation: unknown value 'turn'.*ignore, apply"),
         ({"image_size": [64]}, r"image_size: got \[64\], expected \[H, W\]"),
         ({"image_size": [64, 0]}, "image_size: got 0"),
         ({"mean": [0.5]}, "mean: expected one number for each"),

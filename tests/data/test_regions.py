@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.data import regions as regions_module
 from clipvil_mmf.data.regions import (
     BadRegionsError,
     RegionParams,
@@ -144,6 +145,7 @@ def test_an_image_that_is_there_twice(tmp_path: Path) -> None:
         store(tmp_path, ["n17"])
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize(
     ("layout", "change", "message"),
     [
@@ -153,6 +155,20 @@ def test_an_image_that_is_there_twice(tmp_path: Path) -> None:
         ("mmf", {"width": 100}, r"n17\.npy: boxes reach from"),
         ("lmdb", {"width": 100}, r"features\.lmdb, entry n17: boxes reach from"),
         ("npz", {"boxes": np.full((5, 4), np.nan)}, r"n17\.npz: boxes reach from nan to nan"),
+        ("npz", {"boxes": np.full((5, 4), 0.9)}, r"image of 200x100 all lie within 1 pixel.*fract"),
+        ("mmf", {"boxes": np.full((5, 4), 0.9)}, r"image of 200x100 all lie within 1 pixel.*fract"),
+        (
+            "npz",
+            {"features": np.full((5, 6), np.nan)},
+            r"n17\.npz: some are infinite or no numbers",
+        ),
+        ("npz", {"features": np.full((5, 6), 1e300)}, r"n17\.npz: some are infinite or no numbers"),
+        ("npz", {"features": np.full((5, 6), "a")}, r"n17\.npz cannot be read"),
+        ("npz", {"features": np.float32(1)}, r"n17\.npz: features have shape \(\)"),
+        ("lmdb", {"width": 0}, r"entry n17: an image of 0x100"),
+        ("npz", {"width": np.nan}, r"n17\.npz: an image of nanx100"),
+        ("npz", {"width": np.arange(2)}, r"n17\.npz cannot be read"),
+        ("mmf", {"width": None}, r"n17\.npy cannot be read"),
     ],
 )
 def test_bad_content(tmp_path: Path, layout: str, change: dict[str, Any], message: str) -> None:
@@ -212,3 +228,66 @@ def test_configuration() -> None:
         from_config(RegionParams, {"path": "x", "max_regions": 0}, "dataset_config.toy.features")
     with pytest.raises(ConfigError, match=r"dataset_config\.toy\.features\.path: missing"):
         from_config(RegionParams, {}, "dataset_config.toy.features")
+
+
+def test_boxes_that_say_nothing_and_tiny_images(tmp_path: Path) -> None:
+    images = {
+        "n17": {**content(5), "boxes": np.zeros((5, 4))},
+        "n18": {**content(5), "boxes": np.full((5, 4), 1), "width": 1, "height": 2},
+    }
+    read = store(write(tmp_path, "npz", images), list(images)).read([0, 1])
+    assert read[0].boxes.max() == 0 and read[1].boxes.max() == 1
+
+
+def test_features_and_info_in_one_file(tmp_path: Path) -> None:
+    """What older extractors of MMF wrote."""
+    value = content(5)
+    item = {"feature": value["features"], "image_feat": value["features"], "info": info(value)}
+    np.save(tmp_path / "n17.npy", item)
+    (read,) = store(tmp_path, ["n17"]).read([0])
+    assert torch.equal(read.features, torch.from_numpy(value["features"]))
+    assert read.boxes.shape == (5, 4)
+
+
+class Code:
+    def __reduce__(self) -> Any:
+        return print, ("ran code",)
+
+
+@pytest.mark.parametrize("layout", ["mmf", "lmdb"])
+@pytest.mark.parametrize("place", ["boxes", "features"])
+def test_pickles_of_features_run_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture, layout: str, place: str
+) -> None:
+    hostile = np.array([Code()] * 5, dtype=object)
+    path = write(tmp_path, layout, {"n17": {**content(5), place: hostile}})
+    with pytest.raises(BadRegionsError, match=r"n17.* cannot be read: .*builtin.*print"):
+        store(path, ["n17"]).read([0])
+    assert "ran code" not in capfd.readouterr().out
+
+
+def test_keys_of_an_lmdb_run_nothing(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    path = tmp_path / "features.lmdb"
+    with lmdb.open(str(path)) as env, env.begin(write=True) as txn:
+        txn.put(b"keys", pickle.dumps([Code()]))
+    with pytest.raises(BadRegionsError, match=r"features\.lmdb are no LMDB of MMF's .*print"):
+        store(path)
+    assert "ran code" not in capfd.readouterr().out
+
+
+def test_an_lmdb_that_is_cut_short(tmp_path: Path) -> None:
+    """What lies behind the end of a mapped file cannot be read: the process would end."""
+    images = {f"n{i}": content(5) for i in range(30)}
+    path = write(tmp_path, "lmdb", images)
+    size = (path / "data.mdb").stat().st_size
+    with (path / "data.mdb").open("r+b") as file:
+        file.truncate(size // 2)
+    with pytest.raises(BadRegionsError, match=rf"it has {size // 2} of {size} bytes.*complete"):
+        store(path, list(images))
+
+
+def test_features_that_unpack_to_more_than_an_image_has(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(regions_module, "_LARGEST", 1000)
+    np.savez_compressed(tmp_path / "n17.npz", **{**content(5), "features": np.zeros((5, 600))})
+    with pytest.raises(BadRegionsError, match=r"n17\.npz cannot be read: it unpacks to more"):
+        store(tmp_path, ["n17"]).read([0])

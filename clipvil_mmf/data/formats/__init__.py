@@ -53,6 +53,15 @@ def read_columns(files: Sequence[Path], progress: Progress = no_progress) -> Col
 
     Raises:
         FileNotFoundError: a file is missing.
-        AnnotationError: see the format's ``read``.
+        AnnotationError: see the format's ``read``; whatever else a file's odd content leads to.
     """
-    return recognise(files[0]).read(files, progress)
+    try:
+        return recognise(files[0]).read(files, progress)
+    except (AnnotationError, FileNotFoundError):
+        raise
+    except Exception as e:
+        names = " + ".join(map(str, files))
+        raise AnnotationError(
+            f"{names} cannot be read ({type(e).__name__}: {e}); expected question files in one of "
+            "the known formats. Are they damaged?"
+        ) from e

@@ -3,18 +3,16 @@
 An object array whose entry 0 is a header; the others are dicts with ``question_id``,
 ``question_str``, ``image_id``, ``image_name`` and, where they are known, ``valid_answers``,
 ``all_answers`` or ``answers`` (ten strings). Such an array is a pickle: it is read by an unpickler
-that knows containers, strings and numbers alone. A pickle cannot be read in parts: VQA v2's
-training file takes some 2 GB while it is converted.
+that knows containers, strings, numbers and arrays of them alone (``plain_pickle.py``). A pickle
+cannot be read in parts: VQA v2's training file takes some 2 GB while it is converted.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -24,25 +22,9 @@ from clipvil_mmf.data.formats.json_stream import Progress
 from clipvil_mmf.data.formats.rows import field, kinds, name, people, question_id, string, text
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.vqa_normalize import soft_scores
+from clipvil_mmf.plain_pickle import load_npy
 
 NAME = "MMF npy annotations"
-_ALLOWED = {
-    "numpy": ("ndarray", "dtype"),
-    # The same module before and since numpy 2.
-    "numpy.core.multiarray": ("_reconstruct", "scalar"),
-    "numpy._core.multiarray": ("_reconstruct", "scalar"),
-    "builtins": ("set", "frozenset", "complex", "bytearray", "slice", "range"),
-    "collections": ("OrderedDict",),
-    "_codecs": ("encode",),
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _ALLOWED.get(module, ()):
-            raise pickle.UnpicklingError(f"it wants to use {module}.{name}")
-        # The old name of the module would warn.
-        return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
 
 
 def load_objects(path: Path, progress: Progress) -> np.ndarray:
@@ -58,56 +40,17 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
     """
     if not path.is_file():
         raise FileNotFoundError(f"Question file {path} does not exist; expected a .npy file")
-    with path.open("rb") as file:
-        try:
-            _skip_header(file)
-            content = _Unpickler(_Counted(file, progress)).load()
-        except pickle.UnpicklingError as e:
-            raise AnnotationError(
-                f"{path} is refused: {e}, but annotations are containers, strings and numbers. "
-                "Fetch the file from MMF's zoo again"
-            ) from e
-        except (ValueError, EOFError, AttributeError, ImportError, IndexError, TypeError) as e:
-            raise AnnotationError(
-                f"{path} cannot be read ({e}); expected MMF's annotations, an array of objects in "
-                "npy format. Was the download complete?"
-            ) from e
+    try:
+        content = load_npy(path, progress)
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as e:
+        raise AnnotationError(
+            f"{path} cannot be read ({str(e) or type(e).__name__}); expected MMF's annotations, an "
+            "npy array of containers, strings and numbers. Fetch the file from MMF's zoo again"
+        ) from e
     if not isinstance(content, np.ndarray) or content.ndim != 1:
         raise AnnotationError(f"{path} holds {type(content).__name__}; expected a list of objects")
     return content
-
-
-def _skip_header(file: BinaryIO) -> None:
-    version = np.lib.format.read_magic(file)
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if reader is None:
-        raise ValueError(f"npy version {version}")
-    _, _, dtype = reader(file)
-    if not dtype.hasobject:
-        raise ValueError(f"an array of {dtype}")
-
-
-class _Counted(io.RawIOBase):
-    """A file that tells how far it is read."""
-
-    def __init__(self, file: BinaryIO, progress: Progress) -> None:
-        self._file, self._progress = file, progress
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self._progress(count)
-        return count
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._progress(len(data))
-        return data
-
-    def readline(self, size: int | None = -1) -> bytes:
-        return self._file.readline(-1 if size is None else size)
 
 
 def read(files: Sequence[Path], progress: Progress) -> Columns:
