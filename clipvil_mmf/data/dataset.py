@@ -340,7 +340,7 @@ class ClipVilDataset(BaseDataset):
         Raises:
             AnnotationError: a batch to train on, whose answers are not known.
         """
-        if self._trains:
+        if self._trains and not self.is_labelled:
             self.table.check_labelled()
         batch = SampleList()
         mask = torch.stack([sample["input_mask"] for sample in samples])
