@@ -45,8 +45,8 @@ def mend(module: ModuleType) -> None:
 class _Writer:
     """rc7's name for logging, which the checkpoint code of both lines uses."""
 
-    def write(self, message: Any) -> None:
-        logger.info(message)
+    def write(self, message: Any, level: str = "info") -> None:
+        getattr(logger, level)(message)
 
 
 class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
