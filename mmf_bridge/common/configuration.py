@@ -15,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
+from mmf_bridge.common.device import check_device
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
 from mmf_bridge.common.registered import unknown
 from mmf_bridge.common.replace import replace
@@ -98,11 +99,12 @@ def mend(module: ModuleType) -> None:
             return super()._merge_with_dotlist(config, pairs)
 
         def _update_specific(self, config: Any) -> Any:
-            # "cuda" is MMF's default; only who asked for it needs a warning that there is none.
-            asked = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
-            if not torch.cuda.is_available() and not any(
-                OmegaConf.select(OmegaConf.create(part), "training.device") for part in asked
-            ):
+            # "cuda" is MMF's default: without a GPU it is the CPU, unless somebody asked for it.
+            parts = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
+            parts.append(self._build_demjson_config(getattr(self.args, "config_override", None)))
+            if any(OmegaConf.select(OmegaConf.create(p), "training.device") for p in parts):
+                check_device(str(config.training.device))
+            elif not torch.cuda.is_available():
                 config.training.device = "cpu"
             return super()._update_specific(config)
 

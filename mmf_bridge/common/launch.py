@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common.commandline import option_pairs
+from mmf_bridge.common.device import gpu_number
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 from mmf_bridge.common.replace import replace
 
@@ -27,7 +28,7 @@ def run(
     forgotten first, but for the entries ``kept``.
 
     Raises:
-        ValueError: more processes are asked for than this host has GPUs.
+        ValueError: more processes are asked for than this host has GPUs, or several for one GPU.
     """
     state = module.registry.mapping["state"]
     for key in [key for key in state if key not in kept]:
@@ -38,6 +39,14 @@ def run(
     config.device_id = 0
     if config.distributed.init_method is None:
         module.infer_init_method(config)
+    gpu = gpu_number(str(config.training.device))
+    if gpu is not None:
+        if config.distributed.init_method is not None:
+            raise ValueError(
+                f"training.device is {config.training.device}, one GPU for several processes: "
+                "training.device=cuda gives each its own"
+            )
+        config.device_id, config.distributed.world_size = gpu, 1
 
     world_size = config.distributed.world_size
     if config.distributed.init_method is not None:
