@@ -182,8 +182,9 @@ def from_pretrained(
 
 def _network(sections: dict[str, Any], saved: SavedModel, path: str) -> ClipVilNetwork:
     encoder = sections["image_encoder"]
-    if encoder.get("params", {}).get("pretrained") is not None:  # its weights are in the file
-        encoder = {**encoder, "params": {**encoder["params"], "pretrained": None}}
+    params = encoder.get("params") or {}
+    if params.get("pretrained") is not None:  # its weights are in the file
+        encoder = {**encoder, "params": {**params, "pretrained": None}}
     with torch.device("meta"):
         network = ClipVilNetwork.from_config(
             **{**sections, "image_encoder": encoder}, where=f"{path}: network"

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
+from torch import nn
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.importing import import_checkpoint
 from clipvil_mmf.data.images import BadImageError
+from clipvil_mmf.fusion import FUSIONS, JointConfig, JointFusion
 from clipvil_mmf.hub import Answerer
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.vision import IMAGE_ENCODERS
 from tests.checkpoints.conftest import HEADS, publish  # noqa: F401 (a fixture)
 from tests.golden import tuned
-from tests.golden.compare import GOLDEN, inputs, load_golden, load_tiny
+from tests.golden.compare import GOLDEN, TINY, inputs, load_golden, load_tiny
 
 SENTENCES = (
     "What color is the man's umbrella?",
@@ -28,6 +35,32 @@ SENTENCES = (
 )
 VOCABULARY = json.loads((GOLDEN / "data_side.json").read_text())["vocab"]
 ANSWERS = [f"answer {row}" for row in range(13)]
+
+
+@dataclass
+class PlainConfig:
+    """Nothing to set."""
+
+
+@dataclass
+class NarrowConfig(JointConfig):
+    """Small defaults."""
+
+    hidden_size: int = 24
+    num_hidden_layers: int = 1
+
+
+class PlainEncoder(nn.Module):
+    """One convolution."""
+
+    out_channels = 8
+
+    def __init__(self, config: PlainConfig) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 32, stride=32)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv(images)
 
 
 @pytest.fixture
@@ -82,6 +115,46 @@ def test_published_tuned_networks(publish, tmp_path: Path, name: str) -> None:  
         scores = model.network(**inputs(golden)).scores
     assert torch.allclose(scores, torch.from_numpy(golden["eval/logits"]), atol=2e-5)
     assert len(model.answer(LANDSCAPE, SENTENCES[0])) == 5
+
+
+SHORT = {"type": "joint", "params": {"hidden_size": 96, "num_hidden_layers": 1}}
+UNIPT = {"method": "unipt", "params": {"reduction_factor": 2}}
+
+
+@pytest.mark.parametrize(
+    ("section", "trained", "written"),
+    [
+        ("image_encoder", {"type": "plain"}, {"type": "plain", "params": None}),
+        ("fusion", {"type": "narrow"}, {"type": "narrow", "params": None}),
+        ("fusion", SHORT, SHORT),  # 12 attention heads, which are not in the shapes
+        ("classifier", {"type": "mlp"}, {"type": "mlp", "params": None}),
+        ("tuning", UNIPT, {**UNIPT, "params": None}),
+        ("tuning", None, {"method": "full", "params": None}),
+    ],
+)
+def test_a_run_whose_yaml_leaves_parameters_to_their_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, trained: Any, written: Any
+) -> None:
+    """As docs/adding-an-encoder.md drops those of another encoder."""
+    monkeypatch.setitem(IMAGE_ENCODERS, "plain", (PlainConfig, PlainEncoder))
+    monkeypatch.setitem(FUSIONS, "narrow", (NarrowConfig, JointFusion))
+    # The vocabulary's size is the data's, and null in a run's yaml.
+    joint = {**TINY["fusion"]["params"], "vocab_size": None}
+    sections = {**TINY, "fusion": {"type": "joint", "params": joint}, section: trained}
+    fusion = sections["fusion"]
+    params = {**fusion.get("params", {}), "vocab_size": len(VOCABULARY)}
+    network = ClipVilNetwork.from_config(**{**sections, "fusion": {**fusion, "params": params}})
+    network.eval()
+    extra = {"answer": ANSWERS, "text": VOCABULARY}
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"model": {**state, "_extra_state": extra}}, tmp_path / "best.ckpt")
+    del sections["num_answers"]
+    config = {"model_config": {"clipvil": {**sections, section: written}}, "dataset_config": {}}
+    OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
+    model = clipvil_mmf.from_pretrained(tmp_path)
+    batch = inputs(load_golden("clipvil_full"))
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(**batch).scores, network(**batch).scores)
 
 
 def test_one_question(model: Answerer) -> None:

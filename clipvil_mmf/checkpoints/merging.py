@@ -18,9 +18,9 @@ from clipvil_mmf.checkpoints.saved import (
     SavedModel,
     imported_folder,
     read_preprocessing,
-    read_sections,
     run_config,
     run_file,
+    run_sections,
     run_state,
     write_saved,
 )
@@ -75,11 +75,7 @@ def merge(
         )
     config = OmegaConf.load(config_file)
     section = OmegaConf.select(config, "model_config.clipvil")
-    sections = {**read_sections(config), "num_answers": len(run.answers)}
-    fusion = dict(sections["fusion"])
-    params = fusion.get("params") or {}
-    words = params.get("vocab_size") or len(run.tokens)
-    sections["fusion"] = {**fusion, "params": {**params, "vocab_size": words}}
+    sections = run_sections(config, run, str(file))
     network = ClipVilNetwork.from_config(**sections, where=str(config_file))
     task = Task(run.answers, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone

@@ -218,11 +218,10 @@ def _read_run(path: Path) -> SavedModel:
         )
     refuse_tuned(run, file)
     config = OmegaConf.load(config_file)
-    sections = read_sections(config)
     description = Description(
         source=file.name,
         layout=asdict(Layout(Kind.finetuned)),
-        network=complete_sections(sections, run.network, str(file)),
+        network=run_sections(config, run, str(file)),
         **read_preprocessing(config),
     )
     return SavedModel(
@@ -300,6 +299,28 @@ def read_sections(config: Any) -> dict[str, Any]:
         for key, section in sections.items()
         if section is not None
     }
+
+
+def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
+    """The network's sections as a run was trained with them.
+
+    What they leave open is the default, which shapes need not tell: attention heads, for one.
+
+    Args:
+        config: of the run.
+        run: what it left.
+        source: its file, for errors.
+
+    Raises:
+        CheckpointError: the configuration lacks a section, and shapes do not say it.
+    """
+    given = read_sections(config)
+    if not {"image_encoder", "fusion", "classifier"} <= set(given):
+        return complete_sections(given, run.network, source)
+    params = given["fusion"].get("params") or {}
+    words = params.get("vocab_size") or len(run.tokens)
+    fusion = {**given["fusion"], "params": {**params, "vocab_size": words}}
+    return {**given, "fusion": fusion, "num_answers": len(run.answers)}
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from clipvil_mmf.profiling.processes import Row, measure_apart
 from clipvil_mmf.profiling.request import Request
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
 from clipvil_mmf.tuning import METHODS
+from mmf_bridge.common.device import check_device
 from mmf_bridge.common.precision import Precision as RunPrecision
 
 PUBLISHED_ANSWERS, PUBLISHED_WORDS = 3129, 30522
@@ -81,7 +82,7 @@ def command(
         settings = read_settings(config, overrides or [])
         request = request_of(settings, answers, words)
         sizes = _sizes(settings, batch_size, image_size, tokens)
-        device = device or settings.training.device
+        device = check_device(device, "--device") if device else settings.training.device
         computed_in = precision.value if precision else _precision(settings.training, device)
         request = replace(
             request, sizes=sizes, precision=computed_in, device=device, repeats=repeats

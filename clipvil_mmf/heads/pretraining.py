@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipvil_mmf.dtypes import at_least_float32
 from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
 
 # A label that is not there: a word that is not masked, a pair without a question.
@@ -83,5 +84,6 @@ def mean_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
         scores: (B, classes).
         labels: (B,) int64, NO_LABEL where there is none.
     """
-    total = F.cross_entropy(scores.float(), labels, ignore_index=NO_LABEL, reduction="sum")
+    scores = at_least_float32(scores)
+    total = F.cross_entropy(scores, labels, ignore_index=NO_LABEL, reduction="sum")
     return total / (labels != NO_LABEL).sum().clamp(min=1)

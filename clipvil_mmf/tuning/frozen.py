@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipvil_mmf.dtypes import at_least_float32
 from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
 from clipvil_mmf.tuning.method import TuningMethod
 
@@ -27,4 +28,4 @@ class Frozen(TuningMethod):
     def forward(self, network: Network, *batch: Any) -> Tensor:
         """The pooled output (B, D), without a graph."""
         with torch.no_grad(), precision(self.config, batch[1].device):
-            return super().forward(network, *batch).float()
+            return at_least_float32(super().forward(network, *batch))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.dtypes import at_least_float32
 from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
 from clipvil_mmf.tuning.method import TuningMethod, joint_fusion, reduced_width
 from clipvil_mmf.tuning.states import HiddenStates
@@ -92,7 +93,7 @@ class SideNetwork(TuningMethod):
         return self.read(states, mask, fusion, count)
 
     def _states(self, fusion: JointFusion, *inputs: Any) -> Iterator[Tensor]:
-        """The backbone's hidden states in float32, computed without a graph one by one."""
+        """The backbone's hidden states, computed without a graph one by one, not in half."""
         states = fusion.hidden_states(*inputs)
         while True:
             # Not around the `yield`: what the side network does with a state needs its graph.
@@ -100,7 +101,7 @@ class SideNetwork(TuningMethod):
                 state = next(states, None)
             if state is None:
                 return
-            yield state.float()
+            yield at_least_float32(state)
 
     def forward(self, network: Network, *batch: Any) -> Tensor:
         """The pooled output (B, D), through the frozen pooler."""

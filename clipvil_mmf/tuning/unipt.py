@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from clipvil_mmf.dtypes import at_least_float32
 from clipvil_mmf.fusion.layers import init_bert_weights, run
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
@@ -53,7 +54,7 @@ class UniPT(SideNetwork):
         self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
     ) -> Tensor:
         """See :meth:`SideNetwork.read`."""
-        weights = mask.unsqueeze(-1).to(torch.float32)
+        weights = at_least_float32(mask.unsqueeze(-1).to(self.gate.weight.dtype))
         downs = [self.first, *self.downs]
         reduced = reduce_states(downs, states, self.config.recompute_states)
         last = reduced.pop()

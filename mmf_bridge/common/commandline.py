@@ -64,7 +64,7 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
     """Make sure that a dotted option such as ``training.batch_size`` or ``a.b[0]`` exists.
 
     A section ``params`` holds the arguments of an optimizer, an encoder and so on, which checks
-    them itself: there a key that the yaml does not set is added.
+    them itself: there a key that the yaml does not set is added, also to ``params: null``.
 
     Raises:
         ValueError: it does not (names the nearest keys of that section), or it is a section, which
@@ -75,10 +75,12 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
     fields = key.split(".")
     for field in fields:
         name, _, index = field.partition("[")
-        if "params" in walked and isinstance(section, MutableMapping) and not index:
-            last = len(walked) == len(fields) - 1
-            if section.get(name) is None:
+        last = len(walked) == len(fields) - 1
+        if isinstance(section, MutableMapping) and not index and section.get(name) is None:
+            if "params" in walked:
                 section[name] = None if last else {}
+            elif name == "params" and name in section and not last:
+                section[name] = {}
         if not isinstance(section, Mapping) or name not in section:
             choices = list(section) if isinstance(section, Mapping) else []
             near = difflib.get_close_matches(name, [str(c) for c in choices], n=1)

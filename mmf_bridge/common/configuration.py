@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
+from mmf_bridge.common.device import check_device
 from mmf_bridge.common.option_values import check_values
 from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
 from mmf_bridge.common.registered import unknown
@@ -105,11 +106,12 @@ def mend(module: ModuleType) -> None:
         def _update_specific(self, config: Any) -> Any:
             # Defaults built anew: main has merged the command line into its own.
             check_values(config, self._build_default_config())
-            # "cuda" is MMF's default; only who asked for it needs a warning that there is none.
-            asked = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
-            if not torch.cuda.is_available() and not any(
-                OmegaConf.select(OmegaConf.create(part), "training.device") for part in asked
-            ):
+            # "cuda" is MMF's default: without a GPU it is the CPU, unless somebody asked for it.
+            parts = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
+            parts.append(self._build_demjson_config(getattr(self.args, "config_override", None)))
+            if any(OmegaConf.select(OmegaConf.create(p), "training.device") for p in parts):
+                check_device(str(config.training.device))
+            elif not torch.cuda.is_available():
                 config.training.device = "cpu"
             return super()._update_specific(config)
 

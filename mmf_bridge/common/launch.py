@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common.commandline import option_pairs
+from mmf_bridge.common.device import gpu_number
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
@@ -30,7 +31,7 @@ def run(
     forgotten first, but for the entries ``kept``.
 
     Raises:
-        ValueError: more processes are asked for than this host has GPUs.
+        ValueError: more processes are asked for than this host has GPUs, or several for one GPU.
         SystemExit: a user's error, on the command line.
     """
     with one_line_errors() if opts is None else nullcontext():
@@ -48,6 +49,14 @@ def _run(module: ModuleType, opts: list[str] | None, predict: bool, kept: Collec
     config.device_id = 0
     if config.distributed.init_method is None:
         module.infer_init_method(config)
+    gpu = gpu_number(str(config.training.device))
+    if gpu is not None:
+        if config.distributed.init_method is not None:
+            raise ValueError(
+                f"training.device is {config.training.device}, one GPU for several processes: "
+                "training.device=cuda gives each its own"
+            )
+        config.device_id, config.distributed.world_size = gpu, 1
 
     world_size = config.distributed.world_size
     if config.distributed.init_method is not None:

@@ -107,6 +107,7 @@ class TrainingCore:
 
     def run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""
+        self.early_stopping.check_criterion(self)
         self.clipping = GradientClipping(self.config.training)
         self.prepare_model()
         self.run_report = RunReport(unwrap(self.model), self.device, self.precision.autocast)

@@ -45,8 +45,8 @@ def mend(module: ModuleType) -> None:
 class _Writer:
     """rc7's name for logging, which the checkpoint code of both lines uses."""
 
-    def write(self, message: Any) -> None:
-        logger.info(message)
+    def write(self, message: Any, level: str = "info") -> None:
+        getattr(logger, level)(message)
 
 
 class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
@@ -75,10 +75,6 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
             self.train_loader = self.dataset_loader.train_dataloader()
 
     def configure_device(self) -> None:
-        if self.config.training.device == "xla":
-            raise ValueError(
-                "training.device is xla, which mmf_bridge does not support; use cuda or cpu"
-            )
         self.choose_device()
 
     def configure_seed(self) -> None:

@@ -55,6 +55,7 @@ def test_precision_and_device_are_the_runs_unless_given(
     options: tuple[str, ...], precision: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: device != "cpu")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2 * (device != "cpu"))
     asked = []
 
     def measure(requests: dict[str, Request]) -> list[Row]:
@@ -64,6 +65,14 @@ def test_precision_and_device_are_the_runs_unless_given(
     monkeypatch.setattr("clipvil_mmf.cli.profile._measure", measure)
     profile(*options)
     assert asked == [(precision, device)]
+
+
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, output = profile("--device", "cuda")
+    assert code == 1 and "--device is cuda, but no GPU was found. Give --device=cpu" in output
+    code, output = profile("--", "training.device=cuda")
+    assert code == 1 and "training.device is cuda, but no GPU was found" in output
 
 
 def test_a_method_that_does_not_fit_has_its_reason() -> None:

@@ -14,30 +14,26 @@ from torch.nn import functional as F
 from clipvil_mmf.checkpoints import published_name
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import SideNetwork
-from tests.golden.compare import (
-    Deviation,
-    Golden,
-    close_norms,
-    close_outputs,
-    gradients,
-    inputs,
-    load_tiny,
-)
+from tests.golden.compare import Golden, gradients, inputs, load_tiny
 
 
-def compare(**where: Any) -> list[Deviation]:
-    """Everything that is recorded, in both modes; see :func:`compare_mode`."""
-    return [row for mode in ("eval", "train") for row in compare_mode(mode, *load_tiny(), **where)]
+def measure(**where: Any) -> dict[str, Tensor]:
+    """Everything that is recorded, in both modes; see :func:`measure_mode`."""
+    return {
+        name: value
+        for mode in ("eval", "train")
+        for name, value in measure_mode(mode, *load_tiny(), **where).items()
+    }
 
 
-def compare_mode(
+def measure_mode(
     mode: str,
     network: ClipVilNetwork,
     golden: Golden,
     device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> list[Deviation]:
-    """Everything recorded under `eval/` or `train/`.
+    dtype: torch.dtype = torch.float64,
+) -> dict[str, Tensor]:
+    """What is recorded under `eval/` or `train/`, by a network of ours.
 
     Args:
         mode: which of them.
@@ -50,39 +46,38 @@ def compare_mode(
     batch = {name: value.to(device) for name, value in inputs(golden).items()}
     batch["images"] = batch["images"].to(dtype)
     target = torch.from_numpy(golden["in/target"]).to(device, dtype)
-    recorded: dict[str, Tensor] = {}
+    seen: dict[str, Tensor] = {}
     for part, module in (("grid", network.image_encoder), ("visual", network.visual_embedding)):
         module.register_forward_hook(
-            lambda module, args, output, part=part: recorded.update({part: output.detach()})
+            lambda module, args, output, part=part: seen.update({part: output.detach()})
         )
     output = network(**batch)
     loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
     loss.backward()
-    rows = gradients(mode, network, golden, published_name)
-    state = {published_name(key): value for key, value in network.state_dict().items()}
-    rows += [
-        close_outputs(recorded_name, state[key], golden[recorded_name])
-        for recorded_name in golden.files
-        if (key := recorded_name.removeprefix(f"{mode}/bn/")) != recorded_name
-    ]
+    state = {published_name(key): value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
-        joint = _joint(network, batch, recorded["visual"])
+        joint = _joint(network, batch, seen["visual"])
     ours = {
-        "grid": recorded["grid"],
-        "visn_fc": recorded["visual"][:, :4],
+        "grid": seen["grid"],
+        "visn_fc": seen["visual"][:, :4],
         "joint": joint,
         "pooled": output.pooled,
         "logits": output.scores,
+        "loss": loss.reshape(1),
     }
     if mode == "train":  # stored thinned out
         ours["grid"], ours["joint"] = ours["grid"][:, ::16], ours["joint"][:, ::5]
-    rows += [
-        close_outputs(f"{mode}/{part}", value, golden[f"{mode}/{part}"])
-        for part, value in ours.items()
-        if f"{mode}/{part}" in golden.files
-    ]
-    rows.append(close_norms(f"{mode}/loss", loss.detach().reshape(1), golden[f"{mode}/loss"]))
-    return rows
+    statistics = {
+        name: state[key]
+        for name in golden.files
+        if (key := name.removeprefix(f"{mode}/bn/")) != name
+    }
+    outputs = {f"{mode}/{part}": value.detach() for part, value in ours.items()}
+    return {
+        **gradients(mode, network, golden, published_name),
+        **statistics,
+        **{name: value for name, value in outputs.items() if name in golden.files},
+    }
 
 
 def _joint(network: ClipVilNetwork, batch: dict[str, Tensor], visual: Tensor) -> Tensor:

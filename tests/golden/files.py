@@ -1,19 +1,21 @@
-"""Every golden file and its comparison: a new file is a module here and a line below."""
+"""Every golden file and what measures it: a new file is a module here and a line below."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.golden import clipvil_full, lxmert, pretrain, tuned
-from tests.golden.compare import Deviation
+import torch
 
-# Name of the file without `.npz` -> what compares everything that is recorded in it. Those of the
-# image models take a device and a dtype.
-FILES: dict[str, Callable[..., list[Deviation]]] = {
-    "clipvil_full": clipvil_full.compare,
-    "lxmert": lxmert.compare,
-    "pretrain": pretrain.compare,
-    **tuned.COMPARISONS,
+from tests.golden import clipvil_full, lxmert, pretrain, tuned
+from tests.golden.compare import FLOAT32, Deviation, Quantities, compare, load_golden
+
+# Name of the file without `.npz` -> what gives everything that is recorded in it, as our network
+# computes it in a dtype; that of the files that have `train/` takes a device, too.
+FILES: dict[str, Callable[..., Quantities]] = {
+    "clipvil_full": clipvil_full.measure,
+    "lxmert": lxmert.measure,
+    "pretrain": pretrain.measure,
+    **tuned.MEASUREMENTS,
 }
 
 # Files with other numbers -> the module that reads them.
@@ -23,3 +25,14 @@ ELSEWHERE: dict[str, str] = {
         ("traj_full", "traj_unipt", "traj_unipt_carry"), "tests/golden/trajectories.py"
     ),
 }
+
+
+def rows(name: str) -> list[Deviation]:
+    """The deviation of our network in float64 from what is recorded."""
+    return compare(load_golden(name), FILES[name]())
+
+
+def float32_rows(name: str) -> list[Deviation]:
+    """The deviation of our network in float32 from itself in float64."""
+    golden, measure = load_golden(name), FILES[name]
+    return compare(golden, measure(dtype=torch.float32), FLOAT32, reference=measure())

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints import published_name
 from clipvil_mmf.network import ClipVilNetwork
-from tests.golden.clipvil_full import compare_mode
+from tests.golden.clipvil_full import measure_mode
 from tests.golden.compare import (
     TINY,
-    Deviation,
     Golden,
     load_golden,
     load_published,
@@ -43,12 +42,14 @@ def load_tuned(name: str) -> tuple[ClipVilNetwork, Golden]:
     return network, golden
 
 
-def compare(name: str, **where: Any) -> list[Deviation]:
-    """Everything that is recorded in a method's file; see :func:`compare_mode`."""
+def measure(name: str, **where: Any) -> dict[str, Tensor]:
+    """Everything that is recorded in a method's file; see :func:`measure_mode`."""
     check_trainable(*load_tuned(name))
-    return [
-        row for mode in ("eval", "train") for row in compare_mode(mode, *load_tuned(name), **where)
-    ]
+    return {
+        quantity: value
+        for mode in ("eval", "train")
+        for quantity, value in measure_mode(mode, *load_tuned(name), **where).items()
+    }
 
 
 def check_trainable(network: nn.Module, golden: Golden) -> None:
@@ -63,4 +64,4 @@ def _is_unused(name: str) -> bool:
     return any(part in name for part in _UNUSED)
 
 
-COMPARISONS = {name: partial(compare, name) for name in SECTIONS}
+MEASUREMENTS = {name: partial(measure, name) for name in SECTIONS}

@@ -72,6 +72,14 @@ def test_options_that_do_not(key, message):
         check_option(CONFIG, key)
 
 
+def test_parameters_are_added_to_params_null():
+    config = {"encoder": {"type": "a", "params": None}, "plain": None}
+    check_option(config, "encoder.params.widths")
+    assert config["encoder"]["params"] == {"widths": None}
+    with pytest.raises(ValueError, match="plain has no key 'widths'"):
+        check_option(config, "plain.widths")
+
+
 def test_a_slip_in_a_yaml_is_an_error_and_a_foreign_key_a_warning():
     with pytest.raises(ValueError, match=r"training\.batch_sise: did you mean training\.batch_si"):
         check_keys({"training": {"batch_sise": 3}}, CONFIG)

@@ -108,6 +108,16 @@ def test_a_second_run_in_one_process_starts_afresh(tmp_path):
     assert len(logging.getLogger("mmf").handlers) == 3
 
 
+def test_an_unknown_criterion_leaves_the_loss_or_is_refused(tmp_path, capfd):
+    opts = ("run_type=train", "training.early_stop.criteria=vqa2/vqa_score")
+    run = run_here(tmp_path, *opts, "training.max_updates=10")
+    assert "best.ckpt will be that of the lowest val/total_loss" in capfd.readouterr().out
+    assert run.trainer.early_stopping.best_monitored_update == 10
+    with pytest.raises(ValueError, match=r"'val/vqa2/vqa_score'.*it gives: .*val/tiny/accuracy"):
+        run_here(tmp_path / "stops", *opts, "training.early_stop.enabled=true")
+    assert not list((tmp_path / "stops").rglob("*.ckpt"))
+
+
 def test_early_stopping_counts_from_the_best_update_of_an_interrupted_run(tmp_path):
     opts = ("training.max_updates=10", "run_type=train")
     kept = run_here(tmp_path, *opts).checkpoint()

@@ -64,16 +64,56 @@ def test_values_of_options(text, value):
     assert config.checkpoint.resume_file == value
 
 
-def test_only_who_asks_for_a_gpu_is_warned_that_there_is_none(tmp_path, monkeypatch, recwarn):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def without_device(tmp_path):
     yaml = OmegaConf.load(YAML)
     del yaml.training["device"]
     OmegaConf.save(yaml, tmp_path / "any.yaml")
-    assert configuration(f"config={tmp_path / 'any.yaml'}").training.device == "cpu"
+    return f"config={tmp_path / 'any.yaml'}"
+
+
+def test_only_who_asks_for_a_gpu_is_told_that_there_is_none(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = without_device(tmp_path)
+    assert configuration(config).training.device == "cpu"
     assert not [w for w in recwarn if "cuda" in str(w.message)]
-    with pytest.warns(UserWarning, match="cuda is not present"):
-        config = configuration(f"config={tmp_path / 'any.yaml'}", "training.device=cuda")
-    assert config.training.device == "cpu"
+    message = r"training\.device is cuda, but no GPU was found\. Give training\.device=cpu"
+    with pytest.raises(ValueError, match=message):
+        configuration(config, "training.device=cuda")
+    with pytest.raises(ValueError, match=message):
+        configuration(config, override='{training: {device: "cuda"}}')
+    OmegaConf.save({"includes": [config[7:]], "training": {"device": "cuda"}}, tmp_path / "on.yaml")
+    with pytest.raises(ValueError, match=message):
+        configuration(f"config={tmp_path / 'on.yaml'}")
+
+
+@pytest.mark.parametrize("name", ["gpu9", "cuda:2", "CPU", "cuda:", "xla"])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = without_device(tmp_path)
+    message = rf"training\.device is {name}: this machine has cpu, cuda, cuda:0, cuda:1$"
+    with pytest.raises(ValueError, match=message):
+        configuration(config, f"training.device={name}")
+    assert configuration(config, "training.device=cuda:1").training.device == "cuda:1"
+    assert configuration(config).training.device == "cuda"
+
+
+def test_one_gpu_is_that_of_one_process(tmp_path, monkeypatch):
+    import mmf_cli.run
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    started = []
+    monkeypatch.setattr(mmf_cli.run, "main", lambda found, **_: started.append(found.get_config()))
+    mmf_cli.run.run([without_device(tmp_path), "training.device=cuda:1"])
+    assert (started[0].device_id, started[0].distributed.world_size) == (1, 1)
+    with pytest.raises(ValueError, match="one GPU for several processes"):
+        mmf_cli.run.run(
+            [
+                without_device(tmp_path),
+                *("training.device=cuda:1", "distributed.init_method=tcp://localhost:1"),
+            ]
+        )
 
 
 def test_options_as_pairs():

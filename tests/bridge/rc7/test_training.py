@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -356,10 +357,42 @@ def test_early_stopping(tmp_path):
     assert never.trainer.num_updates == 12
 
 
-def test_an_unknown_criterion_names_what_there_is(tmp_path):
-    opts = ("training.max_updates=2", "training.early_stop.criteria=tiny/acuracy")
+def test_an_unknown_criterion_that_would_stop_is_refused_before_training(tmp_path):
+    opts = ("training.early_stop.enabled=true", "training.early_stop.criteria=tiny/acuracy")
     with pytest.raises(ValueError, match=r"'val/tiny/acuracy'.*it gives: .*val/tiny/accuracy"):
         run_here(tmp_path, "run_type=train", *opts)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("known_beforehand", [True, False])
+def test_an_unknown_criterion_that_stops_nothing_leaves_the_loss(
+    tmp_path, monkeypatch, known_beforehand
+):
+    """The yaml of another dataset names its metric."""
+    from mmf.utils import early_stopping
+
+    if not known_beforehand:  # as with losses that the model itself names
+        monkeypatch.setattr(early_stopping.EarlyStopping, "check_criterion", lambda *args: None)
+    opts = ("run_type=train", "training.early_stop.criteria=vqa2/vqa_score")
+    opts += ("training.max_updates=6", "training.evaluation_interval=2")
+    run = run_here(tmp_path, *opts)
+    log = next((tmp_path / "logs").iterdir()).read_text()
+    (line,) = [line for line in log.splitlines() if "early_stop.criteria" in line]
+    assert "WARNING" in line and "lowest val/total_loss" in line and "val/tiny/accuracy" in line
+    best = run.trainer.early_stopping
+    losses = [float(loss) for loss in re.findall(r", val/total_loss: ([0-9.]+)", log)]
+    assert losses[best.best_monitored_update // 2 - 1] == min(losses)
+    assert best.best_monitored_value == pytest.approx(min(losses), abs=1e-4)
+    assert run.checkpoint("best.ckpt")["num_updates"] == best.best_monitored_update
+    again = run_here(tmp_path, *opts, "training.max_updates=8", "checkpoint.resume=true")
+    assert again.trainer.early_stopping.best_monitored_value <= best.best_monitored_value
+
+
+def test_a_dataset_may_be_called_by_a_word_with_val_in_it(tmp_path):
+    from mmf.utils.early_stopping import EarlyStopping
+
+    stopping = EarlyStopping(None, None, "retrieval/accuracy")
+    assert stopping.early_stop_criteria == "val/retrieval/accuracy"
 
 
 def test_only_the_newest_numbered_checkpoints_stay(tmp_path):
