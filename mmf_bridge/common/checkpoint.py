@@ -29,9 +29,14 @@ def mend(module: ModuleType) -> None:
         def save_config(self) -> None:
             # Predicting leaves the configuration of the training beside its checkpoints.
             if get_rank() == 0 and not OmegaConf.select(self.config, "evaluation.predict"):
+                config = self.config
+                written = getattr(self.trainer, "written_intervals", None)
+                if isinstance(written, Mapping) and written:
+                    # As the user wrote it: the next run with this file may be longer.
+                    config = OmegaConf.merge(config, {"training": dict(written)})
                 path = os.path.join(self.ckpt_foldername, "config.yaml")
                 with module.PathManager.open(path, "w") as f:
-                    f.write(OmegaConf.to_yaml(self.config, resolve=True))
+                    f.write(OmegaConf.to_yaml(config, resolve=True))
 
         def _option(self, key: str, default: Any = None) -> Any:
             value = OmegaConf.select(self.config, f"checkpoint.{key}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mmf_bridge.common.intervals import AUTO, KEYS
 from mmf_bridge.common.precision import PRECISIONS
 from mmf_bridge.common.run_length import LEFTOVERS
 
@@ -22,8 +23,9 @@ _TYPES: dict[str, type] = {
     "training.max_grad_l2_norm": float,
     "distributed.rank": int,
 }
+_INTERVALS = {f"training.{key}" for key in KEYS}
 # Keys that have a default, and whose null means something too.
-_NULLABLE = {"training.seed", "training.max_updates", "training.experiment_name"}
+_NULLABLE = {"training.seed", "training.max_updates", "training.experiment_name", *_INTERVALS}
 _AT_LEAST: dict[str, int] = {
     "training.seed": -1,
     "training.max_updates": 0,
@@ -31,9 +33,7 @@ _AT_LEAST: dict[str, int] = {
     "training.batch_size": 1,
     "training.batch_size_per_device": 1,
     "training.num_workers": 0,
-    "training.log_interval": 1,
-    "training.evaluation_interval": 1,
-    "training.checkpoint_interval": 1,
+    **dict.fromkeys(_INTERVALS, 1),
     "training.early_stop.patience": 0,
     "checkpoint.max_to_keep": -1,
     "distributed.world_size": 1,
@@ -106,12 +106,15 @@ def _check_value(config: DictConfig, key: str, value: Any, default: Any) -> None
     kind = _TYPES.get(key, type(default))
     if value is None and (default is None or key in _NULLABLE):
         return
+    if key in _INTERVALS and value == AUTO:
+        return
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
         OmegaConf.update(config, key, value)
     if kind in _NAMES and not _is_of(kind, value):
         near = _near(str(value).lower(), ("true", "false")) if kind is bool else ""
-        raise ValueError(f"{key}: got {value!r}, expected {_NAMES[kind]}.{near}")
+        auto = f" or {AUTO}" if key in _INTERVALS else ""
+        raise ValueError(f"{key}: got {value!r}, expected {_NAMES[kind]}{auto}.{near}")
     if key in _AT_LEAST and value < _AT_LEAST[key]:
         raise ValueError(f"{key}: got {value!r}, expected a number of at least {_AT_LEAST[key]}")
     if key in _CHOICES and value not in _CHOICES[key]:

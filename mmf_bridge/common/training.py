@@ -5,7 +5,8 @@ Imported by the trainers alone, when MMF is there: it is the one file of this fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from mmf_bridge.common.distributed import (
     unwrap,
     wrap_model,
 )
+from mmf_bridge.common.intervals import described, set_intervals
 from mmf_bridge.common.run_length import RunLength
 from mmf_bridge.common.run_report import RunReport
 
@@ -44,6 +46,8 @@ class TrainingCore:
     # Micro-batches whose gradients wait for their update. Checkpoints are taken right after
     # updates, so none ever waits in one.
     pending: int = 0
+    # What the configuration has in place of intervals that follow the run's length.
+    written_intervals: Mapping[str, Any] = MappingProxyType({})
     # The joint norm of the last update's gradients before clipping; None where nothing is clipped.
     gradient_norm: torch.Tensor | None = None
 
@@ -97,13 +101,19 @@ class TrainingCore:
             self.model = wrap_model(self.model, self.device, unused)
 
     def measure_run(self, batches_per_epoch: int | None) -> None:
-        """Set ``run_length``, and tell it to the scheduler that will be built."""
+        """Set ``run_length``, for the scheduler that will be built too, and ``auto`` intervals."""
         training = self.config.training
         if "train" in self.run_type:
             self.run_length = RunLength.of(training, batches_per_epoch)
         else:
             self.run_length = RunLength(batches_per_epoch, training.max_updates or 0)
         registry.register("run_length", self.run_length)
+        if "train" in self.run_type:
+            written = set_intervals(training, self.run_length)
+            if written:  # a resumed run may load its data twice
+                self.written_intervals = written
+                if get_rank() == 0:
+                    self.writer.write(described(training, written))
 
     def run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""

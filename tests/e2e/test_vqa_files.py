@@ -4,12 +4,14 @@ import json
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import clipvil_mmf
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data import files
@@ -172,6 +174,30 @@ def test_a_dataset_of_ones_own(run_mmf, data, tmp_path):
     assert trainer.num_updates == 2
     assert list((data / "own" / "stores").glob("questions-*/store.json"))
     assert not trainer.test_loader.num_datasets
+
+
+def test_a_small_model_of_ones_own_data(run_mmf, data, capfd):
+    """By custom_small.yaml as it is, but for its epochs; nothing is downloaded."""
+    section = "dataset_config.clipvil_custom"
+    trainer = run_mmf(
+        f"config={CONFIGS / 'custom_small.yaml'}",
+        f"{section}.data_dir={data / 'own'}",
+        f"{section}.images_dir={data / 'own' / 'images'}",
+        f"{section}.annotations.train=questions.json",
+        f"{section}.annotations.val=questions_val.json",
+        *("training.device=cpu", "training.tensorboard=false", "training.max_epochs=12"),
+    )
+    log = capfd.readouterr().out
+    assert trainer.num_updates == 12 * len(trainer.train_loader)
+    losses = [float(x) for x in re.findall(r"train/clipvil_custom/logit_bce: ([0-9.]+)", log)]
+    scores = re.findall(r"\d, val/.*val/clipvil_custom/vqa_score: ([0-9.]+)", log)
+    assert len(losses) >= 10 and len(scores) == 12
+    assert losses[-1] < losses[0]
+    folder = Path(trainer.config.env.save_dir)
+    model = clipvil_mmf.from_pretrained(folder)
+    question = "What color is the shape on the left?"
+    found = model.answer(data / "own" / "images" / "first.jpg", question, top_k=3)
+    assert len(found) == 3 and {answer for answer, _ in found} <= set(model.answers)
 
 
 def test_an_answer_vocabulary_of_the_dataset_is_made_once(run_mmf, data, monkeypatch):

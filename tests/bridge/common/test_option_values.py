@@ -23,6 +23,10 @@ from tests.bridge.runs import run_here
         ("training.batch_size=0", "training.batch_size: got 0, expected a number of at least 1"),
         ("training.log_interval=0", "training.log_interval: got 0, expected a number of at le"),
         ("training.evaluation_interval=0", "training.evaluation_interval: got 0, expected"),
+        (
+            "training.log_interval=often",
+            "log_interval: got 'often', expected a whole number or auto",
+        ),
         ("training.checkpoint_interval=-5", "training.checkpoint_interval: got -5, expected"),
         ("training.max_updates=-1", "training.max_updates: got -1, expected a number of at least"),
         ("training.max_epochs=two", "training.max_epochs: got 'two', expected a whole number"),

@@ -8,6 +8,7 @@ import re
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tests.bridge.runs import equal, run_here, run_processes
 
@@ -106,6 +107,19 @@ def test_a_second_run_in_one_process_starts_afresh(tmp_path):
     lines = (tmp_path / "second" / "train.log").read_text().splitlines()
     assert sum("Starting training..." in line for line in lines) == 1
     assert len(logging.getLogger("mmf").handlers) == 3
+
+
+def test_intervals_follow_the_length_of_the_run(tmp_path, capfd):
+    names = ("log_interval", "evaluation_interval", "checkpoint_interval")
+    changes = {f"training.{name}": "auto" for name in names}
+    opts = ("run_type=train", "training.max_epochs=3", "training.max_updates=null")
+    run_here(tmp_path, *opts, changes={**changes, **sizes(train=56, val=8)})
+    log = capfd.readouterr().out
+    assert "training.log_interval 2, training.evaluation_interval 7" in log
+    assert [int(n) for n in re.findall(r"progress: (\d+)/21, train", log)] == [*range(2, 21, 2)]
+    assert [int(n) for n in re.findall(r"progress: (\d+)/21, val", log)] == [7, 14, 21]
+    saved = OmegaConf.load(tmp_path / "config.yaml").training
+    assert {saved[name] for name in names} == {"auto"}
 
 
 def test_an_unknown_criterion_leaves_the_loss_or_is_refused(tmp_path, capfd):

@@ -395,6 +395,25 @@ def test_a_dataset_may_be_called_by_a_word_with_val_in_it(tmp_path):
     assert stopping.early_stop_criteria == "val/retrieval/accuracy"
 
 
+def test_intervals_follow_the_length_of_the_run(tmp_path):
+    auto = {f"training.{key}": "auto" for key in ("log_interval", "checkpoint_interval")}
+    changes = {**auto, "training.evaluation_interval": None}
+    opts = ("run_type=train", "training.max_epochs=3", "training.max_updates=null")
+    run = run_here(tmp_path, *opts, changes={**changes, **sizes(train=56, val=8)})
+    log = next((tmp_path / "logs").iterdir()).read_text()
+    assert "training.log_interval 2, training.evaluation_interval 7" in log
+    assert run.trainer.num_updates == 21
+    assert [int(n) for n in re.findall(r"progress: (\d+)/21, train", log)] == [*range(2, 21, 2)]
+    assert [int(n) for n in re.findall(r"progress: (\d+)/21, val", log)] == [7, 14, 21]
+    # The file is for the next run, which may have another length.
+    saved = OmegaConf.load(tmp_path / "config.yaml").training
+    assert (saved.log_interval, saved.evaluation_interval) == ("auto", None)
+    changes["training.log_interval"] = saved.log_interval
+    opts = ("run_type=train", "training.max_updates=5")
+    shorter = run_here(tmp_path / "again", *opts, changes=changes)
+    assert shorter.trainer.log_interval == 1
+
+
 def test_only_the_newest_numbered_checkpoints_stay(tmp_path):
     opts = ("run_type=train", "checkpoint.max_to_keep=2", "training.checkpoint_interval=5")
     run_here(tmp_path, *opts, "training.max_updates=20")
