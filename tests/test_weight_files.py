@@ -65,6 +65,10 @@ def test_without_checksums_and_compressed(tmp_path: Path) -> None:
     for name in ("unchecked.pth", "packed.pth"):
         for read in (read_weights, safe_load):
             assert torch.equal(read(tmp_path / name)["a"], STATE["a"]), name
+    content = (tmp_path / "packed.pth").read_bytes()
+    (tmp_path / "packed.pth").write_bytes(flipped(content, 1000))
+    with pytest.raises(WeightFileError, match=r"checksum of its .*data/0 does not fit"):
+        read_weights(tmp_path / "packed.pth")
 
 
 def zeroed(content: bytes, start: int, end: int) -> bytes:

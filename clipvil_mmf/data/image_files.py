@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,17 @@ LONGEST_SIDE, MOST_PIXELS = 65_535, 178_956_970
 # White in the pictures whose pixels have more than 8 bits.
 _WHITE = {"F": (1, 255, 65_535), "I": (255, 65_535)}
 
-
+# EXIF's orientations but the upright one. ImageOps.exif_transpose would also write the tags anew,
+# which fails for odd ones.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _remarked = False
 
 
@@ -94,7 +104,8 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """The picture turned as its EXIF tag says."""
-    return ImageOps.exif_transpose(image) if _rotation(image) != 1 else image
+    turn = _TURNS.get(_rotation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def remark_rotation(image: Image.Image) -> None:
@@ -119,5 +130,9 @@ def _rotation(image: Image.Image) -> int:
     """The EXIF tag of a picture's orientation: 1 is upright, 5 and more change its sides."""
     if image.format == "TIFF":  # Pillow itself turns them, and gives the size accordingly
         return 1
-    found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return found if found in range(1, 9) else 1
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # A picture may be whole though its tags are damaged; those turn nothing.
+    except Exception:  # noqa: BLE001
+        return 1
+    return found if found in _TURNS else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,8 +58,7 @@ def opened_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
 def check_zip(path: str | os.PathLike[str]) -> bool:
     """Compare the records of a zip with their checksums, where it has them; torch does not.
 
-    ``torch.serialization.set_crc32_options(False)`` leaves them 0. Compressed records are compared
-    when they are read.
+    ``torch.serialization.set_crc32_options(False)`` leaves them 0.
 
     Returns:
         whether no record is compressed, so that the file may be mapped.
@@ -68,11 +68,10 @@ def check_zip(path: str | os.PathLike[str]) -> bool:
     """
     with opened_zip(path) as archive:
         records = archive.infolist()
-        stored = [record for record in records if record.compress_type == zipfile.ZIP_STORED]
-        for record in stored:
+        for record in records:
             if record.CRC:
                 _check_record(archive, record)
-    return len(stored) == len(records)
+    return all(record.compress_type == zipfile.ZIP_STORED for record in records)
 
 
 def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
@@ -80,7 +79,7 @@ def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
         with archive.open(record) as content:
             while content.read(_CHUNK):
                 continue
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise zipfile.BadZipFile(f"the checksum of its {record.filename} does not fit") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, features
+from PIL import ExifTags, Image, ImageOps, features
 from PIL.PngImagePlugin import PngImageFile
 
 from clipvil_mmf.config import ConfigError, from_config
@@ -248,6 +248,26 @@ def test_exif_rotation(rotated, caplog, monkeypatch, name):
     assert upright.shape == ((3, 96, 64) if name == "fit_pad" else (3, 64, 96))
     assert upright[0, 40, -3] > 200 and upright[0, 40, 3] < 50
     assert not caplog.text
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_every_rotation_is_that_of_pillow(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    formula_image(32, 48, "RGB").save(tmp_path / "a.png", exif=exif)
+    transform = build_transform(ImageParams(image_size=[48, 32], exif_rotation="apply"))
+    with Image.open(tmp_path / "a.png") as image:
+        expected = Stretch(48, 32)(ImageOps.exif_transpose(image))
+    assert np.array_equal(decode(str(tmp_path / "a.png"), transform), expected)
+
+
+@pytest.mark.parametrize("rotation", ["ignore", "apply"])
+@pytest.mark.parametrize("tags", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x"])
+def test_damaged_tags_turn_nothing(tmp_path, rotation, tags):
+    Image.new("RGB", (96, 64)).save(tmp_path / "a.jpg", exif=tags)
+    transform = build_transform(ImageParams("fit_pad", [64, 96], exif_rotation=rotation))
+    assert decode(str(tmp_path / "a.jpg"), transform).shape == (3, 64, 96)
+    assert image_size(tmp_path / "a.jpg", True) == (96, 64)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
