@@ -151,6 +151,11 @@ def _environment(name: str, default: str | None = None) -> str | None:
 _NO_LIST = "includes is not a list: write each file on a line of its own that begins with '- '"
 
 
+def _includes_text(path: str) -> bool:
+    """Whether a yaml file has a text as its includes, which MMF takes for a list of letters."""
+    return os.path.isfile(path) and isinstance(OmegaConf.load(path).get("includes"), str)
+
+
 class _MissingYamlError(FileNotFoundError):
     """A yaml file that is not there; the message says who names it."""
 
@@ -169,11 +174,10 @@ def _mend_load_yaml(module: ModuleType) -> None:
             f = find_in_plugins(f) or f
         try:
             return stock(f)
-        except FileNotFoundError as e:
+        except (FileNotFoundError, IsADirectoryError) as e:
+            if _includes_text(module.get_absolute_path(f)):
+                raise ValueError(f"{f}: {_NO_LIST}") from e
             if isinstance(e, _MissingYamlError):
-                # MMF takes a text for a list of letters.
-                if isinstance(OmegaConf.load(module.get_absolute_path(f)).get("includes"), str):
-                    raise ValueError(f"{f}: {_NO_LIST}") from e
                 raise _MissingYamlError(f"{e}; {f} includes it") from e
             raise _MissingYamlError(
                 f"No configuration file {f}: it was looked for under {os.getcwd()}, MMF's own "

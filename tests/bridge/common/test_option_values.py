@@ -94,6 +94,7 @@ def test_a_missing_include_is_named_with_the_file_that_names_it(tmp_path):
     ("text", "message"),
     [
         ("includes: other.yaml\n", r"own\.yaml: includes is not a list"),
+        ("includes: ../other.yaml\n", r"own\.yaml: includes is not a list"),
         ("includes:\n- ./own.yaml\n", r"own\.yaml includes itself"),
         ("model: [tiny\n", r"own\.yaml is not yaml"),
     ],
