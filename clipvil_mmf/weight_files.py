@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from clipvil_mmf.atomic import replacing, replacing_folder
 
 # What torch.load says of a class or function that its safe default does not allow.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -123,8 +123,8 @@ def write_torch(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     Raises:
         WeightFileError: it could not be written; nothing is left behind.
     """
-    with _atomic(path) as partial:
-        torch.save(dict(tensors), partial)
+    with _atomic(path) as partial, partial.open("wb") as file:
+        torch.save(dict(tensors), file)
 
 
 @contextmanager
@@ -137,33 +137,23 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise WeightFileError(f"{path} exists: remove it, or name another folder with --output.")
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        os.replace(partial, path)
+        with replacing_folder(path) as partial:
+            yield partial
     except OSError as error:
         raise WeightFileError(_why_unwritten(path, error)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
 def _atomic(path: str | Path) -> Iterator[Path]:
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        with open(partial, "wb") as file:
-            mode = os.fstat(file.fileno()).st_mode  # what the umask allows; safetensors has 0600
-        yield partial
-        partial.chmod(mode)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode  # what the umask allows; safetensors has 0600
+            yield partial
+            partial.chmod(mode)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise WeightFileError(_why_unwritten(path, error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _is_torchscript(path: Path) -> bool:

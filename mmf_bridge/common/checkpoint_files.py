@@ -16,6 +16,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from mmf_bridge.common.whole_files import replacing
+
 _DROP = object()
 # What torch.load says of a class or function that its safe default does not allow.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -28,31 +30,23 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
         OSError: the file could not be written (a full disk, say); nothing is left behind and a
             file that stood at ``path`` is unharmed.
     """
-    partial = f"{os.fspath(path)}.partial-{os.getpid()}"
     try:
-        with open(partial, "wb") as f:
+        with replacing(path) as partial, partial.open("wb") as f:
             torch.save(obj, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as e:
         raise OSError(
             f"Could not write the checkpoint {path}: {e}. Free some disk space or choose another "
             "env.save_dir; the files that stood there before are unharmed"
         ) from e
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def link_or_save(obj: Any, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Make ``path`` the file just saved at ``source``: a hard link where the disk has them."""
-    partial = f"{os.fspath(path)}.partial-{os.getpid()}"
     try:
-        os.link(source, partial)
+        with replacing(path) as partial:
+            os.link(source, partial)
     except OSError:
         atomic_save(obj, path)
-    else:
-        os.replace(partial, path)
 
 
 def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:

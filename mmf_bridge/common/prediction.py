@@ -6,10 +6,10 @@ import csv
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mmf_bridge.common.distributed import gather_objects
+from mmf_bridge.common.whole_files import replacing
 
 _IDS = ("question_id", "questionId", "id", "image_id")
 
@@ -38,20 +38,16 @@ def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> 
     Raises:
         OSError: the file could not be written.
     """
-    partial = Path(f"{os.fspath(path)}.partial-{os.getpid()}")
     try:
-        with open(partial, "w", newline="") as f:
+        with replacing(path) as partial, partial.open("w", newline="") as f:
             if os.fspath(path).endswith(".csv"):
                 writer = csv.DictWriter(f, rows[0].keys() if rows else [])
                 writer.writeheader()
                 writer.writerows(rows)
             else:
                 json.dump(list(rows), f)
-        os.replace(partial, path)
     except OSError as e:
         raise OSError(
             f"Could not write the predictions {path}: {e}. Free some disk space or choose another "
             "env.report_dir"
         ) from e
-    finally:
-        partial.unlink(missing_ok=True)

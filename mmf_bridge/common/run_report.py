@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from mmf_bridge.common.whole_files import replacing
+
 NAME = "run_report.json"
 _PREDICTIONS = 3  # that are timed
 
@@ -105,10 +107,8 @@ class RunReport:
         """Leave `run_report.json` in a folder; one line for the log."""
         found = self.figures()
         path = os.path.join(folder, NAME)
-        with open(f"{path}.part", "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=2)
-            file.write("\n")
-        os.replace(f"{path}.part", path)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         update, prediction = found["seconds_per_update"], found["seconds_per_prediction"]
         pace = "" if update is None else f" ({update:.3g} s an update)"
         work = "" if self.multiply_adds is None else f"{self.multiply_adds / 1e9:,.3g} GMACs, "
