@@ -59,6 +59,20 @@ def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:
         file.unlink()
 
 
+def not_finite(state: Mapping[str, Any]) -> list[str]:
+    """The names of the floating-point tensors that hold NaN or infinity; one look at the device."""
+    floating = {
+        name: tensor
+        for name, tensor in state.items()
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }
+    if not floating:
+        return []
+    device = next(iter(floating.values())).device
+    finite = torch.stack([tensor.isfinite().all().to(device) for tensor in floating.values()])
+    return [name for name, whole in zip(floating, finite.tolist(), strict=True) if not whole]
+
+
 def safe_load(
     path: str | os.PathLike[str],
     map_location: Any = "cpu",

@@ -34,6 +34,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
         "max_grad_l2_norm": None,
     },
     "evaluation": {"use_cpu": False},
+    "env": {"overwrite": False},  # whether a training may replace the run in env.save_dir
     "checkpoint": {
         "max_to_keep": -1,
         "trust_pickle": None,  # path(s) of checkpoints whose pickled code may run

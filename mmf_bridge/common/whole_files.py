@@ -75,17 +75,17 @@ def _partial(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent)
     pid = os.getpid()
-    return path.with_name(f"{_PREFIX}{_host()}-{pid}-{_start(pid)}-{path.name}")
+    return path.with_name(f"{_PREFIX}{place()}-{pid}-{start_of(pid)}-{path.name}")
 
 
 def _is_abandoned(name: str) -> bool:
     """Whether a partial file's name says that a process of this host wrote it, which has ended."""
-    found = re.match(rf"{re.escape(_PREFIX + _host())}-(\d+)-(\d+)-", name)
-    return found is not None and _start(int(found[1])) != int(found[2])
+    found = re.match(rf"{re.escape(_PREFIX + place())}-(\d+)-(\d+)-", name)
+    return found is not None and start_of(int(found[1])) != int(found[2])
 
 
-def _host() -> str:
-    """Where process ids mean the same: containers may share a name, but not their processes."""
+def place() -> str:
+    """This host, as far as process ids mean the same: containers may share its name."""
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:  # not Linux
@@ -93,7 +93,7 @@ def _host() -> str:
     return f"{socket.gethostname()}-{namespace}"
 
 
-def _start(pid: int) -> int:
+def start_of(pid: int) -> int:
     """When a process started, in clock ticks since the host did; -1 if there is none.
 
     Another process may get the same id, but not at the same time.

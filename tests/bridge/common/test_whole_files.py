@@ -39,7 +39,7 @@ def test_what_a_living_process_writes_stays(tmp_path):
 
 def test_another_process_of_the_same_id_is_not_its_owner(tmp_path, monkeypatch):
     """After a restart of the host, or of a container, ids begin again."""
-    monkeypatch.setattr(whole_files, "_start", lambda pid: 1)
+    monkeypatch.setattr(whole_files, "start_of", lambda pid: 1)
     left = die_in(replacing, tmp_path / "one")
     mine = left.with_name(left.name.replace(left.name.split("-")[-3], str(os.getpid())))
     left.rename(mine)
@@ -52,7 +52,7 @@ def test_another_process_of_the_same_id_is_not_its_owner(tmp_path, monkeypatch):
 
 def test_of_another_host_nobody_knows_whether_it_lives(tmp_path, monkeypatch):
     with monkeypatch.context() as there:
-        there.setattr(whole_files, "_host", lambda: "elsewhere-1")
+        there.setattr(whole_files, "place", lambda: "elsewhere-1")
         left = die_in(replacing, tmp_path / "model_5.ckpt")
     remove_abandoned(tmp_path, also=(".json",))
     assert left.exists()
