@@ -141,18 +141,19 @@ class Interruption:
 interruption = Interruption()
 
 
-def shield_worker(number: int) -> None:
+def shield_worker(trainer: int, number: int) -> None:
     """Let a data loader's worker live until its trainer ends it, whoever else gets the signals.
 
     Ctrl-C in a terminal reaches all processes, and so does SIGTERM from many job schedulers. Only a
     thread can tell who sends a signal, and end a worker that hangs.
 
     Args:
+        trainer: the process that has the loader, and need not be the worker's parent.
         number: of the worker, as ``worker_init_fn`` gets it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    threading.Thread(target=_wait_for_trainer, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_wait_for_trainer, args=(trainer,), daemon=True).start()
 
 
 def _wait_for_trainer(trainer: int) -> None:

@@ -254,6 +254,8 @@ class TrainingCore:
         self.dataset_loader.seed_sampler("train", self.current_epoch)
         done = self.batches_done or 0
         replay = 0 if self.train_loader.start_at(done) else done
+        if not replay:
+            self._restore_random_numbers()  # which the beginning of an epoch may draw as well
         if replay and self.epoch_rng is not None:
             np.random.set_state(unpack_numpy_state(self.epoch_rng))
         elif self.train_loader.num_datasets > 1:
@@ -262,15 +264,17 @@ class TrainingCore:
         for _ in range(replay):
             next(batches, None)
             self.after_replayed_batch()
-        if self.resumed_rng is not None:
-            # Before the next batch is loaded: datasets draw random numbers, too.
-            set_rng_state(self.resumed_rng)
-            self.resumed_rng = None
+        self._restore_random_numbers()  # before the next batch: datasets draw some, too
         drops = self.run_length.leftover_batches == "drop"
         limit = self.run_length.used_batches if drops else None
         while (limit is None or done < limit) and (batch := next(batches, None)) is not None:
             done += 1
             yield batch
+
+    def _restore_random_numbers(self) -> None:
+        if self.resumed_rng is not None:
+            set_rng_state(self.resumed_rng)
+            self.resumed_rng = None
 
     def after_replayed_batch(self) -> None:
         """What follows each batch in training and draws random numbers."""
