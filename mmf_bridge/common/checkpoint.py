@@ -225,7 +225,7 @@ def mend(module: ModuleType) -> None:
                 stands = f"{current} stands as it was after update {last}"
             more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             raise RuntimeError(
-                f"{bad[0]}{more} of the model is not finite after update {update}: training "
+                f"The weights are not finite after update {update} ({bad[0]}{more}): training "
                 f"stopped, and nothing was saved. {stands}; try a lower learning rate, or "
                 "training.detect_anomaly=true to find where it comes from"
             )
