@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from tests.bridge.runs import PATIENCE, ROOT, equal, options, run_here, run_processes
 
@@ -65,6 +66,19 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path, at_pass, variant, ca
     assert_same_end(whole, run_here(folder, *opts, "checkpoint.resume=true"))
 
 
+@pytest.mark.parametrize("variant", ["plain", "mixture"])
+@pytest.mark.parametrize("batch", [7, 10])
+def test_an_epochs_end_is_a_place_like_any_other(tmp_path, at_pass, variant, batch):
+    """An epoch has 7 batches, of a mixture 10; another epoch is cut short in its middle."""
+    opts = (*OPTIONS, *VARIANTS[variant])
+    whole = run_here(tmp_path / "whole", *opts)
+    for at in (batch, 2):
+        at_pass(at, send(SIGINT))
+        run_interrupted(tmp_path / "cut", *opts, "checkpoint.resume=true")
+    at_pass(-1, None)
+    assert_same_end(whole, run_here(tmp_path / "cut", *opts, "checkpoint.resume=true"))
+
+
 @pytest.mark.parametrize("evaluation", [1, 3])
 def test_an_interrupted_evaluation_is_made_up_for(tmp_path, at_pass, evaluation):
     """Of update 5, or of the last one, 13; each has 3 batches, which are not all computed."""
@@ -72,8 +86,10 @@ def test_an_interrupted_evaluation_is_made_up_for(tmp_path, at_pass, evaluation)
     at_pass(3 * evaluation - 2, send(SIGTERM), training=False)
     run_interrupted(tmp_path / "cut", *OPTIONS, code=143)
     at_pass(-1, None)
-    cut = run_here(tmp_path / "cut", *OPTIONS, "training.max_updates=0", "checkpoint.resume=true")
-    assert cut.trainer.num_updates == {1: 5, 3: 13}[evaluation]
+    cut = torch.load(tmp_path / "cut" / "current.ckpt", weights_only=True)
+    assert cut["num_updates"] == {1: 5, 3: 13}[evaluation] > (cut["last_evaluated"] or 0)
+    if evaluation == 1:
+        assert whole.checkpoint()["best_update"] == 5
     assert_same_end(whole, run_here(tmp_path / "cut", *OPTIONS, "checkpoint.resume=true"))
 
 
