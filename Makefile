@@ -1,4 +1,5 @@
-# make train   sets everything up, trains CLIP-ViL on easy-VQA and tests it
+# make train   sets everything up, trains CLIP-ViL on easy-VQA and tests it; an interrupted training
+#              goes on, a finished one is tested again
 # make tune    tunes a backbone to new question types by every method, and prints a table
 # make test    sets everything up, lints, runs the tests
 # make rc7-tests   runs MMF rc7's own unit tests on the bridge (MMF_MAIN=... : docs/bridge.md)

@@ -1,26 +1,5 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all: the bridge's helper serves both packages."""
 
-from __future__ import annotations
+from mmf_bridge.common.whole_files import replacing, replacing_folder
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file beside ``path``, which takes its place if all goes well.
-
-    Missing folders are made. The name ends as ``path`` does: it may tell a writer the format.
-
-    Raises:
-        OSError: it cannot be written; nothing half-written is left.
-    """
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+__all__ = ["replacing", "replacing_folder"]

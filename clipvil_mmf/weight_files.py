@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clipvil_mmf.atomic import replacing, replacing_folder
 from clipvil_mmf.torchscript import TorchScriptError, read_torchscript
 from mmf_bridge.common.weight_formats import (
     SAFETENSORS,
@@ -156,8 +155,8 @@ def write_torch(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     Raises:
         WeightFileError: it could not be written; nothing is left behind.
     """
-    with _atomic(path) as partial:
-        torch.save(dict(tensors), partial)
+    with _atomic(path) as partial, partial.open("wb") as file:
+        torch.save(dict(tensors), file)
 
 
 @contextmanager
@@ -170,33 +169,23 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise WeightFileError(f"{path} exists: remove it, or name another folder with --output.")
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        os.replace(partial, path)
+        with replacing_folder(path) as partial:
+            yield partial
     except OSError as error:
         raise WeightFileError(_why_unwritten(path, error)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
 def _atomic(path: str | Path) -> Iterator[Path]:
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        with open(partial, "wb") as file:
-            mode = os.fstat(file.fileno()).st_mode  # what the umask allows; safetensors has 0600
-        yield partial
-        partial.chmod(mode)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode  # what the umask allows; safetensors has 0600
+            yield partial
+            partial.chmod(mode)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise WeightFileError(_why_unwritten(path, error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Trains CLIP-ViL on easy-VQA by MMF's own commands, predicts the test split, scores the file.
+# What an earlier call has trained stays: an interrupted run goes on, a finished one is tested again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -7,7 +8,7 @@ bin=${BIN:-.venv/bin}
 config=projects/clipvil/configs/easy_vqa.yaml
 export MMF_SAVE_DIR=${MMF_SAVE_DIR:-save/easy_vqa}
 
-"$bin/mmf_run" "config=$config"
+"$bin/mmf_run" "config=$config" checkpoint.resume=true
 "$bin/mmf_predict" "config=$config" checkpoint.resume=true checkpoint.resume_best=true
 
 reports=$MMF_SAVE_DIR/easy_vqa_clipvil_1/reports

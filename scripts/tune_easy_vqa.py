@@ -67,7 +67,10 @@ def train(name: str, again: bool) -> tuple[Path, str]:
         command = [Path(sys.executable).with_name("mmf_run"), f"config={CONFIGS / name}.yaml"]
         with partial.open("w", encoding="utf-8") as file:
             done = subprocess.run(
-                [*command, f"env.save_dir={folder}"], stdout=file, stderr=subprocess.STDOUT
+                # What is left of an interrupted run goes: the table says what a whole one takes.
+                [*command, f"env.save_dir={folder}", "env.overwrite=true"],
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
         if done.returncode:
             sys.exit(f"{name}: mmf_run failed with exit code {done.returncode}; see {partial}")

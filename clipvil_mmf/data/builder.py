@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from mmf.datasets.mmf_dataset_builder import MMFDatasetBuilder
 from mmf.utils.configuration import get_mmf_env, get_zoo_config
 from mmf.utils.distributed import is_master
 
+from clipvil_mmf.atomic import replacing
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.data.dataset import ClipVilDataset, DatasetParams
 from clipvil_mmf.data.table import QuestionTable
@@ -119,10 +119,5 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
+from clipvil_mmf.atomic import replacing_folder
 from clipvil_mmf.data.formats import read_columns
 from clipvil_mmf.data.locking import StoreError, explained, locked
 from clipvil_mmf.data.table import (
@@ -121,21 +121,12 @@ def _convert(files: Sequence[Path], folder: Path, progress: bool) -> None:
         total=size, desc=f"converting {names}", unit="B", unit_scale=True, disable=not progress
     ) as bar:
         columns = read_columns(files, bar.update)
-    partial = folder.with_name(f".{folder.name}.partial")
-    with explained(folder):
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-        try:
-            partial.mkdir(parents=True)
-            for name, table in zip(
-                (QUESTIONS, IMAGES, ANSWERS), arrow_tables(columns), strict=True
-            ):
-                _write_table(partial / name, table)
-            description = {"version": _VERSION, **describe(columns), "files": fingerprint}
-            text = json.dumps(description, indent=2) + "\n"
-            (partial / DESCRIPTION).write_text(text, encoding="utf-8")
-            _replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with explained(folder), replacing_folder(folder) as partial:
+        for name, table in zip((QUESTIONS, IMAGES, ANSWERS), arrow_tables(columns), strict=True):
+            _write_table(partial / name, table)
+        description = {"version": _VERSION, **describe(columns), "files": fingerprint}
+        text = json.dumps(description, indent=2) + "\n"
+        (partial / DESCRIPTION).write_text(text, encoding="utf-8")
     logger.info(
         "%s: recognised as %s, %d questions on %d images; kept in %s",
         names,
@@ -150,13 +141,3 @@ def _write_table(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         # One batch: a mapped column is then one array.
         writer.write_table(table, max_chunksize=max(1, table.num_rows))
-
-
-def _replace(new: Path, folder: Path) -> None:
-    """Put a folder in the place of another; who has the old files mapped keeps them."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -11,9 +11,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mmf_bridge.common import checkpoint_files as files
-from mmf_bridge.common.distributed import gather_objects, get_rank, synchronize, unwrap
+from mmf_bridge.common.distributed import (
+    broadcast_object,
+    gather_objects,
+    get_rank,
+    synchronize,
+    unwrap,
+)
 from mmf_bridge.common.replace import replace
-from mmf_bridge.common.resuming import choose_checkpoint, own_checkpoints
+from mmf_bridge.common.resuming import choose_checkpoint, lies_in, own_checkpoints
 
 # Parts of a trainer that a resumed run continues, beside model, optimizer and counters.
 _STATEFUL = ("lr_scheduler", "scaler")
@@ -81,10 +87,16 @@ def mend(module: ModuleType) -> None:
             if not reset["optimizer"]:
                 self._load_optimizer(ckpt)
             if not reset["counts"]:
-                if self._is_own(file):
+                # Else the best.ckpt that it speaks of is not the one of this folder.
+                is_own = lies_in(file, self.ckpt_foldername)
+                if is_own:
                     self.trainer.early_stopping.init_from_checkpoint(ckpt)
                 self._load_counts(ckpt)
                 self._load_position(ckpt)
+                if is_own:
+                    updates = self.trainer.num_updates
+                    self.trainer.last_saved = updates
+                    self.trainer.last_evaluated = ckpt.get("last_evaluated", updates)
             for name in _STATEFUL:
                 part = getattr(self.trainer, name, None)
                 if part and ckpt.get(name) and not reset[_RESET_BY.get(name, "counts")]:
@@ -102,11 +114,6 @@ def mend(module: ModuleType) -> None:
             """
             adapt = getattr(unwrap(self.trainer.model), "adapt_state_dict", None)
             return state if adapt is None else adapt(state, file)
-
-        def _is_own(self, file: str) -> bool:
-            """Whether the ``best.ckpt`` that ``file`` speaks of is the one of this folder."""
-            own = Path(self.ckpt_foldername).resolve()
-            return own in (Path(file).resolve().parent, Path(file).resolve().parent.parent)
 
         def _load_position(self, ckpt: Mapping[str, Any]) -> None:
             self.trainer.batches_done = ckpt.get("batches_done")
@@ -164,14 +171,21 @@ def mend(module: ModuleType) -> None:
             """Write ``models/model_N.ckpt``, ``current.ckpt`` and, if asked, ``best.ckpt``.
 
             Every process calls it: each adds the state of its random number generators.
+
+            Raises:
+                RuntimeError: a weight is not finite; nothing is written.
+                OSError: a file could not be written.
             """
             rng_states = gather_objects(files.rng_state())
+            trainer = self.trainer
+            state = unwrap(trainer.model).state_dict()
+            self._refuse_what_is_not_finite(state, update)
+            trainer.last_saved = update
             if get_rank() != 0:
                 return
-            trainer = self.trainer
             best = trainer.early_stopping
             ckpt = {
-                "model": unwrap(trainer.model).state_dict(),
+                "model": state,
                 "optimizer": trainer.optimizer.state_dict(),
                 "best_iteration": best.best_monitored_iteration,
                 "current_iteration": iteration or update,
@@ -179,6 +193,7 @@ def mend(module: ModuleType) -> None:
                 "num_updates": update,
                 "best_update": best.best_monitored_update,
                 "best_metric_value": best.best_monitored_value,
+                "last_evaluated": getattr(trainer, "last_evaluated", None),
                 "batches_done": getattr(trainer, "batches_done", 0),
                 "sampler_seed": module.registry.get("sampler_seed", no_warning=True),
                 "rng_states": rng_states,
@@ -200,6 +215,33 @@ def mend(module: ModuleType) -> None:
                     path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + name)
                     files.link_or_save(ckpt, numbered, path)
             files.prune(self.models_foldername, self._option("max_to_keep", -1))
+
+        def _refuse_what_is_not_finite(self, state: Mapping[str, Any], update: int) -> None:
+            """Raise on all processes if rank 0's weights are not finite, but were at the start."""
+            bad = files.not_finite(state) if get_rank() == 0 else []
+            excused = getattr(self.trainer, "not_finite_at_start", ())
+            bad = broadcast_object([name for name in bad if name not in excused])
+            if not bad:
+                return
+            last = getattr(self.trainer, "last_saved", None)
+            current = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "current.ckpt")
+            stands = "There is no checkpoint from before"
+            if last is not None:
+                stands = f"{current} stands as it was after update {last}"
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise RuntimeError(
+                f"The weights are not finite after update {update} ({bad[0]}{more}): training "
+                f"stopped, and nothing was saved. {stands}; try a lower learning rate, or "
+                "training.detect_anomaly=true to find where it comes from"
+            )
+
+        def remove_files(self) -> None:
+            """Remove the checkpoints of an earlier run in the same folder."""
+            names = (self.ckpt_prefix + name for name in ("best.ckpt", "current.ckpt"))
+            named = [os.path.join(self.ckpt_foldername, name) for name in names]
+            for path in (*named, self.pth_filepath):
+                Path(path).unlink(missing_ok=True)
+            files.prune(self.models_foldername, 0)
 
         def restore(self) -> None:
             """Load the weights of this run's best evaluation, if it has had one."""

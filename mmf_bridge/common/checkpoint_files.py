@@ -23,6 +23,7 @@ from mmf_bridge.common.weight_formats import (
     foreign_protocol,
     format_of,
 )
+from mmf_bridge.common.whole_files import replacing
 
 _DROP = object()
 # What torch.load says of a class or function that its safe default does not allow.
@@ -36,31 +37,23 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
         OSError: the file could not be written (a full disk, say); nothing is left behind and a
             file that stood at ``path`` is unharmed.
     """
-    partial = f"{os.fspath(path)}.partial-{os.getpid()}"
     try:
-        with open(partial, "wb") as f:
+        with replacing(path) as partial, partial.open("wb") as f:
             torch.save(obj, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as e:
         raise OSError(
             f"Could not write the checkpoint {path}: {e}. Free some disk space or choose another "
             "env.save_dir; the files that stood there before are unharmed"
         ) from e
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def link_or_save(obj: Any, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Make ``path`` the file just saved at ``source``: a hard link where the disk has them."""
-    partial = f"{os.fspath(path)}.partial-{os.getpid()}"
     try:
-        os.link(source, partial)
+        with replacing(path) as partial:
+            os.link(source, partial)
     except OSError:
         atomic_save(obj, path)
-    else:
-        os.replace(partial, path)
 
 
 def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:
@@ -71,6 +64,20 @@ def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:
     files = sorted(Path(folder).glob("model_*.ckpt"), key=lambda f: f.stat().st_mtime_ns)
     for file in files[: len(files) - max_to_keep]:
         file.unlink()
+
+
+def not_finite(state: Mapping[str, Any]) -> list[str]:
+    """The names of the floating-point tensors that hold NaN or infinity; one look at the device."""
+    floating = {
+        name: tensor
+        for name, tensor in state.items()
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }
+    if not floating:
+        return []
+    device = next(iter(floating.values())).device
+    finite = torch.stack([tensor.isfinite().all().to(device) for tensor in floating.values()])
+    return [name for name, whole in zip(floating, finite.tolist(), strict=True) if not whole]
 
 
 def safe_load(

@@ -40,6 +40,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
         "use_cpu": False,
         "untrained": False,  # score or predict with the weights that the model is built with
     },
+    "env": {"overwrite": False},  # whether a training may replace the run in env.save_dir
     "checkpoint": {
         "max_to_keep": -1,
         "trust_pickle": None,  # path(s) of checkpoints whose pickled code may run

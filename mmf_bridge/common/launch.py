@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 from collections.abc import Collection
 from contextlib import nullcontext
 from types import ModuleType
@@ -17,9 +19,15 @@ import torch
 from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.device import gpu_number
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
+from mmf_bridge.common.interruption import Interrupted, interruption
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
+from mmf_bridge.common.save_dir import reserved
 from mmf_bridge.common.user_errors import one_line_errors
+
+_POLL = 0.5  # seconds between two looks at whether a signal has come
+_PATIENCE = 60.0  # seconds for the other processes to end once the first one has
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def run(
@@ -32,13 +40,21 @@ def run(
 
     Raises:
         ValueError: more processes are asked for than this host has GPUs, or several for one GPU.
-        SystemExit: a user's error, on the command line.
+        FileExistsError: a training would overwrite the run in ``env.save_dir``.
+        RuntimeError: another run trains there.
+        SystemExit: a signal has ended the run; or a user's error has, on the command line.
     """
-    with one_line_errors() if opts is None else nullcontext():
-        _run(module, opts, predict, kept)
+    with interruption.handled(), one_line_errors() if opts is None else nullcontext():
+        configuration = _fresh_configuration(module, opts, predict, kept)
+        config = configuration.get_config()
+        interruption.speaks = not config.distributed.rank
+        with reserved(config, predict):
+            _start(module, configuration, predict)
 
 
-def _run(module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str]) -> None:
+def _fresh_configuration(
+    module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str]
+) -> Any:
     state = module.registry.mapping["state"]
     for key in [key for key in state if key not in kept]:
         del state[key]
@@ -57,7 +73,11 @@ def _run(module: ModuleType, opts: list[str] | None, predict: bool, kept: Collec
                 "training.device=cuda gives each its own"
             )
         config.device_id, config.distributed.world_size = gpu, 1
+    return configuration
 
+
+def _start(module: ModuleType, configuration: Any, predict: bool) -> None:
+    config = configuration.get_config()
     world_size = config.distributed.world_size
     if config.distributed.init_method is not None:
         gpus = torch.cuda.device_count()
@@ -104,7 +124,9 @@ def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) 
     module.registry.register("config", config)  # a spawned process starts with an empty registry
     if config.distributed.rank is None:
         config.distributed.rank = config.start_rank + device_id
-    module.main(configuration, init_distributed=True, predict=predict)
+    with interruption.handled(parent=os.getppid()):
+        interruption.speaks = not config.distributed.rank
+        module.main(configuration, init_distributed=True, predict=predict)
 
 
 def work(trainer: Any, predict: bool) -> None:
@@ -131,9 +153,35 @@ def tensorboard_writer(trainer: Any) -> Any:
 
 
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:
-    torch.multiprocessing.spawn(
-        fn=module.distributed_main, args=(configuration, predict), nprocs=processes
+    """Start the processes, wait for their end, and pass on to them what signals ask.
+
+    Raises:
+        Interrupted: a signal has ended them.
+        ProcessRaisedException: one has failed.
+    """
+    interruption.waits = True
+    spawned = torch.multiprocessing.spawn(
+        fn=module.distributed_main, args=(configuration, predict), nprocs=processes, join=False
     )
+    passed_on = False
+    try:
+        while not spawned.join(_POLL, grace_period=_PATIENCE if passed_on else None):
+            if interruption.asked is not None and not passed_on:
+                passed_on = True
+                for process in spawned.processes:
+                    process.terminate()
+    except torch.multiprocessing.ProcessExitedException as error:
+        if interruption.asked is None and error.exit_code not in _INTERRUPTED:
+            raise
+        # One that was killed before it could handle signals has said nothing.
+        said = error.exit_code in _INTERRUPTED
+        signum = interruption.asked or error.exit_code - 128
+        message = "" if said else f"Interrupted: {interruption.loses}"
+        raise Interrupted(signum, message) from None
+    finally:
+        for process in spawned.processes:
+            if process.is_alive():
+                process.kill()
 
 
 def mend_predict(module: ModuleType) -> None:

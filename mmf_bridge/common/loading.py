@@ -12,7 +12,9 @@ Others get shuffled or sequential batches, and MMF's ``BatchCollator``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 
 from mmf_bridge.common.by_value import HandOver
 from mmf_bridge.common.distributed import get_rank, get_world_size
+from mmf_bridge.common.interruption import shield_worker
 
 
 class Shard(Sampler[int]):
@@ -142,6 +145,7 @@ def build_dataloader(
         pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
         generator=batches.generator,
+        worker_init_fn=partial(shield_worker, os.getpid()),
     )
     loader.dataset_type = dataset.dataset_type  # MMF reads it
     return loader, batches

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from filelock import FileLock
 
 from mmf_bridge.common.distributed import gather_objects
 from mmf_bridge.common.loading import EpochBatches
+from mmf_bridge.common.whole_files import partial_file, replacing
 
 LATEST = "latest.json"
 
@@ -110,7 +110,7 @@ def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> 
         OSError: the file could not be written.
     """
     path = Path(path)
-    with _partial(path) as partial:
+    with _explained(path), partial_file(path) as partial:
         with partial.open("w", newline="", encoding="utf-8") as f:
             if path.suffix == ".csv":
                 writer = csv.DictWriter(f, rows[0].keys() if rows else [])
@@ -140,10 +140,10 @@ def _took(path: Path, partial: Path) -> bool:
 
 def _note(path: Path, dataset: str, entry: dict[str, Any]) -> None:
     """Set the entry of a dataset in ``latest.json``; other processes may do the same."""
-    with _partial(path) as partial, FileLock(path.with_name(f".{path.name}.lock")):
+    with _explained(path), FileLock(path.with_name(f".{path.name}.lock")):
         text = json.dumps({**_entries(path), dataset: entry}, indent=2)
-        partial.write_text(f"{text}\n", encoding="utf-8")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _entries(path: Path) -> dict[str, Any]:
@@ -156,19 +156,12 @@ def _entries(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """The name of a file beside ``path``, for what is not finished; nothing of it is left.
-
-    Raises:
-        OSError: says what could not be written, and what to do.
-    """
-    partial = path.with_name(f".{path.name}.partial-{uuid4().hex[:8]}")
+def _explained(path: Path) -> Iterator[None]:
+    """Say of an OSError what could not be written, and what to do."""
     try:
-        yield partial
+        yield
     except OSError as e:
         raise OSError(
             f"Could not write the predictions {path}: {e}. Free some disk space or choose another "
             "env.report_dir"
         ) from e
-    finally:
-        partial.unlink(missing_ok=True)

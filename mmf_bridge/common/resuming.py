@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -107,3 +108,31 @@ def check_weights(config: Any) -> None:
         "checkpoint.resume_file=FILE; evaluation.untrained=true takes the weights that the model "
         "is built with"
     )
+
+
+def goes_on(config: Any, folder: str, prefix: str = "") -> bool:
+    """Whether a training goes on from this folder's own checkpoints, or has none to overwrite.
+
+    ``checkpoint.resume=true`` with none to go on from is a run that was killed before its first
+    one, unless a final file says that it had come to its end.
+
+    Args:
+        config: MMF's whole configuration.
+        folder: of the run's own checkpoints.
+        prefix: of their names.
+
+    Raises:
+        FileNotFoundError: as :func:`choose_checkpoint`.
+    """
+    choice = choose_checkpoint(config, folder, prefix)
+    if choice is None:
+        finals = Path(folder).glob("*_final.pth")
+        return bool(config.checkpoint.resume) and not any(finals)
+    reset = config.checkpoint.reset
+    counts = choice.is_whole and choice.file.endswith(".ckpt") and not (reset.all or reset.counts)
+    return choice.is_own or (counts and lies_in(choice.file, folder))
+
+
+def lies_in(file: str, folder: str) -> bool:
+    """Whether a checkpoint lies in a run's folder, or among its numbered ones."""
+    return Path(folder).resolve() in Path(file).resolve().parents[:2]

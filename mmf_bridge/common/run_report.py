@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from mmf_bridge.common.whole_files import replacing
+
 NAME = "run_report.json"
 _PREDICTIONS = 3  # that are timed
 
@@ -132,10 +134,8 @@ class RunReport:
         found = self.figures()
         path = os.path.join(folder, NAME)
         try:
-            with open(f"{path}.part", "w", encoding="utf-8") as file:
-                json.dump(found, file, indent=2)
-                file.write("\n")
-            os.replace(f"{path}.part", path)
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             self.failures.append(f"{path} could not be written: {error.strerror}")
         update, prediction = found["seconds_per_update"], found["seconds_per_prediction"]

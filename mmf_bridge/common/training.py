@@ -5,15 +5,17 @@ Imported by the trainers alone, when MMF is there: it is the one file of this fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from mmf.common.registry import registry
 
 from mmf_bridge.common.checkpoint_files import (
+    not_finite,
     pack_numpy_state,
     rng_state,
     set_rng_state,
@@ -30,6 +32,7 @@ from mmf_bridge.common.distributed import (
     unwrap,
     wrap_model,
 )
+from mmf_bridge.common.interruption import EvaluationCut, interruption
 from mmf_bridge.common.intervals import described, set_intervals
 from mmf_bridge.common.run_length import RunLength
 from mmf_bridge.common.run_report import RunReport
@@ -37,8 +40,9 @@ from mmf_bridge.common.run_report import RunReport
 
 class TrainingCore:
     """Mixed into a trainer that has ``config``, ``model``, ``optimizer``, ``scaler``,
-    ``dataset_loader``, ``train_loader``, the counters of MMF's trainers, ``_train_epoch()``,
-    ``on_device(batch)`` and ``_inference_run(dataset_type)``.
+    ``dataset_loader``, ``train_loader``, ``checkpoint``, ``progress``, the counters of MMF's
+    trainers, ``_train_epoch()``, ``_validate()``, ``on_device(batch)`` and
+    ``_inference_run(dataset_type)``.
     """
 
     run_length: RunLength
@@ -56,6 +60,14 @@ class TrainingCore:
     resumed_seed: int | None = None
     resumed_rng: dict[str, Any] | None = None
     epoch_rng: Any = None
+
+    # The updates of the last checkpoint in this folder and of the last evaluation, if there are.
+    last_saved: int | None = None
+    last_evaluated: int | None = None
+    # Tensors of the model that are meant to hold infinity, such as a mask.
+    not_finite_at_start: frozenset[str] = frozenset()
+    # Whether the run ends with the current update, as all processes have agreed.
+    ends: bool = False
 
     def choose_sampler_seed(self) -> None:
         """Agree with the other processes on what the order of samples is drawn from."""
@@ -120,14 +132,20 @@ class TrainingCore:
         self.early_stopping.check_criterion(self)
         self.clipping = GradientClipping(self.config.training)
         self.prepare_model()
-        self.run_report = RunReport(unwrap(self.model), self.device, self.precision.autocast)
+        model = unwrap(self.model)
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        self.not_finite_at_start = frozenset(not_finite(dict(tensors)))
+        if self.config.env.overwrite and self.last_saved is None and get_rank() == 0:
+            self.checkpoint.remove_files()
+        self.run_report = RunReport(model, self.device, self.precision.autocast)
+        stop = self._make_up_for_evaluation()
         used = self.run_length.used_batches
         if self.batches_done is None or (used is not None and self.batches_done >= used):
             self.batches_done = 0
             self.current_epoch += 1
         self.current_epoch = max(self.current_epoch, 1)
         before = self.num_updates
-        stop = before >= self.max_updates
+        stop = stop or before >= self.max_updates
         while not stop:
             stop = self._train_epoch() or self.num_updates >= self.max_updates
             if not stop:
@@ -135,6 +153,87 @@ class TrainingCore:
                 self.batches_done = 0
         if self.num_updates > before and get_rank() == 0:
             self.writer.write(self.run_report.write(self.config.env.save_dir))
+
+    def _make_up_for_evaluation(self) -> bool:
+        """Do the evaluation in which an earlier run was interrupted; say whether to stop early.
+
+        Raises:
+            Interrupted: see :meth:`end_if_interrupted`.
+        """
+        if self.resumed_rng is None:
+            return False
+        # Also for the checkpoint that a run saves which has come to its last update already.
+        set_rng_state(self.resumed_rng)
+        due = self.num_updates % self.config.training.evaluation_interval == 0
+        if not due or self.last_saved is None or self.last_evaluated == self.num_updates:
+            return False
+        stop = self._validate()
+        self.resumed_rng = rng_state()
+        return stop
+
+    def end_if_interrupted(self) -> None:
+        """After an update: save it and end the run, if a signal has asked any process to.
+
+        Raises:
+            Interrupted: it has.
+        """
+        interruption.waits = True  # from the first update on there is something to save
+        folder = self.checkpoint.ckpt_foldername
+        interruption.loses = (
+            "the updates after the last checkpoint are lost; checkpoint.resume=true goes on from "
+            f"the one in {folder}"
+        )
+        if self.ends or (get_world_size() < 2 and interruption.asked is not None):
+            self._save_and_end()
+
+    def training_ended(self) -> None:
+        """Once the last update has been judged and saved: what follows can be interrupted anywhere.
+
+        Raises:
+            Interrupted: a signal has come since the last update.
+        """
+        interruption.loses = (
+            "the training is complete and saved; checkpoint.resume=true does what comes after it"
+        )
+        interruption.waits = False
+        if interruption.asked_anywhere(self.device):
+            self._save_and_end()
+
+    def _save_and_end(self) -> NoReturn:
+        if self.last_saved != self.num_updates:
+            self.checkpoint.save(self.num_updates, self.current_iteration)
+        self.progress.close()
+        self.writer.write(
+            f"Interrupted after update {self.num_updates}, which is saved in "
+            f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"
+        )
+        interruption.end()
+
+    def interruptible(self, evaluate: Callable[..., Any], *args: Any) -> Any:
+        """Evaluate amid training; if that is interrupted, save what was before it and end the run.
+
+        Raises:
+            Interrupted: it was.
+        """
+        before = rng_state()
+        try:
+            return evaluate(*args)
+        except EvaluationCut:
+            set_rng_state(before)
+            self._save_and_end()
+
+    def until_interrupted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches of an evaluation, whose numbers differ between processes.
+
+        Raises:
+            EvaluationCut: a signal has asked any process to end.
+        """
+        for batch in batches:
+            yield batch
+            if interruption.asked is not None:
+                break
+        if interruption.asked_anywhere(self.device):
+            raise EvaluationCut(interruption.asked or signal.SIGTERM)
 
     def prepare_model(self) -> None:
         """Show the train split to a model that has ``before_training(batches)``.
@@ -166,6 +265,8 @@ class TrainingCore:
         self.dataset_loader.seed_sampler("train", self.current_epoch)
         done = self.batches_done or 0
         replay = 0 if self.train_loader.start_at(done) else done
+        if not replay:
+            self._restore_random_numbers()  # which the beginning of an epoch may draw as well
         if replay and self.epoch_rng is not None:
             np.random.set_state(unpack_numpy_state(self.epoch_rng))
         elif self.train_loader.num_datasets > 1:
@@ -174,15 +275,17 @@ class TrainingCore:
         for _ in range(replay):
             next(batches, None)
             self.after_replayed_batch()
-        if self.resumed_rng is not None:
-            # Before the next batch is loaded: datasets draw random numbers, too.
-            set_rng_state(self.resumed_rng)
-            self.resumed_rng = None
+        self._restore_random_numbers()  # before the next batch: datasets draw some, too
         drops = self.run_length.leftover_batches == "drop"
         limit = self.run_length.used_batches if drops else None
         while (limit is None or done < limit) and (batch := next(batches, None)) is not None:
             done += 1
             yield batch
+
+    def _restore_random_numbers(self) -> None:
+        if self.resumed_rng is not None:
+            set_rng_state(self.resumed_rng)
+            self.resumed_rng = None
 
     def after_replayed_batch(self) -> None:
         """What follows each batch in training and draws random numbers."""
@@ -213,6 +316,7 @@ class TrainingCore:
         Raises:
             RuntimeError: the loss is NaN on one of the processes, or the norm is not finite.
         """
+        self.ends = get_world_size() > 1 and interruption.asked_anywhere(self.device)
         if self.clipping.max_norm is not None:
             self.scaler.unscale_(self.optimizer)
         norm = self.gradient_norm = self.clipping(self.model, self.optimizer)

@@ -44,7 +44,6 @@ def mend(module: ModuleType) -> None:
         ) -> None:
             module.consolidate_optim_state_dict(self.trainer.optimizer)
             super().save(update, iteration, update_best)
-            self.trainer.last_saved = update
             if get_rank() == 0 and self.config.training.wandb.log_checkpoint:
                 path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "current.ckpt")
                 self.trainer.logistics_callback.wandb_logger.log_model_checkpoint(path)

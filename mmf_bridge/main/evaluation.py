@@ -73,7 +73,8 @@ class EvaluationLoop:
         wanted = fields_of(means.others, without=(_PREDICTIONS,))
         fields, losses = FieldAccumulator(wanted), LossAverage()
         use_cpu = self.config.evaluation.get("use_cpu", False)
-        for batch in tqdm(loader, disable=not use_tqdm or not is_main(), desc="evaluating"):
+        shown = tqdm(loader, disable=not use_tqdm or not is_main(), desc="evaluating")
+        for batch in self.until_interrupted(shown):
             report = self._forward(reporter.prepare_batch(batch), model)
             if use_cpu:
                 report = report.to("cpu", non_blocking=False, fields=[*wanted])

@@ -52,10 +52,12 @@ class _Writer:
 class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
     """Trains and evaluates what MMF's configuration describes."""
 
-    last_saved: int | None = None
-    last_evaluated: int | None = None
     combined: Report | None = None
     writer = _Writer()
+
+    @property
+    def checkpoint(self) -> Any:
+        return self.checkpoint_callback.checkpoint
 
     @property
     def early_stopping(self) -> Any:
@@ -108,7 +110,8 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
             logger.info("Stepping into final validation check")
             self._validate()
         if self.last_saved != self.num_updates:
-            self.checkpoint_callback.checkpoint.save(self.num_updates, self.current_iteration)
+            self.checkpoint.save(self.num_updates, self.current_iteration)
+        self.training_ended()
         synchronize()
 
     def run_training_epoch(self) -> None:
@@ -162,6 +165,7 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
                 lr = self.optimizer.param_groups[0]["lr"]
                 writer.add_scalars({"train/lr": lr}, self.current_iteration)
         self.on_update_end(report=report, meter=self.meter, should_log=should_log)
+        self.end_if_interrupted()
         return self.num_updates % self.training_config.evaluation_interval == 0 and self._validate()
 
     def _validate(self) -> bool:
@@ -170,11 +174,11 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
             return False
         self.on_validation_start()
         logger.info("Evaluation time. Running on full validation set...")
-        report, meter = self.evaluation_loop("val")
+        report, meter = self.interruptible(self.evaluation_loop, "val")
+        self.last_evaluated = self.num_updates
         # Saves a checkpoint, and the best one where this is it.
         stop = self.early_stop_callback.on_validation_end(report=report, meter=meter)
         self.on_validation_end(report=report, meter=meter)
-        self.last_evaluated = self.num_updates
         criterion = meter.meters[self.early_stopping.early_stop_criteria]
         self.progress.show(val=float(criterion.global_avg))
         gc.collect()
@@ -218,8 +222,8 @@ class MMFTrainer(TrainingCore, EvaluationLoop, StockTrainer):
         self.combined = None
 
     def _finish_update(self) -> None:
-        folder = self.checkpoint_callback.checkpoint.ckpt_foldername
-        self.prepare_step(self.logistics_callback.tb_writer, folder)
+        writer = self.logistics_callback.tb_writer
+        self.prepare_step(writer, self.checkpoint.ckpt_foldername)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.pending = 0

@@ -63,7 +63,7 @@ class EvaluationLoop:
         means = MetricMeans(self.metrics)
         wanted = fields_of(means.others)
         fields, losses = FieldAccumulator(wanted), LossAverage()
-        for batch in batches:
+        for batch in self.until_interrupted(batches):
             report = self._forward_pass(batch, model)
             if self.config.evaluation.use_cpu:
                 kept = {name: report[name] for name in wanted if name in report}

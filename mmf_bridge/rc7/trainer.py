@@ -122,7 +122,6 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
 
         self.model.train()
         self.train_timer, self.snapshot_timer = Timer(), Timer()
-        self._last_saved = self._last_evaluated = -1
         torch.autograd.set_detect_anomaly(bool(self.training_config.detect_anomaly))
         self.writer.write("Starting training...")
         self.progress = TrainingProgress(self.max_updates, self.num_updates, is_master())
@@ -205,13 +204,14 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         registry.register("num_updates", self.num_updates)
         if self.num_updates % self.log_interval == 0:
             self._log_training(report)
+        self.end_if_interrupted()
         stop = self._try_full_validation()
         # An evaluation saves by itself. Not before it: a run that is killed while it evaluates
         # would resume after an evaluation that never took place.
         due = self.num_updates % self.checkpoint_interval == 0
-        if due and self._last_saved != self.num_updates:
+        if due and self.last_saved != self.num_updates:
             self.writer.write("Checkpoint time. Saving a checkpoint.")
-            self._save()
+            self.checkpoint.save(self.num_updates, self.current_iteration)
         return stop
 
     def _log_training(self, report: Report) -> None:
@@ -246,9 +246,8 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
             self.tb_writer.add_scalars({"train/lr": lr, "train/ups": rate}, self.num_updates)
         self._summarize_report(self.meter, extra=extra)
 
-    def _save(self, update_best: bool = False) -> None:
-        self.checkpoint.save(self.num_updates, self.current_iteration, update_best=update_best)
-        self._last_saved = self.num_updates
+    def _validate(self) -> bool:
+        return self._try_full_validation(force=True)
 
     def _try_full_validation(self, force: bool = False) -> bool:
         due = self.num_updates % self.evaluation_interval == 0 or force
@@ -256,10 +255,10 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
             return False
         self.snapshot_timer.reset()
         self.writer.write("Evaluation time. Running on full validation set...")
-        _, meter = self.evaluate(self.val_loader)
+        _, meter = self.interruptible(self.evaluate, self.val_loader)
+        self.last_evaluated = self.num_updates
         # Saves a checkpoint, and the best one where this is it.
         stop = self.early_stopping(self.num_updates, self.current_iteration, meter)
-        self._last_saved = self._last_evaluated = self.num_updates
         extra = {
             "num_updates": self.num_updates,
             "epoch": self.current_epoch,
@@ -279,10 +278,11 @@ class MMFTrainer(TrainingCore, EvaluationLoop, BaseTrainer):
         return stop
 
     def finalize(self) -> None:
-        if self._last_evaluated != self.num_updates:
-            self._try_full_validation(force=True)
-        if self._last_saved != self.num_updates:
-            self._save()
+        if self.last_evaluated != self.num_updates:
+            self._validate()
+        if self.last_saved != self.num_updates:
+            self.checkpoint.save(self.num_updates, self.current_iteration)
+        self.training_ended()
         if self.early_stopping.best_monitored_update > 0:
             self.checkpoint.restore()
         self.checkpoint.finalize()

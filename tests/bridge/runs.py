@@ -78,11 +78,24 @@ def run_here(folder, *opts, predict=False, changes=None):
     return run
 
 
-def run_processes(folder, *opts, processes=1, predict=False, changes=None, kill_at=None):
+def run_processes(
+    folder,
+    *opts,
+    processes=1,
+    predict=False,
+    changes=None,
+    kill_at=None,
+    signum=signal.SIGKILL,
+    ranks=None,
+    tell=os.kill,
+):
     """Run MMF in processes of its own, several as torchrun would; all output in one text.
 
     Args:
         kill_at: a file; when it appears, the processes are killed.
+        signum: the signal that they get.
+        ranks: those of them that get it; by default all.
+        tell: sends it; ``os.killpg`` sends it to their workers as well.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,20 +117,25 @@ def run_processes(folder, *opts, processes=1, predict=False, changes=None, kill_
         process.start()
         started.append(process)
     end = time.monotonic() + PATIENCE
-    while any(process.is_alive() for process in started):
-        if (kill_at and Path(kill_at).exists()) or time.monotonic() > end:
-            for process in started:
-                os.kill(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    for process in started:
-        process.join()
+    try:
+        while any(process.is_alive() for process in started) and time.monotonic() < end:
+            if kill_at and Path(kill_at).exists():
+                for rank in range(processes) if ranks is None else ranks:
+                    tell(started[rank].pid, signum)
+                kill_at = None
+            time.sleep(0.005)
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
     text = "\n".join(output.read_text() for output in outputs if output.exists())
     return Run(folder, output=text, exit_codes=[process.exitcode for process in started])
 
 
 def _work(output, environment, opts, predict):
     os.environ.update(environment)
+    os.setpgrp()
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of the command line
     file = os.open(output, os.O_CREAT | os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -85,10 +85,15 @@ def test_a_full_disk_leaves_nothing_half_written(files, folder, store, monkeypat
     assert len(open_or_convert(files, folder)) == 56
 
 
-def test_what_a_killed_process_left_is_taken_away(files, folder, store):
-    partial = store.with_name(f".{store.name}.partial")
-    partial.mkdir(parents=True)
-    (partial / "questions.arrow").write_bytes(b"half")
+def test_what_a_killed_process_left_is_taken_away(files, folder):
+    def convert():
+        module._write_table = lambda path, table: os._exit(9)
+        open_or_convert(files, folder)
+
+    process = multiprocessing.get_context("fork").Process(target=convert)
+    process.start()
+    process.join()
+    (partial,) = (path for path in folder.parent.iterdir() if "partial" in path.name)
     assert len(open_or_convert(files, folder)) == 56
     assert not partial.exists()
 

@@ -93,7 +93,7 @@ def test_gqa_from_training_to_the_leaderboard_file(run_mmf, data, tmp_path):
 def test_the_recipes_reach_the_optimizer(run_mmf, data):
     """What vqa2.yaml and gqa.yaml train with is the published recipe."""
     for yaml, dataset, milestone in (("vqa2.yaml", "vqa2", 2), ("gqa.yaml", "gqa", 3)):
-        trainer = run_mmf(*options(yaml, dataset, data))
+        trainer = run_mmf(*options(yaml, dataset, data), "env.overwrite=true")
         groups = {group["name"]: group for group in trainer.optimizer.param_groups}
         assert set(groups) == {"decay", "no_decay", "tower"}
         assert groups["decay"]["initial_lr"] == 5e-5
@@ -217,7 +217,8 @@ def test_formats_of_one_split_give_the_same_batches(run_mmf, data):
     official = run_mmf(*options("vqa2.yaml", "vqa2", data), "training.max_updates=1")
     for file in (data / "vqa2").glob("v2_*train2014*.json"):
         file.unlink()
-    lxmert = run_mmf(*options("vqa2.yaml", "vqa2", data), "training.max_updates=1")
+    again = ("training.max_updates=1", "env.overwrite=true")
+    lxmert = run_mmf(*options("vqa2.yaml", "vqa2", data), *again)
     tables = []
     for trainer in (official, lxmert):
         dataset = trainer.train_loader.current_dataset

@@ -135,7 +135,8 @@ def test_a_model_may_change_its_batch(tmp_path):
 
 def test_a_report_that_cannot_be_written_ends_no_run(tmp_path):
     report = RunReport(torch.nn.Linear(1, 1), CPU)
-    assert "could not be written: No such file" in report.write(str(tmp_path / "gone"))
+    (tmp_path / "file").touch()
+    assert "could not be written: " in report.write(str(tmp_path / "file"))
 
 
 def test_a_run_of_a_model_that_changes_its_batch_ends_well(tmp_path):

@@ -146,8 +146,10 @@ def test_a_stale_best_checkpoint_is_not_restored(tmp_path):
         tmp_path,
         "training.max_updates=3",
         "run_type=train",
+        "env.overwrite=true",
         changes=sizes(train=52),
     )
+    assert not (tmp_path / "best.ckpt").exists()
     final = torch.load(tmp_path / "tiny_final.pth", weights_only=True)
     assert equal(final, run.checkpoint()["model"])
 

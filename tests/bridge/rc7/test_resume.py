@@ -218,6 +218,7 @@ def test_another_runs_file_brings_no_best_of_its_own(tmp_path):
         tmp_path / "here",
         "training.max_updates=12",
         "run_type=train",
+        "env.overwrite=true",
         f"checkpoint.resume_file={first.folder / 'current.ckpt'}",
         changes={"dataset_config.tiny.sizes": {"train": 52, "val": 0, "test": 0}},
     )

@@ -1,0 +1,162 @@
+"""Ctrl-C and SIGTERM: a run saves after its current update and ends with one line.
+
+Python calls a handler between two of its instructions, in the main thread. Before the first update
+of a run, and after its training, there is nothing to save: there the handler ends the run at once.
+Between them it takes a note that the trainer reads after each update. A second Ctrl-C ends the run
+at once in any case; a second SIGTERM is ignored, since a launcher may pass on what the system has
+sent to all of its processes already.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import torch
+
+from mmf_bridge.common.distributed import any_process, get_world_size
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """The run ends because a signal asks for it.
+
+    Args:
+        signum: the signal.
+        message: one line for the user; empty where it has been said already.
+    """
+
+    def __init__(self, signum: int, message: str = "") -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+class EvaluationCut(Interrupted):
+    """An evaluation amid training ends early; the update before it is still to be saved."""
+
+
+class Interruption:
+    """What signals have asked of the run of this process.
+
+    Attributes:
+        asked: the first signal, or None.
+        waits: whether somebody will look at ``asked`` soon; else the handler ends the run.
+        loses: what ending at once means, for the message.
+        speaks: whether this process tells the user; one of several does.
+    """
+
+    def __init__(self) -> None:
+        self._process: int | None = None
+        self._start(None)
+
+    def _start(self, parent: int | None) -> None:
+        self.asked: int | None = None
+        self.waits = False
+        self.loses = "nothing has been saved"
+        self.speaks = True
+        self._ends = False
+        self._parent = parent
+
+    @contextmanager
+    def handled(self, parent: int | None = None) -> Iterator[None]:
+        """Handle the signals in this block, if it is in the main thread and not within another one.
+
+        Args:
+            parent: the process that passes on what it gets, if there is one: Ctrl-C then reaches
+                this process as well, and is not for it while the parent lives.
+
+        Raises:
+            SystemExit: a signal has ended the run; the exit code is 128 and its number.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        if self._process == os.getpid() or not main:
+            yield
+            return
+        self._start(parent)
+        self._process = os.getpid()
+        # Who starts a run in the background may have them ignored.
+        handled = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {signum: signal.signal(signum, self._handle) for signum in handled}
+        try:
+            yield
+        except Interrupted as end:
+            self._leave(end.signum, str(end))
+        except Exception as error:
+            if self.asked is None or get_world_size() < 2:
+                raise
+            # Another process has ended first, and this one was waiting for it.
+            self._leave(self.asked, f"Interrupted ({type(error).__name__}): {self.loses}")
+        finally:
+            self._process = None
+            for signum, handler in before.items():
+                signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+
+    def asked_anywhere(self, device: torch.device) -> bool:
+        """Whether a signal has asked any process to end; all of them have to call it."""
+        asked = self.asked is not None
+        if get_world_size() < 2:
+            return asked
+        return any_process(torch.tensor(asked, device=device))
+
+    def end(self, message: str = "") -> NoReturn:
+        """End the run.
+
+        Raises:
+            Interrupted: always.
+        """
+        raise Interrupted(self.asked or signal.SIGTERM, message)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # forked from the run: a worker, say
+            if signum == signal.SIGTERM:
+                signal.signal(signum, signal.SIG_DFL)
+                os.kill(os.getpid(), signum)
+            return
+        if signum == signal.SIGINT and self._parent == os.getppid():
+            return
+        first = self.asked is None
+        if not first and signum == signal.SIGTERM:
+            return
+        if self._ends:  # it is ending already
+            os._exit(128 + signum)
+        self.asked = self.asked or signum
+        if first and self.waits:
+            return
+        self._ends = True
+        raise Interrupted(self.asked, f"Interrupted: {self.loses}")
+
+    def _leave(self, signum: int, message: str) -> NoReturn:
+        if message and self.speaks:
+            sys.stderr.write(f"{message}\n")
+        raise SystemExit(128 + signum) from None
+
+
+interruption = Interruption()
+
+
+def shield_worker(trainer: int, number: int) -> None:
+    """Let a data loader's worker live until its trainer ends it, whoever else gets the signals.
+
+    Ctrl-C in a terminal reaches all processes, and so does SIGTERM from many job schedulers. Only a
+    thread can tell who sends a signal, and end a worker that hangs.
+
+    Args:
+        trainer: the process that has the loader, and need not be the worker's parent.
+        number: of the worker, as ``worker_init_fn`` gets it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_wait_for_trainer, args=(trainer,), daemon=True).start()
+
+
+def _wait_for_trainer(trainer: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != trainer:
+        pass
+    os._exit(0)

@@ -1,0 +1,180 @@
+"""The folder of a run, ``env.save_dir``: for one training at a time, and never a finished run's."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mmf_bridge.common.resuming import goes_on, trains
+from mmf_bridge.common.whole_files import place, remove_abandoned, start_of
+
+LOCK = "training.lock"
+_ENDINGS = ("current.ckpt", "best.ckpt", "_final.pth")
+# What file systems answer that have no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+@contextmanager
+def reserved(config: Any, predict: bool) -> Iterator[None]:
+    """Hold ``env.save_dir`` for a training, if the run is one; rank 0 does it for all its ranks.
+
+    Args:
+        config: MMF's whole configuration.
+        predict: whether the run predicts instead.
+
+    Raises:
+        FileExistsError: the folder holds a run, with which this one does not go on.
+        RuntimeError: a run trains in the folder now.
+    """
+    if predict or not trains(config):
+        yield
+        return
+    folder = Path(config.env.save_dir)
+    if config.distributed.rank:
+        check(config)
+        yield
+        return
+    with _locked(folder):
+        check(config)
+        # Nobody else writes checkpoints here, on no host.
+        for place in (folder, folder / "models"):
+            remove_abandoned(place, also=(".ckpt", "_final.pth"))
+        yield
+
+
+def check(config: Any) -> None:
+    """Refuse to train over a run.
+
+    Raises:
+        FileExistsError: ``env.save_dir`` holds one, with which this run does not go on, and
+            ``env.overwrite`` is not set.
+    """
+    folder = config.env.save_dir
+    found = files_of_runs(folder)
+    if not found or config.env.overwrite:
+        return
+    prefixes = {name.removesuffix(end) for name in found for end in _ENDINGS if name.endswith(end)}
+    if any(goes_on(config, folder, prefix) for prefix in prefixes | {""}):
+        return
+    names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    raise FileExistsError(
+        f"{folder} holds a run ({names}), which training would overwrite. To go on with that run: "
+        "checkpoint.resume=true; to keep it: another env.save_dir; to replace it: "
+        "env.overwrite=true"
+    )
+
+
+def files_of_runs(folder: str | os.PathLike[str]) -> list[str]:
+    """The checkpoints in a folder, of any model: their names, those to go on from first."""
+    there = sorted(path.name for path in Path(folder).glob("[!.]*"))
+    named = [name for end in _ENDINGS for name in there if name == end or name.endswith(f"_{end}")]
+    named += [name for name in there if name.endswith("_final.pth")]
+    numbered = sorted(Path(folder, "models").glob("model_*.ckpt"))
+    return [*dict.fromkeys(named), *(f"models/{path.name}" for path in numbered)]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    The kernel frees it however its holder ends. Its text tells of the holder, and counts where a
+    kernel does not know of the locks of other hosts.
+
+    Raises:
+        RuntimeError: another process holds it, or one on another host may.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    file = _open_locked(path)
+    with file:
+        file.seek(0)
+        file.truncate()
+        file.write(_holder())
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _open_locked(path: Path) -> Any:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            # lockf, not flock: workers that outlive their trainer for a moment don't inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = True
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN, *_NO_LOCKS):
+                raise
+            is_free = False
+            if error.errno in _NO_LOCKS:
+                file.seek(0)
+                is_free = not _lives_here(file.read())
+        file.seek(0)
+        text = file.read()
+        if not is_free or (text and not _is_of_this_host(text)):
+            file.close()
+            raise RuntimeError(_refusal(path, text, is_free))
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()  # its holder has just removed it: look again
+
+
+def _holder() -> str:
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    told = {
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "place": place(),
+        "pid": os.getpid(),
+        "start": start_of(os.getpid()),
+        "since": since,
+    }
+    return "".join(f"{name}: {value}\n" for name, value in told.items())
+
+
+def _is_of_this_host(text: str) -> bool:
+    """Whether the kernel that this process asks for the lock is its holder's.
+
+    Containers have host names of their own; a host that has started again has another boot id.
+    """
+    told = _fields(text)
+    return told.get("host") == socket.gethostname() or told.get("boot") == _boot()
+
+
+def _lives_here(text: str) -> bool:
+    """Whether the holder is a process that lives here, where there are no locks to ask."""
+    told = _fields(text)
+    same = told.get("place") == place() and told.get("boot") == _boot()
+    return same and start_of(int(told["pid"])) == int(told["start"])
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+def _fields(text: str) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+
+
+def _refusal(path: Path, text: str, is_free: bool) -> str:
+    told = {"pid": "unknown", "host": "an unknown host", "since": "a time unknown", **_fields(text)}
+    who = f"process {told['pid']} on {told['host']}, since {told['since']}"
+    refused = f"{path.parent} is taken: a run trains there ({who}). "
+    if is_free:
+        return (
+            f"{refused}Whether it still does cannot be seen from {socket.gethostname()}: if it has "
+            f"ended, remove {path}; else choose another env.save_dir"
+        )
+    return f"{refused}Wait for its end, or choose another env.save_dir"

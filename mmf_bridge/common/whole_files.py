@@ -1,0 +1,116 @@
+"""Files and folders that appear whole or not at all, and what killed processes leave of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PREFIX = ".partial-"
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the name of a file beside ``path``, which takes its place if all goes well.
+
+    Missing folders are made, and what killed processes have left in the folder is removed. The
+    name ends as ``path`` does: it may tell a writer the format.
+
+    Raises:
+        OSError: it cannot be written; nothing half-written is left.
+    """
+    with partial_file(path) as partial:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+
+@contextmanager
+def partial_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the name of a file beside ``path`` for what is not finished; nothing of it is left.
+
+    See :func:`replacing`, which gives it the name of ``path``.
+    """
+    partial = _partial(Path(path))
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty folder beside ``path``, which takes its place if all goes well.
+
+    Raises:
+        OSError: it cannot be written; nothing half-written is left.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    old = partial.with_name(f"{partial.name}.old")
+    try:
+        partial.mkdir()
+        yield partial
+        if path.exists():  # who has its files mapped keeps them
+            os.replace(path, old)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_abandoned(folder: str | os.PathLike[str], also: tuple[str, ...] = ()) -> None:
+    """Remove what killed processes of this host have left half-written in a folder.
+
+    Args:
+        folder: which need not exist.
+        also: endings of names that no living process writes there: whoever left those.
+    """
+    for partial in Path(folder).glob(f"{_PREFIX}*"):
+        if not partial.name.endswith(also) and not _is_abandoned(partial.name):
+            continue
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent)
+    pid = os.getpid()
+    return path.with_name(f"{_PREFIX}{place()}-{pid}-{start_of(pid)}-{path.name}")
+
+
+def _is_abandoned(name: str) -> bool:
+    """Whether a partial file's name says that a process of this host wrote it, which has ended."""
+    found = re.match(rf"{re.escape(_PREFIX + place())}-(\d+)-(\d+)-", name)
+    return found is not None and start_of(int(found[1])) != int(found[2])
+
+
+def place() -> str:
+    """This host, as far as process ids mean the same: containers may share its name."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not Linux
+        namespace = 0
+    return f"{socket.gethostname()}-{namespace}"
+
+
+def start_of(pid: int) -> int:
+    """When a process started, in clock ticks since the host did; -1 if there is none.
+
+    Another process may get the same id, but not at the same time.
+    """
+    if not os.path.exists("/proc/self/stat"):
+        return 0  # not Linux: nobody can tell, so nothing counts as abandoned
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    return int(stat.rpartition(b")")[2].split()[19])
