@@ -67,6 +67,21 @@ def test_a_failing_run_is_named_and_not_taken_for_done(script, tmp_path, monkeyp
             script.train("unipt", again=False)
 
 
+def test_what_is_left_of_an_interrupted_run_is_replaced(script, tmp_path, monkeypatch):
+    given = []
+
+    def run(command, **_):
+        given.append(command)
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(script, "SAVE", tmp_path)
+    monkeypatch.setattr(script.subprocess, "run", run)
+    (tmp_path / "unipt").mkdir()
+    (tmp_path / "unipt" / "current.ckpt").touch()
+    script.train("unipt", again=False)
+    assert given[0][-1] == "env.overwrite=true"
+
+
 def test_what_has_ended_is_not_trained_again(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "SAVE", tmp_path)
     monkeypatch.setattr(script.subprocess, "run", lambda *a, **k: pytest.fail("it was trained"))

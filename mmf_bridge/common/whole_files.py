@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = ".partial-"
@@ -76,7 +76,8 @@ def remove_abandoned(folder: str | os.PathLike[str], also: tuple[str, ...] = ())
             continue
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-        else:
+            continue
+        with suppress(PermissionError):  # of another user, who shall see to it
             partial.unlink(missing_ok=True)
 
 
