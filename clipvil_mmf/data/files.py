@@ -91,10 +91,20 @@ class FilesBuilder(ClipVilBuilder):
         return QuestionTable.concatenate(tables) if tables else None
 
     def answers(self, params: FilesParams) -> Sequence[str] | None:
-        """The frequent answers of the training questions."""
+        """The frequent answers of the training questions; None without such questions.
+
+        Raises:
+            ConfigError: they have no answers.
+        """
         train = self.table(params, "train")
-        if train is None or not train.is_labelled:
+        if train is None:
             return None
+        if not train.is_labelled:
+            raise ConfigError(
+                f"dataset_config.{self.dataset_name}.annotations.train: the questions have no "
+                "answers, of which the answer vocabulary would be made; expected an answer for "
+                "each. Add them, or take another split for training."
+            )
         return build_answers([train], params.answer_min_count)
 
     def image_root(self, params: FilesParams) -> str:

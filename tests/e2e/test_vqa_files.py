@@ -176,6 +176,19 @@ def test_a_dataset_of_ones_own(run_mmf, data, tmp_path):
     assert not trainer.test_loader.num_datasets
 
 
+def test_training_questions_without_answers_are_named(run_mmf, data):
+    file = data / "own" / "questions.json"
+    rows = json.loads(file.read_text())
+    keys = ("question_id", "image", "question")
+    file.write_text(json.dumps([{key: row[key] for key in keys} for row in rows]))
+    with pytest.raises(ConfigError, match=r"annotations\.train: the questions have no answers"):
+        run_mmf(
+            *options("custom_small.yaml", "clipvil_custom", data, folder="own"),
+            f"dataset_config.clipvil_custom.images_dir={data / 'own' / 'images'}",
+            "dataset_config.clipvil_custom.annotations.train=questions.json",
+        )
+
+
 def test_a_small_model_of_ones_own_data(run_mmf, data, capfd):
     """By custom_small.yaml as it is, but for its epochs; nothing is downloaded."""
     section = "dataset_config.clipvil_custom"
