@@ -349,8 +349,8 @@ def _channels_first(image: Image.Image) -> np.ndarray:
 
 def _missing(path: str) -> str:
     return (
-        f"Image {path} does not exist; expected an image file. Fetch it, correct the folder of "
-        "the images, or set on_bad_image: skip in the dataset's configuration to leave it out"
+        f"Image {path} does not exist; expected an image file. Fetch it, correct the folder of the "
+        "images (images_dir in the dataset's configuration), or leave it out (on_bad_image: skip)"
     )
 
 

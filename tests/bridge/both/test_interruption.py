@@ -141,7 +141,7 @@ def test_handlers_are_put_back(tmp_path, monkeypatch):
     before = signal.signal(SIGTERM, lambda signum, frame: None)
     mine = signal.getsignal(SIGTERM)
     try:
-        run_here(tmp_path, "run_type=nothing")
+        run_here(tmp_path, "run_type=val")
         assert signal.getsignal(SIGTERM) is mine
         assert signal.getsignal(SIGINT) is signal.default_int_handler
     finally:
@@ -150,7 +150,7 @@ def test_handlers_are_put_back(tmp_path, monkeypatch):
 
 def test_another_thread_than_the_main_one_handles_no_signals(tmp_path):
     ran = []
-    thread = threading.Thread(target=lambda: ran.append(run_here(tmp_path, "run_type=nothing")))
+    thread = threading.Thread(target=lambda: ran.append(run_here(tmp_path, "run_type=val")))
     thread.start()
     thread.join()
     assert ran

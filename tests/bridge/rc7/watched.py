@@ -45,13 +45,15 @@ def work(output, environment, opts, predict):
 
     from mmf.utils.early_stopping import EarlyStopping
 
-    stock_monitored, calls = EarlyStopping._monitored, itertools.count()
+    stock_call, calls = EarlyStopping.__call__, itertools.count()
 
-    def monitored(self, meter):
+    def call(self, update, iteration, meter):
         # Rank 1 would always see an improvement: the decision must be rank 0's.
-        return stock_monitored(self, meter) + 10.0 * get_rank() * next(calls)
+        figure = meter.meters[self.early_stop_criteria]
+        figure.total += 10.0 * get_rank() * next(calls) * figure.total_samples
+        return stock_call(self, update, iteration, meter)
 
-    EarlyStopping._monitored = monitored
+    EarlyStopping.__call__ = call
     MMFTrainer.train, MMFTrainer.finalize = train, finalize
     _stock_work(output, environment, opts, predict)
 
