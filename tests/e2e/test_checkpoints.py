@@ -108,7 +108,8 @@ def test_a_resume_does_without_the_starting_weights(tmp_path, publish, run):  # 
     run(*command, predict=True)
     assert list((tmp_path / "save").rglob("reports/*_*.json"))
     with pytest.raises(ValueError, match=rf"{path}: no such file"):
-        run(*command[:-2], command[-1], load_only=True)  # without the resume they are needed
+        # Without the resume they are needed.
+        run(*command[:-2], command[-1], "run_type=val", load_only=True)
 
 
 def test_a_whole_checkpoint_goes_before_starting_weights(
