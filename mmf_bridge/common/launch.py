@@ -20,6 +20,7 @@ from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.device import gpu_number
 from mmf_bridge.common.distributed import free_port, local_rank_from_environment
 from mmf_bridge.common.interruption import Interrupted, interruption
+from mmf_bridge.common.option_values import check_splits
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
 from mmf_bridge.common.save_dir import reserved
@@ -60,7 +61,8 @@ def _fresh_configuration(
         del state[key]
     configuration = read_configuration(module, opts, predict)
     config = configuration.get_config()
-    check_weights(config)
+    check_weights(config, predict)
+    check_splits(config.run_type, predict)
     config.start_rank = 0
     config.device_id = 0
     if config.distributed.init_method is None:

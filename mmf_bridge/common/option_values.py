@@ -86,6 +86,19 @@ def check_run_type(run_type: Any) -> None:
             )
 
 
+def check_splits(run_type: str, predict: bool) -> None:
+    """Check that ``run_type`` names a split for ``mmf_predict``.
+
+    Raises:
+        ValueError: it names none, so that nothing would be predicted.
+    """
+    if predict and not any(word in run_type for word in RUN_TYPES[1:]):
+        raise ValueError(
+            f"run_type: got {run_type!r}, which names no split to predict: give run_type=test or "
+            "run_type=val"
+        )
+
+
 def _check_section(config: DictConfig, default: Any, path: str) -> None:
     for name in default:
         key = f"{path}.{name}"

@@ -73,7 +73,8 @@ def choose_checkpoint(
     found = next((path for path in own if PathManager.exists(path)), None)
     if found is not None:
         return CheckpointChoice(found, is_own=True, is_whole=True)
-    if not trains(config):
+    predicts = bool(OmegaConf.select(config, "evaluation.predict"))
+    if not trains(config, predicts):
         raise FileNotFoundError(
             f"checkpoint.resume=true, but there is neither {own[0]} nor {own[1]} to go on with: "
             "train first, or name a file with checkpoint.resume_file"
@@ -81,32 +82,40 @@ def choose_checkpoint(
     return None
 
 
-def trains(config: Any) -> bool:
-    """Whether a run trains: neither a prediction nor ``run_type`` without ``train``."""
-    run_type = OmegaConf.select(config, "run_type") or "train"
-    return "train" in run_type and not OmegaConf.select(config, "evaluation.predict")
+def trains(config: Any, predict: bool) -> bool:
+    """Whether a run trains.
+
+    Args:
+        config: MMF's whole configuration.
+        predict: whether it is one of ``mmf_predict``; ``evaluation.predict`` alone asks for
+            predictions after the training.
+    """
+    return not predict and "train" in (OmegaConf.select(config, "run_type") or "train")
 
 
-def check_weights(config: Any) -> None:
+def check_weights(config: Any, predict: bool) -> None:
     """Refuse to score or predict with random weights.
 
     Weights come from a checkpoint of the section ``checkpoint`` or from the model's own key
     ``pretrained``; ``evaluation.untrained`` allows those that the model is built with.
+
+    Args:
+        config: MMF's whole configuration.
+        predict: whether the run is one of ``mmf_predict``.
 
     Raises:
         ValueError: the run does not train, and nothing names its weights.
     """
     named = [f"checkpoint.{key}" for key in ("resume", "resume_file", "resume_zoo")]
     named += [f"model_config.{config.model}.pretrained", "evaluation.untrained"]
-    if trains(config) or any(OmegaConf.select(config, key) for key in named):
+    if trains(config, predict) or any(OmegaConf.select(config, key) for key in named):
         return
-    what = "mmf_predict" if OmegaConf.select(config, "evaluation.predict") else "this run_type"
+    what = "mmf_predict" if predict else f"run_type {config.run_type}"
     raise ValueError(
-        f"run_type {config.run_type}: {what} trains nothing, and no checkpoint is named, so that "
-        f"its answers would be random. Give checkpoint.resume=true for the run in "
-        f"{config.env.save_dir} (with checkpoint.resume_best=true its best weights), or "
-        "checkpoint.resume_file=FILE; evaluation.untrained=true takes the weights that the model "
-        "is built with"
+        f"{what} trains nothing, and no checkpoint is named, so that its answers would be random. "
+        f"Give checkpoint.resume=true for the run in {config.env.save_dir} (with "
+        "checkpoint.resume_best=true its best weights), or checkpoint.resume_file=FILE; "
+        "evaluation.untrained=true takes the weights that the model is built with"
     )
 
 

@@ -33,7 +33,7 @@ def reserved(config: Any, predict: bool) -> Iterator[None]:
         FileExistsError: the folder holds a run, with which this one does not go on.
         RuntimeError: a run trains in the folder now.
     """
-    if predict or not trains(config):
+    if not trains(config, predict):
         yield
         return
     folder = Path(config.env.save_dir)

@@ -66,13 +66,29 @@ def test_words_of_a_run(good):
     check_run_type(good)
 
 
-@pytest.mark.parametrize("option", ["run_type=val", "run_type=test", "evaluation.predict=true"])
-def test_random_weights_are_not_scored(tmp_path, option):
+@pytest.mark.parametrize(
+    ("opts", "predict"), [(("run_type=val",), False), (("run_type=test",), False), ((), True)]
+)
+def test_random_weights_are_not_scored(tmp_path, opts, predict):
     with pytest.raises(ValueError, match=r"its answers would be random. Give checkpoint.resume=tr"):
-        run_here(tmp_path, option, "evaluation.untrained=false")
+        run_here(tmp_path, *opts, "evaluation.untrained=false", predict=predict)
     with pytest.raises(FileNotFoundError, match=r"neither .*current.ckpt nor .*best.ckpt to go on"):
-        run_here(tmp_path, option, "checkpoint.resume=true")
-    run_here(tmp_path, option)
+        run_here(tmp_path, *opts, "checkpoint.resume=true", predict=predict)
+    run_here(tmp_path, *opts, predict=predict)
+
+
+def test_a_training_may_predict_at_its_end(tmp_path):
+    opts = ("evaluation.predict=true", "evaluation.untrained=false", "training.max_updates=2")
+    run = run_here(tmp_path, *opts)
+    assert run.trainer.num_updates == 2
+    assert list(tmp_path.rglob("reports/tiny_*.json"))
+    with pytest.raises(FileExistsError, match=r"holds a run"):
+        run_here(tmp_path, *opts)
+
+
+def test_a_prediction_names_its_split(tmp_path):
+    with pytest.raises(ValueError, match=r"run_type: got 'train', which names no split to predict"):
+        run_here(tmp_path, "run_type=train", predict=True)
 
 
 def test_the_writer_of_tensorboard_is_closed_after_an_evaluation(tmp_path):
