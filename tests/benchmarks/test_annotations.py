@@ -1,12 +1,13 @@
 """The annotation benchmark runs, and prints a row for each thing that it measures."""
 
+import os
 import subprocess
 import sys
 
 from tests.bridge.runs import ROOT
 
 
-def test_in_small():
+def test_in_small(tmp_path):
     result = subprocess.run(
         [
             *(sys.executable, ROOT / "benchmarks" / "annotations.py"),
@@ -14,6 +15,8 @@ def test_in_small():
         ],
         capture_output=True,
         text=True,
+        # A temporary folder of its own: what others write in theirs is not left by this one.
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert result.returncode == 0, result.stderr
     for row in ("conversion", "opening the store", "mapped", "dictionaries"):
