@@ -1,6 +1,6 @@
 """What the trainers of both MMF lines share: device, order of the data, epochs, the last look.
 
-Imported by the trainers alone, when MMF is there: it is the one file of this folder that needs it.
+Imported by the trainers alone, when MMF is there: it and `training_meter.py` need it.
 """
 
 from __future__ import annotations

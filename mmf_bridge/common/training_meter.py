@@ -29,9 +29,9 @@ class TrainingMeter(Meter):
 
     def add(self, report: Any) -> None:
         """Take the losses of a batch; nothing waits for the device."""
-        losses = {name: loss.detach().float().mean() for name, loss in report.losses.items()}
-        losses[f"{report.dataset_type}/total_loss"] = sum(losses.values())
-        self.losses.add(losses, report.batch_size)
+        total = sum(loss.detach().float().mean() for loss in report.losses.values())
+        named = {**report.losses, f"{report.dataset_type}/total_loss": total}
+        self.losses.add(named, report.batch_size)
 
     def finish_line(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Take the means since the last line; all processes have to call it.
