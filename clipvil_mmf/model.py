@@ -110,7 +110,7 @@ class ClipVil(BaseModel):
             visual_embedding=settings.visual_embedding,
             fusion={**settings.fusion, "params": params},
             classifier=settings.classifier,
-            num_answers=len(self.vocabularies["answer"]),
+            num_labels=len(self.vocabularies["answer"]),
             tuning=settings.tuning,
             where=_WHERE,
         )

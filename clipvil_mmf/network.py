@@ -56,7 +56,7 @@ class ClipVilNetwork(nn.Module):
         image_encoder: Mapping[str, Any],
         fusion: Mapping[str, Any],
         classifier: Mapping[str, Any],
-        num_answers: int,
+        num_labels: int,
         visual_embedding: Mapping[str, Any] | None = None,
         tuning: Mapping[str, Any] | None = None,
         where: str = "model_config.clipvil",
@@ -67,7 +67,7 @@ class ClipVilNetwork(nn.Module):
             image_encoder: `{type: clip_grid, params: {...}}` or `region_features`.
             fusion: `{type: joint, params: {...}}` or `cross_modal`.
             classifier: `{type: mlp, params: {...}}`.
-            num_answers: size of the answer vocabulary.
+            num_labels: rows of the head: the answers of the vocabulary, or the classes.
             visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
             tuning: `{method: unipt, params: {...}}`, or None to fine-tune everything.
             where: dotted place of the sections, the prefix of every error.
@@ -81,7 +81,7 @@ class ClipVilNetwork(nn.Module):
             visual_embedding, encoder, fusion_module.config, f"{where}.visual_embedding"
         )
         width = fusion_module.hidden_size
-        head = build_head(classifier, width, num_answers, f"{where}.classifier")
+        head = build_head(classifier, width, num_labels, f"{where}.classifier")
         return cls(encoder, embedding, fusion_module, head, tuning, f"{where}.tuning")
 
     def train(self, mode: bool = True) -> ClipVilNetwork:

@@ -148,7 +148,7 @@ def test_a_run_whose_yaml_leaves_parameters_to_their_defaults(
     extra = {"answer": ANSWERS, "text": VOCABULARY}
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     torch.save({"model": {**state, "_extra_state": extra}}, tmp_path / "best.ckpt")
-    del sections["num_answers"]
+    del sections["num_labels"]
     config = {"model_config": {"clipvil": {**sections, section: written}}, "dataset_config": {}}
     OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
     model = clipvil_mmf.from_pretrained(tmp_path)

@@ -88,7 +88,7 @@ def import_checkpoint(
     if answers is not None:
         model.answers = read_answer_table(answers)
         _check_count(
-            "answers", len(model.answers), model.description.network["num_answers"], answers
+            "answers", len(model.answers), model.description.network["num_labels"], answers
         )
     if vocabulary is not None:
         model.tokens = _read_vocabulary(Path(vocabulary))
@@ -144,7 +144,7 @@ def _parts(sections: Mapping[str, Any], kind: Kind, source: str) -> dict[str, An
             f"{source} holds nothing of the network's {', '.join(lacking)}: it is no whole "
             f"{kind.value} checkpoint. Fetch it again, or say with --kind what it holds."
         )
-    extra = ("num_answers",) if "classifier" in wanted else ()
+    extra = ("num_labels",) if "classifier" in wanted else ()
     return {part: sections[part] for part in (*_PARTS[kind], *extra) if part in sections}
 
 

@@ -12,6 +12,7 @@ An imported checkpoint is a folder:
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
+
+logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, UNUSED = "config.yaml", "model.safetensors", "unused.safetensors"
 ANSWERS, VOCABULARY = "answers.json", "vocab.txt"
@@ -56,7 +59,7 @@ class Description:
         source: name of the imported file.
         layout: how its keys are written, see :class:`Layout`.
         network: ``image_encoder``, ``visual_embedding``, ``fusion``, ``classifier``, ``tuning`` as
-            in ``model_config.clipvil``, and ``num_answers``; of a tower or a BERT its part alone.
+            in ``model_config.clipvil``, and ``num_labels``; of a tower or a BERT its part alone.
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
         text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
         max_seq_length: word pieces of a question, [CLS] and [SEP] included.
@@ -193,12 +196,16 @@ def from_tensors(
 
 def _read_description(file: Path) -> Description:
     try:
-        return from_config(Description, OmegaConf.load(file), str(file))
+        description = from_config(Description, OmegaConf.load(file), str(file))
     except (ConfigError, OmegaConfBaseException, YAMLError, OSError) as error:
         raise CheckpointError(
             f"{file} does not describe an imported checkpoint ({error}). Import it again "
             "(clipvil import)."
         ) from error
+    if "num_answers" in description.network:
+        description.network["num_labels"] = description.network.pop("num_answers")
+        logger.warning("%s: network.num_answers is called network.num_labels now", file)
+    return description
 
 
 def _read_run(path: Path) -> SavedModel:
@@ -320,7 +327,7 @@ def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
     params = given["fusion"].get("params") or {}
     words = params.get("vocab_size") or len(run.tokens)
     fusion = {**given["fusion"], "params": {**params, "vocab_size": words}}
-    return {**given, "fusion": fusion, "num_answers": len(run.answers)}
+    return {**given, "fusion": fusion, "num_labels": len(run.answers)}
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def infer_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
 
     Returns:
         The sections of the parts that are there: ``image_encoder``, ``visual_embedding``,
-        ``fusion``, ``classifier``, ``tuning``, and ``num_answers``.
+        ``fusion``, ``classifier``, ``tuning``, and ``num_labels``.
 
     Raises:
         CheckpointError: the shapes do not say it (a ViT tower): a configuration must be given.
@@ -75,7 +75,7 @@ def _infer(shapes: Shapes) -> dict[str, Any]:
     if _some(shapes, "classifier."):
         answers, hidden = _shape(shapes, "classifier.output.weight")
         network["classifier"] = {"type": "mlp", "params": {"hidden_size": hidden}}
-        network["num_answers"] = answers
+        network["num_labels"] = answers
     tuning = infer_tuning(shapes)
     if tuning is not None:
         network["tuning"] = tuning

@@ -19,11 +19,11 @@ HEADS: dict[str, tuple[type, type[nn.Module]]] = {
 def build_head(
     section: Mapping[str, Any] | None,
     in_features: int,
-    num_answers: int,
+    num_labels: int,
     where: str = "classifier",
 ) -> nn.Module:
     """The classifier of a `{type: ..., params: {...}}` section."""
-    return build(HEADS, section, where, in_features, num_answers)
+    return build(HEADS, section, where, in_features, num_labels)
 
 
 __all__ = ["HEADS", "MlpConfig", "MlpHead", "build_head"]

@@ -32,15 +32,15 @@ class MlpHead(nn.Module):
     Args:
         config: the classifier's `params`.
         in_features: D, the width of the pooled output.
-        num_answers: size of the answer vocabulary.
+        num_labels: rows of the head: the answers of the vocabulary, or the classes.
     """
 
-    def __init__(self, config: MlpConfig, in_features: int, num_answers: int) -> None:
+    def __init__(self, config: MlpConfig, in_features: int, num_labels: int) -> None:
         super().__init__()
         hidden_size = 2 * in_features if config.hidden_size is None else config.hidden_size
         self.hidden = nn.Linear(in_features, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.output = nn.Linear(hidden_size, num_answers)
+        self.output = nn.Linear(hidden_size, num_labels)
         init_bert_weights(self, config.initializer_range)
 
     def forward(self, pooled: Tensor) -> Tensor:

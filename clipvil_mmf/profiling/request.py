@@ -54,7 +54,7 @@ def perform(request: Request) -> Figures:
     """
     check_choice("precision", request.precision, PRECISIONS)
     torch.manual_seed(0)
-    network = ClipVilNetwork.from_config(**request.sections, num_answers=request.answers)
+    network = ClipVilNetwork.from_config(**request.sections, num_labels=request.answers)
     device = torch.device(request.device)
     network.to(device)
     step = TrainingStep(

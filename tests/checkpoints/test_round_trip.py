@@ -187,7 +187,7 @@ def test_full_size(tmp_path: Path) -> None:
             image_encoder={"type": "clip_grid"},
             fusion={"type": "joint"},
             classifier={"type": "mlp"},
-            num_answers=3129,
+            num_labels=3129,
         )
         clip = open_clip.create_model("RN50x4", device="meta")
     from clipvil_mmf.checkpoints import to_published
@@ -216,5 +216,5 @@ def test_full_size(tmp_path: Path) -> None:
         "max_position_embeddings": 512,
         "type_vocab_size": 2,
     }
-    assert described.num_answers == 3129
+    assert described.num_labels == 3129
     assert described.visual_embedding == {"pos_num": 25}

@@ -42,7 +42,7 @@ TINY = {
     },
     "fusion": {"type": "joint", "params": {**TINY_WIDTHS, "num_hidden_layers": 3}},
     "classifier": {"type": "mlp"},
-    "num_answers": 13,
+    "num_labels": 13,
 }
 
 Golden = np.lib.npyio.NpzFile

@@ -12,7 +12,7 @@ from clipvil_mmf.heads import build_head
 
 
 def test_formula_and_default_width() -> None:
-    head = build_head({"type": "mlp"}, in_features=8, num_answers=5)
+    head = build_head({"type": "mlp"}, in_features=8, num_labels=5)
     assert head.hidden.out_features == 16 and head.norm.eps == 1e-12
     pooled = torch.randn(3, 8) * 20
     hidden = head.hidden(pooled)
