@@ -11,6 +11,8 @@ from importlib import import_module
 
 import typer
 
+from clipvil_mmf.cli.user_dir import with_user_dir
+
 # name -> (module, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check-submission": (
@@ -51,6 +53,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 
+# Commands that meet no component of one's own.
+_WITHOUT_USER_DIR = ("doctor", "prepare")
+
 app = typer.Typer(
     name="clipvil",
     add_completion=False,
@@ -81,7 +86,8 @@ def _register(name: str, module: str, help_text: str) -> None:
 def _call(name: str, module: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
         subcommand = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        subcommand.command()(import_module(module).command)
+        function = import_module(module).command
+        subcommand.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
         subcommand(context.args, prog_name=f"clipvil {name}")
 
     return command

@@ -33,6 +33,7 @@ class Request:
         precision: float32 or bf16.
         device: cpu, cuda, cuda:1 ...
         repeats: of each measurement.
+        user_dirs: packages of one's own, whose components the sections may name.
     """
 
     sections: dict[str, Any]
@@ -44,6 +45,7 @@ class Request:
     precision: str = "float32"
     device: str = "cpu"
     repeats: int = 3
+    user_dirs: list[str] = field(default_factory=list)
 
 
 def perform(request: Request) -> Figures:
