@@ -36,7 +36,11 @@ class LabelledFoldersBuilder(ClipVilBuilder):
             )
             for image in images
         ]
-        return QuestionTable.from_questions(questions, f"{params.data_dir}/{split}") if images else None
+        return (
+            QuestionTable.from_questions(questions, f"{params.data_dir}/{split}")
+            if images
+            else None
+        )
 
     def answers(self, params: Any) -> list[str]:
         """The labels: the rows of the head, where `answer_processor.params.vocab` is `dataset`."""
