@@ -19,7 +19,6 @@ from clipvil_mmf.data.images import ImageParams, build_transform, decode, normal
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
-from clipvil_mmf.vision import RegionFeatures
 
 Picture = Image.Image | str | PathLike[str]
 Answers = list[tuple[str, float]]
@@ -189,7 +188,7 @@ def _network(sections: dict[str, Any], saved: SavedModel, path: str) -> ClipVilN
         network = ClipVilNetwork.from_config(
             **{**sections, "image_encoder": encoder}, where=f"{path}: network"
         )
-    if isinstance(network.image_encoder, RegionFeatures):
+    if "images" not in network.image_encoder.batch_fields:
         raise CheckpointError(
             f"{path} takes the regions of a detector, not images: run it with mmf_predict."
         )

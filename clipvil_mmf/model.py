@@ -27,9 +27,8 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.profiling.operations import multiply_adds
-from clipvil_mmf.tuning import Full
 from clipvil_mmf.tuning.fisher import Sample
-from clipvil_mmf.vision import RegionFeatures, Regions
+from clipvil_mmf.vision import Regions
 from mmf_bridge.common.resuming import choose_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -54,8 +53,8 @@ class ClipVilConfig:
     classifier: dict[str, Any]
     # Grid features -> visual tokens, see vision/embedding.py; null or {} for regions.
     visual_embedding: dict[str, Any] | None = None
-    # What learns, and what is added beside or inside the network: {method: unipt, params: {...}},
-    # see tuning/; null fine-tunes everything.
+    # What is trainable, and what is added beside or inside the network:
+    # {method: unipt, params: {...}}, see tuning/; null fine-tunes everything.
     tuning: dict[str, Any] | None = None
     # Weights to start from, one file or a list, the later ones winning: a published checkpoint
     # (fine-tuned or pre-trained), an imported one, what a run of MMF left (its save_dir, or a file
@@ -117,8 +116,8 @@ class ClipVil(BaseModel):
         self._take_starting_weights()
         # Of the frozen tensors, by which a checkpoint knows its backbone again; made when needed.
         self._backbone_hash: str | None = None
-        if not isinstance(self.network.tuning, Full):
-            self.register_state_dict_post_hook(_keep_what_learns)
+        if not self.network.tuning.saves_backbone:
+            self.register_state_dict_post_hook(_drop_frozen)
 
     def _take_starting_weights(self) -> None:
         """Load ``pretrained``, unless the run loads a checkpoint over all of it.
@@ -128,7 +127,7 @@ class ClipVil(BaseModel):
         files = _files(self._settings.pretrained)
         checkpoint = choose_checkpoint(registry.get("config"))
         whole = checkpoint is not None and checkpoint.is_whole
-        if files and whole and isinstance(self.network.tuning, Full):
+        if files and whole and self.network.tuning.saves_backbone:
             logger.info(
                 "%s.pretrained (%s) is left out: all weights come from the checkpoint %s",
                 _WHERE,
@@ -153,7 +152,7 @@ class ClipVil(BaseModel):
             CheckpointError: a published or imported checkpoint does not fit.
         """
         self._backbone_hash = None
-        self.network.tuning.samples_wanted = 0  # what learns comes from the checkpoint
+        self.network.tuning.samples_wanted = 0  # the checkpoint brings all of it
         if any(key.removeprefix("module.").startswith("network.") for key in state):
             return self._completed(state, file)
         weights = whole_weights(self.network, state, file, self._task())
@@ -191,7 +190,7 @@ class ClipVil(BaseModel):
         Args:
             folder: the run's; the bridge gives it.
         """
-        if isinstance(self.network.tuning, Full):
+        if self.network.tuning.saves_backbone:
             return
         state = dict(self.state_dict())
         extra = state.pop("_extra_state")
@@ -255,19 +254,16 @@ class ClipVil(BaseModel):
     def _question(self, sample_list: Mapping[str, Any], row: int) -> tuple[Any, ...]:
         """The network's arguments for one question of a batch and its image."""
         index = sample_list["image_index"][row : row + 1]
-        images = self._images(sample_list)
-        if isinstance(images, Regions):
-            images = Regions(*(field[index] for field in images))
-        else:
-            images = images[index]
+        images = self._images(sample_list, index)
         texts = (sample_list[name][row : row + 1] for name in _TEXTS)
         return (images, torch.zeros_like(index), *texts)
 
-    def _images(self, sample_list: Mapping[str, Any]) -> torch.Tensor | Regions:
+    def _images(
+        self, sample_list: Mapping[str, Any], rows: torch.Tensor | None = None
+    ) -> torch.Tensor | Regions:
         """The images of a batch, or their regions: what the image encoder takes."""
-        regions = isinstance(self.network.image_encoder, RegionFeatures)
-        fields = ("region_features", "region_boxes", "region_mask") if regions else ("images",)
-        lacking = [name for name in fields if name not in sample_list]
+        encoder = self.network.image_encoder
+        lacking = [name for name in encoder.batch_fields if name not in sample_list]
         if lacking:
             raise ConfigError(
                 f"{_WHERE}.image_encoder.type: {self._settings.image_encoder['type']} needs "
@@ -275,8 +271,7 @@ class ClipVil(BaseModel):
                 "files that dataset_config.<dataset>.features names; images come where that is "
                 "null."
             )
-        found = [sample_list[name] for name in fields]
-        return Regions(*found) if regions else found[0]
+        return encoder.inputs_of(sample_list, rows)
 
     def get_optimizer_parameters(self, config: Any) -> list[dict[str, Any]]:
         """The trainable parameters in groups, by the section `optimizer.groups`.
@@ -310,7 +305,7 @@ class ClipVil(BaseModel):
         ``name`` and the ``sha256`` of the backbone that they belong to.
         """
         extra: dict[str, Any] = {kind: list(words) for kind, words in self.vocabularies.items()}
-        if not isinstance(self.network.tuning, Full):
+        if not self.network.tuning.saves_backbone:
             if self._backbone_hash is None:
                 self._backbone_hash = backbone_hash(self.network)
             extra["backbone"] = {"name": self._backbone_name(), "sha256": self._backbone_hash}
@@ -341,7 +336,7 @@ class ClipVil(BaseModel):
                 )
 
 
-def _keep_what_learns(
+def _drop_frozen(
     model: ClipVil, state: dict[str, Any], prefix: str, metadata: Mapping[str, Any]
 ) -> None:
     """Take the frozen tensors out of the model's state dict."""

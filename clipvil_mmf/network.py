@@ -1,22 +1,23 @@
-"""CLIP-ViL as one torch module: image encoder, visual embedding, fusion, answer head."""
+"""CLIP-ViL as one torch module: image encoder, visual embedding, fusion, head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.fusion import build_fusion
+from clipvil_mmf.fusion import Fusion, Text, Visual, build_fusion
 from clipvil_mmf.heads import build_head
 from clipvil_mmf.tuning import TuningMethod, build_tuning
-from clipvil_mmf.vision import Regions, build_image_encoder, build_visual_embedding
+from clipvil_mmf.vision import ImageEncoder, Regions, build_image_encoder, build_visual_embedding
 
 
 class ClipVilOutput(NamedTuple):
     """What the network returns."""
 
-    scores: Tensor  # (B, answers)
+    scores: Tensor  # (B, labels)
     pooled: Tensor  # (B, D)
 
 
@@ -28,16 +29,16 @@ class ClipVilNetwork(nn.Module):
             they are.
         visual_embedding: grid features or `Regions` -> visual tokens (B_img, N, D).
         fusion: text and visual tokens -> pooled (B, D).
-        classifier: pooled -> scores (B, answers).
-        tuning: which of these learn, and how: the section of `build_tuning`.
+        classifier: pooled -> scores (B, labels).
+        tuning: which of these are trainable, and how they are read: the section of `build_tuning`.
         where: dotted place of that section, the prefix of its errors.
     """
 
     def __init__(
         self,
-        image_encoder: nn.Module,
+        image_encoder: ImageEncoder,
         visual_embedding: nn.Module,
-        fusion: nn.Module,
+        fusion: Fusion,
         classifier: nn.Module,
         tuning: Mapping[str, Any] | None = None,
         where: str = "tuning",
@@ -94,20 +95,18 @@ class ClipVilNetwork(nn.Module):
         """The visual tower's parameters, with those that the tuning method puts into it."""
         return [*self.image_encoder.parameters(), *self.tuning.tower_parameters()]
 
-    def encode_images(self, images: Tensor | Regions) -> Tensor:
-        """Images (B_img, 3, H, W), or regions -> visual tokens (B_img, N, D)."""
-        return self.visual_embedding(self.image_encoder(images))
+    def encode_visual(self, images: Tensor | Regions) -> Visual:
+        """Images (B_img, 3, H, W), or regions -> visual tokens (B_img, N, D).
 
-    def tokens_of_questions(
-        self, images: Tensor | Regions, image_index: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """The visual tokens (B, N, D) of each question's image, and their mask (B, N) or None.
-
-        Encoder and embedding run once per image; only their tokens are repeated.
+        Under `no_grad` as far as nothing is trainable.
         """
-        mask = images.mask if isinstance(images, Regions) else None
-        tokens = self.encode_images(images).index_select(0, image_index)
-        return tokens, None if mask is None else mask.index_select(0, image_index)
+        tower = any(p.requires_grad for p in self.tower_parameters())
+        embedding = tower or any(p.requires_grad for p in self.visual_embedding.parameters())
+        graph = torch.is_grad_enabled()
+        with torch.set_grad_enabled(graph and tower):
+            features = self.image_encoder(images)
+        with torch.set_grad_enabled(graph and embedding):
+            return self.visual_embedding(features)
 
     def forward(
         self,
@@ -117,7 +116,7 @@ class ClipVilNetwork(nn.Module):
         input_mask: Tensor,
         segment_ids: Tensor,
     ) -> ClipVilOutput:
-        """Score every answer for every question.
+        """Score every label for every question.
 
         Args:
             images: (B_img, 3, H, W) float, the unique images of the batch, normalised; or their
@@ -128,7 +127,10 @@ class ClipVilNetwork(nn.Module):
             segment_ids: (B, T) int64.
 
         Returns:
-            Scores (B, answers) before the sigmoid, and the pooled output (B, D).
+            Scores (B, labels) before the sigmoid or softmax, and the pooled output (B, D).
         """
-        pooled = self.tuning(self, images, image_index, input_ids, input_mask, segment_ids)
+        text = Text(input_ids, input_mask, segment_ids)
+        with self.tuning.backbone_precision(input_ids.device):
+            visual = self.encode_visual(images).select(image_index)
+        pooled = self.tuning.read(self.fusion, text, visual)
         return ClipVilOutput(self.classifier(pooled), pooled)

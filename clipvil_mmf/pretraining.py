@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from clipvil_mmf.fusion import Text
 from clipvil_mmf.heads.pretraining import (
     PretrainingHeads,
     PretrainingLosses,
@@ -63,8 +64,9 @@ class PretrainingNetwork(ClipVilNetwork):
         Returns:
             The losses, and the answers' scores.
         """
-        visual = self.tokens_of_questions(images, image_index)
-        states = self.fusion.language_states(input_ids, input_mask, segment_ids, *visual)
+        visual = self.encode_visual(images).select(image_index)
+        text = Text(input_ids, input_mask, segment_ids)
+        states = self.fusion.language_states(text, visual)
         pooled = self.fusion.pool(states)
         scores = self.classifier(pooled)
         heads = self.pretraining

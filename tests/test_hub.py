@@ -22,7 +22,7 @@ from clipvil_mmf.data.images import BadImageError
 from clipvil_mmf.fusion import FUSIONS, JointConfig, JointFusion
 from clipvil_mmf.hub import Answerer
 from clipvil_mmf.network import ClipVilNetwork
-from clipvil_mmf.vision import IMAGE_ENCODERS
+from clipvil_mmf.vision import IMAGE_ENCODERS, ImageEncoder
 from tests.checkpoints.conftest import HEADS, publish  # noqa: F401 (a fixture)
 from tests.golden import tuned
 from tests.golden.compare import GOLDEN, TINY, inputs, load_golden, load_tiny
@@ -50,7 +50,7 @@ class NarrowConfig(JointConfig):
     num_hidden_layers: int = 1
 
 
-class PlainEncoder(nn.Module):
+class PlainEncoder(ImageEncoder):
     """One convolution."""
 
     out_channels = 8

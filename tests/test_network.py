@@ -137,7 +137,9 @@ def test_fusions_over_regions(fusion: str) -> None:
     mask[0, 4:] = 0
     features, boxes = torch.randn(3, 6, 32), torch.rand(3, 6, 4)
     embedded = []
-    model.visual_embedding.register_forward_hook(lambda m, a, output: embedded.append(len(output)))
+    model.visual_embedding.register_forward_hook(
+        lambda m, a, output: embedded.append(len(output.tokens))
+    )
     with torch.no_grad():
         scores = model(**{**inputs, "images": Regions(features, boxes, mask)}).scores
         features[0, 4:] += 1

@@ -35,9 +35,8 @@ def learnt_names(network: ClipVilNetwork) -> set[str]:
 
 
 def _keeps_statistics(network: ClipVilNetwork, prefix: str) -> bool:
-    config = getattr(network.image_encoder, "config", None)
     inside = prefix.startswith("image_encoder.")
-    return inside and getattr(config, "batch_norm", "train") == "eval"
+    return inside and not network.image_encoder.has_moving_statistics
 
 
 def backbone_hash(network: ClipVilNetwork) -> str:

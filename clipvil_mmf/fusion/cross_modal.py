@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.fusion.base import Fusion, transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
-from clipvil_mmf.fusion.layers import (
-    Attention,
-    attention_bias,
-    init_bert_weights,
-    run,
-    transformer_layers,
-)
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
+from clipvil_mmf.layers.published import (
+    BERT,
+    TEXT_EMBEDDING,
+    TEXT_UNUSED,
+    Names,
+    attention_names,
+    feed_forward_names,
+    layer_names,
+)
+from clipvil_mmf.layers.recompute import run
+from clipvil_mmf.layers.tokens import Text, Visual
+from clipvil_mmf.layers.transformer import Attention, attention_bias, init_bert_weights
 
 
 @dataclass
@@ -96,7 +103,19 @@ class CrossModalLayer(nn.Module):
         return self.language(seen[:, :count], seen, language_bias)
 
 
-class CrossModalFusion(nn.Module):
+def _side_of_cross_layer(ours: str, theirs: str) -> dict[str, str]:
+    """`theirs` is `lang` or `visn`."""
+    layer = f"{BERT}encoder.x_layers.{{}}.{theirs}_"
+    ours = f"cross_layers.{{}}.{ours}."
+    return {
+        **attention_names(
+            f"{ours}attention.", f"{layer}self_att.self.", f"{layer}self_att.output."
+        ),
+        **feed_forward_names(f"{ours}feed_forward.", f"{layer}inter.", f"{layer}output."),
+    }
+
+
+class CrossModalFusion(Fusion):
     """LXMERT (arXiv 1908.07490): two encoders, cross-modality layers, a tanh pooler on token 0.
 
     Nothing reads the visual tokens behind the last layer, so its visual half gets no gradient, here
@@ -109,9 +128,23 @@ class CrossModalFusion(nn.Module):
         config: widths, depths and dropout.
     """
 
+    published_names: ClassVar[Names] = {
+        **TEXT_EMBEDDING,
+        **layer_names("language_layers.{}.", f"{BERT}encoder.layer.{{}}."),
+        **layer_names("visual_layers.{}.", f"{BERT}encoder.r_layers.{{}}."),
+        **attention_names(
+            "cross_layers.{}.cross_attention.",
+            f"{BERT}encoder.x_layers.{{}}.visual_attention.att.",
+            f"{BERT}encoder.x_layers.{{}}.visual_attention.output.",
+        ),
+        **_side_of_cross_layer("language", "lang"),
+        **_side_of_cross_layer("visual", "visn"),
+        "pooler.": f"{BERT}pooler.dense.",
+    }
+    published_unused = TEXT_UNUSED
+
     def __init__(self, config: CrossModalConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.embeddings = TextEmbedding(config)
         self.language_layers = transformer_layers(config, config.language_layers)
         self.visual_layers = transformer_layers(config, config.visual_layers)
@@ -122,98 +155,54 @@ class CrossModalFusion(nn.Module):
         init_bert_weights(self, config.initializer_range)
         self.cross_layers[-1].visual.requires_grad_(False)
 
-    @property
-    def hidden_size(self) -> int:
-        """D, the width of tokens and of the pooled output."""
-        return self.config.hidden_size
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Encode questions with their images.
+    def forward(self, text: Text, visual: Visual) -> Tensor:
+        """The pooled output (B, D).
 
         Only language token 0 is read after the last layer, so that layer computes little else.
-
-        Args:
-            input_ids: (B, T) int64.
-            input_mask: (B, T), 1 for word pieces, 0 for padding.
-            segment_ids: (B, T) int64.
-            visual_tokens: (B, N, D).
-            visual_mask: (B, N), 1 for tokens, 0 for padding; None when all are tokens.
-
-        Returns:
-            Pooled output (B, D).
         """
-        text = (input_ids, input_mask, segment_ids)
-        return self.pool(self._read(1, *text, visual_tokens, visual_mask))
+        return self.pool(self._read(1, text, visual))
 
-    def language_states(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None = None,
-    ) -> Tensor:
-        """The last layer's output for the text: (B, T, D); arguments as for :meth:`forward`."""
-        text = (input_ids, input_mask, segment_ids)
-        return self._read(input_ids.shape[1], *text, visual_tokens, visual_mask)
+    def language_states(self, text: Text, visual: Visual) -> Tensor:
+        """The last layer's output for the text: (B, T, D)."""
+        return self._read(text.input_ids.shape[1], text, visual)
 
-    def encode(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, text: Text, visual: Visual) -> tuple[Tensor, Tensor]:
         """Both sides of the last layer: language (B, T, D) and visual (B, N, D).
 
-        Arguments are those of :meth:`forward`; :meth:`pool` takes the language side.
+        :meth:`pool` takes the language side.
         """
-        text = (input_ids, input_mask, segment_ids)
-        language, visual, *biases = self._before_last(*text, visual_tokens, visual_mask)
-        return run(self.cross_layers[-1], language, visual, *biases, again=self._again)
+        states = self._before_last(text, visual)
+        return run(self.cross_layers[-1], *states, recompute=self._recompute)
 
     def pool(self, language: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         return self.pooler(language[:, 0]).tanh()
 
     @property
-    def _again(self) -> bool:
+    def _recompute(self) -> bool:
         return self.config.checkpoint_activations
 
-    def _read(self, count: int, *inputs: Tensor | None) -> Tensor:
+    def _read(self, count: int, text: Text, visual: Visual) -> Tensor:
         """The last layer's output for the first `count` language tokens: (B, count, D)."""
-        states = self._before_last(*inputs)
-        return run(self.cross_layers[-1].read_language, count, *states, again=self._again)
+        states = self._before_last(text, visual)
+        return run(self.cross_layers[-1].read_language, count, *states, recompute=self._recompute)
 
     def _before_last(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None,
+        self, text: Text, visual: Visual
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Both sides before the last cross-modality layer, and the biases of their padding."""
-        language_bias = attention_bias(input_mask)
-        visual_bias = None if visual_mask is None else attention_bias(visual_mask)
-        language = self.embeddings(input_ids, segment_ids)
-        language = self._run_all(self.language_layers, language, language_bias)
-        visual = self._run_all(self.visual_layers, visual_tokens, visual_bias)
+        language_bias = attention_bias(text.input_mask)
+        visual_bias = None if visual.mask is None else attention_bias(visual.mask)
+        words = self.embeddings(text.input_ids, text.segment_ids)
+        language = self._run_all(self.language_layers, words, language_bias)
+        seen = self._run_all(self.visual_layers, visual.tokens, visual_bias)
         for layer in self.cross_layers[:-1]:
-            language, visual = run(
-                layer, language, visual, language_bias, visual_bias, again=self._again
+            language, seen = run(
+                layer, language, seen, language_bias, visual_bias, recompute=self._recompute
             )
-        return language, visual, language_bias, visual_bias
+        return language, seen, language_bias, visual_bias
 
     def _run_all(self, layers: nn.ModuleList, hidden: Tensor, bias: Tensor | None) -> Tensor:
         for layer in layers:
-            hidden = run(layer, hidden, None, bias, again=self._again)
+            hidden = run(layer, hidden, None, bias, recompute=self._recompute)
         return hidden

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.fusion.base import Fusion, transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
-from clipvil_mmf.fusion.layers import (
-    attention_bias,
-    init_bert_weights,
-    pad_mask,
-    run,
-    transformer_layers,
-)
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
+from clipvil_mmf.layers.published import BERT, TEXT_EMBEDDING, TEXT_UNUSED, Names, layer_names
+from clipvil_mmf.layers.recompute import run
+from clipvil_mmf.layers.tokens import Text, Visual, joint_mask
+from clipvil_mmf.layers.transformer import attention_bias, init_bert_weights
 
 
 @dataclass
@@ -32,7 +31,7 @@ class JointConfig(FusionConfig):
         check_at_least("num_hidden_layers", self.num_hidden_layers, 1)
 
 
-class JointFusion(nn.Module):
+class JointFusion(Fusion):
     """Text and visual tokens side by side, N BERT layers, and a linear pooler on token 0.
 
     As in CLIP-ViL (arXiv 2107.06383), text comes first, a grid's tokens are never masked, and the
@@ -42,113 +41,57 @@ class JointFusion(nn.Module):
         config: widths, depths and dropout.
     """
 
+    has_hidden_states = True
+    published_names: ClassVar[Names] = {
+        **TEXT_EMBEDDING,
+        **layer_names("layers.{}.", f"{BERT}encoder.layer.{{}}."),
+        "pooler.": f"{BERT}pooler.dense.",
+    }
+    published_unused = TEXT_UNUSED
+
     def __init__(self, config: JointConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.embeddings = TextEmbedding(config)
         self.layers = transformer_layers(config, config.num_hidden_layers)
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         init_bert_weights(self, config.initializer_range)
 
-    @property
-    def hidden_size(self) -> int:
-        """D, the width of tokens and of the pooled output."""
-        return self.config.hidden_size
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Encode questions with their images.
+    def forward(self, text: Text, visual: Visual) -> Tensor:
+        """The pooled output (B, D).
 
         Only token 0 is read after the last layer, so that layer is computed for token 0 alone.
-
-        Args:
-            input_ids: (B, T) int64.
-            input_mask: (B, T), 1 for word pieces, 0 for padding.
-            segment_ids: (B, T) int64.
-            visual_tokens: (B, N, D).
-            visual_mask: (B, N), 1 for tokens, 0 for padding; None when all are tokens.
-
-        Returns:
-            Pooled output (B, D).
         """
-        text = (input_ids, input_mask, segment_ids)
-        return self.pool(self._read(1, *text, visual_tokens, visual_mask))
+        return self.pool(self._read(1, text, visual))
 
-    def language_states(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None = None,
-    ) -> Tensor:
-        """The last layer's output for the text: (B, T, D); arguments as for :meth:`forward`."""
-        text = (input_ids, input_mask, segment_ids)
-        return self._read(input_ids.shape[1], *text, visual_tokens, visual_mask)
+    def language_states(self, text: Text, visual: Visual) -> Tensor:
+        """The last layer's output for the text: (B, T, D)."""
+        return self._read(text.input_ids.shape[1], text, visual)
 
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None = None,
-    ) -> Iterator[Tensor]:
+    def hidden_states(self, text: Text, visual: Visual) -> Iterator[Tensor]:
         """Yield the embeddings and then each layer's output, all (B, T+N, D), as they appear.
 
         Nothing is kept here: a caller that reads a state and moves on holds one at a time.
-        Arguments are those of :meth:`forward`; :meth:`pool` takes the last state.
+        :meth:`pool` takes the last state.
         """
-        text = (input_ids, input_mask, segment_ids)
-        hidden, bias = self._embed(*text, visual_tokens, visual_mask)
+        hidden, bias = self._embed(text, visual)
         yield hidden
         for layer in self.layers:
-            hidden = run(layer, hidden, None, bias, again=self.config.checkpoint_activations)
+            hidden = run(layer, hidden, None, bias, recompute=self.config.checkpoint_activations)
             yield hidden
-
-    @staticmethod
-    def joint_mask(
-        input_mask: Tensor, visual_tokens: Tensor, visual_mask: Tensor | None = None
-    ) -> Tensor:
-        """The padding mask (B, T+N) of text and visual tokens; arguments as for :meth:`forward`."""
-        if visual_mask is None:
-            return pad_mask(input_mask, visual_tokens.shape[1])
-        return torch.cat([input_mask, visual_mask.to(input_mask.dtype)], dim=1)
 
     def pool(self, hidden: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         return self.pooler(hidden[:, 0])
 
-    def _read(
-        self,
-        count: int,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None,
-    ) -> Tensor:
+    def _read(self, count: int, text: Text, visual: Visual) -> Tensor:
         """The last layer's output for the first `count` tokens: (B, count, D)."""
-        hidden, bias = self._embed(input_ids, input_mask, segment_ids, visual_tokens, visual_mask)
-        again = self.config.checkpoint_activations
+        hidden, bias = self._embed(text, visual)
+        recompute = self.config.checkpoint_activations
         for layer in self.layers[:-1]:
-            hidden = run(layer, hidden, None, bias, again=again)
-        return run(self.layers[-1], hidden[:, :count], hidden, bias, again=again)
+            hidden = run(layer, hidden, None, bias, recompute=recompute)
+        return run(self.layers[-1], hidden[:, :count], hidden, bias, recompute=recompute)
 
-    def _embed(
-        self,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        visual_tokens: Tensor,
-        visual_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        text = self.embeddings(input_ids, segment_ids)
-        bias = attention_bias(self.joint_mask(input_mask, visual_tokens, visual_mask))
-        return torch.cat([text, visual_tokens], dim=1), bias
+    def _embed(self, text: Text, visual: Visual) -> tuple[Tensor, Tensor | None]:
+        words = self.embeddings(text.input_ids, text.segment_ids)
+        bias = attention_bias(joint_mask(text, visual))
+        return torch.cat([words, visual.tokens], dim=1), bias

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.fusion.config import FusionConfig
-from clipvil_mmf.fusion.dropout import Dropout
-from clipvil_mmf.fusion.layers import LAYER_NORM_EPS
+from clipvil_mmf.layers.dropout import Dropout
+from clipvil_mmf.layers.transformer import LAYER_NORM_EPS
 
 
 class TextEmbedding(nn.Module):

@@ -1,17 +1,16 @@
-"""Pooled output (B, D) -> scores (B, answers)."""
+"""Pooled output (B, D) -> scores (B, labels)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from clipvil_mmf.config import build
+from clipvil_mmf.heads.base import Head
 from clipvil_mmf.heads.mlp import MlpConfig, MlpHead
 
-# A head is built from its config, the pooled width D and the number of answers.
-HEADS: dict[str, tuple[type, type[nn.Module]]] = {
+# A head is built from its config, the pooled width D and the number of labels.
+HEADS: dict[str, tuple[type, type[Head]]] = {
     "mlp": (MlpConfig, MlpHead),
 }
 
@@ -21,9 +20,9 @@ def build_head(
     in_features: int,
     num_labels: int,
     where: str = "classifier",
-) -> nn.Module:
+) -> Head:
     """The classifier of a `{type: ..., params: {...}}` section."""
     return build(HEADS, section, where, in_features, num_labels)
 
 
-__all__ = ["HEADS", "MlpConfig", "MlpHead", "build_head"]
+__all__ = ["HEADS", "Head", "MlpConfig", "MlpHead", "build_head"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+from clipvil_mmf.heads.base import Head
+from clipvil_mmf.layers.published import Names
+from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
 
 
 @dataclass
@@ -26,7 +29,7 @@ class MlpConfig:
         check_at_least("initializer_range", self.initializer_range, 0.0)
 
 
-class MlpHead(nn.Module):
+class MlpHead(Head):
     """Linear, erf GELU, LayerNorm, Linear (LXMERT, arXiv 1908.07490).
 
     Args:
@@ -35,8 +38,15 @@ class MlpHead(nn.Module):
         num_labels: rows of the head: the answers of the vocabulary, or the classes.
     """
 
+    label_tensors = ("output.weight", "output.bias")
+    published_names: ClassVar[Names] = {
+        "hidden.": "logit_fc.0.",
+        "norm.": "logit_fc.2.",
+        "output.": "logit_fc.3.",
+    }
+
     def __init__(self, config: MlpConfig, in_features: int, num_labels: int) -> None:
-        super().__init__()
+        super().__init__(config)
         hidden_size = 2 * in_features if config.hidden_size is None else config.hidden_size
         self.hidden = nn.Linear(in_features, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)

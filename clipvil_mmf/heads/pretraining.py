@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipvil_mmf.dtypes import at_least_float32
-from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+from clipvil_mmf.layers.dtypes import at_least_float32
+from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
 
 # A label that is not there: a word that is not masked, a pair without a question.
 NO_LABEL = -1

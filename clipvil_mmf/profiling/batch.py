@@ -1,4 +1,4 @@
-"""A made-up batch: the sizes of a real one, random numbers in it."""
+"""A synthetic batch: the sizes of a real one, random numbers in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.network import ClipVilNetwork
-from clipvil_mmf.vision import RegionFeatures, Regions
+from clipvil_mmf.vision import Regions
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Batch:
     targets: Tensor
 
 
-def made_up_batch(
+def synthetic_batch(
     network: ClipVilNetwork,
     sizes: BatchSizes,
     answers: int,
@@ -65,7 +65,7 @@ def made_up_batch(
     draw = torch.Generator().manual_seed(seed)
     count, tokens = sizes.images, sizes.tokens
     encoder = network.image_encoder
-    if isinstance(encoder, RegionFeatures):
+    if "images" not in encoder.batch_fields:
         shape = (count, sizes.regions)
         images = Regions(
             torch.randn(*shape, encoder.out_channels, generator=draw).to(device),

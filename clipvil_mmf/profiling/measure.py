@@ -29,7 +29,7 @@ class Parameters:
     """How many parameters there are, each counted once.
 
     Args:
-        trainable: that learn.
+        trainable: that training changes.
         total: of the whole network, with what a tuning method has added.
     """
 
@@ -38,14 +38,14 @@ class Parameters:
 
     @property
     def percent(self) -> float:
-        """The share that learns."""
+        """The share that is trainable."""
         return 100 * self.trainable / self.total
 
 
 def count_parameters(model: nn.Module) -> Parameters:
     """Count the parameters of a model; shared ones count once."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return Parameters(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes))
+    return Parameters(sum(n for n, trainable in sizes if trainable), sum(n for n, _ in sizes))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TrainingStep:
         network: in training mode.
         optimizer: over its trainable parameters.
         loss: scores and targets, (B, answers) each -> ().
-        batch: that it learns.
+        batch: that it trains on.
         max_norm: gradients are clipped to this joint norm; None does not clip.
         precision: one of `PRECISIONS`; bf16 is autocast, as in training.
     """

@@ -12,7 +12,7 @@ from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
-from clipvil_mmf.profiling.batch import BatchSizes, made_up_batch
+from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
 from clipvil_mmf.profiling.measure import PRECISIONS, Figures, TrainingStep, measure
 
 OWN_OPTIMIZER = "clipvil_adamw_sgd"
@@ -63,7 +63,7 @@ def perform(request: Request) -> Figures:
         network,
         _optimizer(network, request.optimizer),
         _loss(request.losses),
-        made_up_batch(network, request.sizes, request.answers, device),
+        synthetic_batch(network, request.sizes, request.answers, device),
         request.max_norm,
         request.precision,
     )

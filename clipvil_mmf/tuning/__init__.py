@@ -1,4 +1,4 @@
-"""What learns of a network, and what is added beside or inside it: the section `tuning`.
+"""What of a network is trainable, and what is added beside or inside it: the section `tuning`.
 
 A method is one file, with a dataclass of its `params` and a :class:`TuningMethod`, and a line here.
 """
@@ -33,12 +33,17 @@ METHODS: dict[str, tuple[type, type[TuningMethod]]] = {
 }
 
 
+def is_added(name: str) -> bool:
+    """Whether a tuning method has added the tensor of this name to a network."""
+    return any(kind.backbone_name(name) is None for _, kind in METHODS.values())
+
+
 def build_tuning(
     section: Mapping[str, Any] | None, network: Network, where: str = "tuning"
 ) -> TuningMethod:
     """The method of a `{method: ..., params: {...}}` section; None is full fine-tuning.
 
-    What does not learn by the method is frozen; what is frozen already stays so.
+    What is not trainable by the method is frozen; what is frozen already stays so.
 
     Args:
         section: of the yaml file.
@@ -49,12 +54,15 @@ def build_tuning(
         ConfigError: an unknown method, key or value, or one that does not suit the network.
     """
     frozen = {id(p) for p in network.parameters() if not p.requires_grad}
-    method = build(METHODS, section or {"method": "full"}, where, network, key="method")
+    section = section or {"method": "full"}
+    method = build(METHODS, section, where, network, key="method")
+    method.section = dict(section)
     for prefix, owner in network.named_modules():
         for part, parameter in owner.named_parameters(recurse=False):
             name = f"{prefix}.{part}" if prefix else part
-            parameter.requires_grad_(id(parameter) not in frozen and method.learns(name, owner))
+            trainable = id(parameter) not in frozen and method.is_trainable(name, owner)
+            parameter.requires_grad_(trainable)
     return method
 
 
-__all__ = ["METHODS", "Full", "SideNetwork", "TuningMethod", "build_tuning"]
+__all__ = ["METHODS", "Full", "SideNetwork", "TuningMethod", "build_tuning", "is_added"]

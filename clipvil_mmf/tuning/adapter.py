@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from open_clip.modified_resnet import Bottleneck
@@ -13,14 +13,15 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from clipvil_mmf.config import ConfigError, check_at_least
-from clipvil_mmf.fusion.layers import init_bert_weights
+from clipvil_mmf.layers.published import BERT, CLIP, Names
+from clipvil_mmf.layers.transformer import init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import (
     HEAD,
     TOWER,
     VISUAL_PROJECTION,
     TuningMethod,
-    joint_fusion,
+    layered_fusion,
     reduced_width,
 )
 
@@ -33,7 +34,7 @@ class AdapterConfig:
     reduction_factor: int = 8
     # Multiply what each adapter adds by a learned number that is 0 at the start.
     gate: bool = False
-    # Adapters in the bottlenecks of the ResNet tower as well; its BatchNorms then learn.
+    # Adapters in the bottlenecks of the ResNet tower as well; its BatchNorms are then trainable.
     visual: bool = False
 
     def __post_init__(self) -> None:
@@ -43,20 +44,29 @@ class AdapterConfig:
 class Adapters(TuningMethod):
     """A small bottleneck after both output matrices of each layer, before dropout and LayerNorm.
 
-    All LayerNorms, the visual projection and the answer head learn as well.
+    All LayerNorms, the visual projection and the answer head are trainable as well.
 
     Args:
         config: the method's `params`.
         network: at whose modules the adapters are hooked.
 
     Raises:
-        ConfigError: the fusion is not the joint one, `reduction_factor` does not divide its width,
-            or `visual` is set and the tower is no ResNet.
+        ConfigError: the fusion gives no hidden states, `reduction_factor` does not divide its
+            width, or `visual` is set and the tower is not a ResNet.
     """
+
+    published_names: ClassVar[Names] = {
+        **{
+            f"{ours}.{{}}.{part}": f"{BERT}encoder.layer.{{}}.{theirs}.adapter.adapters.vqa.{name}"
+            for ours, theirs in (("attention", "attention.output"), ("feed_forward", "output"))
+            for part, name in (("down.", "down_sampler."), ("up.", "up_sampler."), ("gate", "gate"))
+        },
+        "visual.tower_layer{}_{}.": f"{CLIP}visual.layer{{}}.{{}}.adapter.",
+    }
 
     def __init__(self, config: AdapterConfig, network: Network) -> None:
         super().__init__(config, network)
-        fusion = joint_fusion(network, "adapter")
+        fusion = layered_fusion(network, "adapter")
         inner = reduced_width(fusion, config.reduction_factor)
         shape = (fusion.hidden_size, inner, config.gate)
         self.attention = nn.ModuleList(Adapter(*shape) for _ in fusion.layers)
@@ -73,10 +83,10 @@ class Adapters(TuningMethod):
         blocks = {n: m for n, m in encoder.named_modules() if isinstance(m, Bottleneck)}
         if not blocks:
             raise ConfigError("visual: adapters are made for the bottlenecks of a ResNet tower.")
-        if getattr(encoder.config, "frozen", False):
+        if not any(parameter.requires_grad for parameter in encoder.parameters()):
             raise ConfigError(
-                "visual: adapters in a tower that image_encoder.params.frozen lets run without a "
-                "graph would never learn; set it to false."
+                "visual: adapters in a tower that image_encoder.params.frozen lets run under "
+                "no_grad would never change; set it to false."
             )
         for name, block in blocks.items():
             adapter = VisualAdapter(block.conv2.in_channels, self.config.gate)
@@ -84,8 +94,8 @@ class Adapters(TuningMethod):
             block.conv2.register_forward_pre_hook(adapter.before)
             block.bn2.register_forward_hook(adapter.after)
 
-    def learns(self, name: str, owner: nn.Module) -> bool:
-        """Norms, visual projection and head do; BatchNorms with visual adapters alone."""
+    def is_trainable(self, name: str, owner: nn.Module) -> bool:
+        """Norms, visual projection and head are; BatchNorms with visual adapters alone."""
         return (
             isinstance(owner, nn.LayerNorm)
             or name.startswith((HEAD, *VISUAL_PROJECTION))

@@ -1,4 +1,4 @@
-"""What a method asks of the network that it tunes, and how a frozen one runs."""
+"""What a method asks of the network that it tunes, and how a frozen backbone runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clipvil_mmf.config import check_choice
+from clipvil_mmf.fusion import Fusion, Visual
 
 
 class Network(Protocol):
@@ -17,11 +18,11 @@ class Network(Protocol):
 
     image_encoder: nn.Module
     visual_embedding: nn.Module
-    fusion: nn.Module
+    fusion: Fusion
     classifier: nn.Module
 
-    def tokens_of_questions(self, images: Any, image_index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The visual tokens (B, N, D) of each question's image, and their mask or None."""
+    def encode_visual(self, images: Any) -> Visual:
+        """The visual tokens (B_img, N, D) of images, or of regions."""
 
 
 MODES = ("train", "eval")
@@ -36,7 +37,7 @@ class BackboneConfig:
     # has other hidden states in each epoch. eval: it is not. The tower's BatchNorm has a key of
     # its own, image_encoder.params.batch_norm.
     backbone_mode: str = "train"
-    # What the frozen backbone computes in; what learns stays float32. bfloat16 rounds its hidden
+    # What the frozen backbone computes in; trainable parts stay float32. bfloat16 rounds its hidden
     # states to 3 digits, and is faster where the processor has it.
     backbone_precision: str = "float32"
 
@@ -45,8 +46,8 @@ class BackboneConfig:
         check_choice("backbone_precision", self.backbone_precision, PRECISIONS)
 
 
-def in_evaluation(network: Network, config: BackboneConfig) -> None:
-    """Take the frozen fusion's dropout away, if `backbone_mode` says so."""
+def disable_dropout(network: Network, config: BackboneConfig) -> None:
+    """Put the frozen embedding and fusion into evaluation mode, if `backbone_mode` says so."""
     if config.backbone_mode == "eval":
         network.visual_embedding.eval()
         network.fusion.eval()

@@ -1,4 +1,4 @@
-"""BitFit (arXiv 2106.10199): the biases learn."""
+"""BitFit (arXiv 2106.10199): the biases are trainable."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class BitFitConfig:
 
 
 class BitFit(TuningMethod):
-    """The biases outside the visual tower and the answer head learn."""
+    """The biases outside the visual tower and the answer head are trainable."""
 
-    def learns(self, name: str, owner: nn.Module) -> bool:
-        """Biases and the head do."""
+    def is_trainable(self, name: str, owner: nn.Module) -> bool:
+        """Biases and the head are."""
         return name.startswith(HEAD) or (name.endswith(".bias") and not name.startswith(TOWER))

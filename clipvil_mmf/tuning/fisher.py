@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clipvil_mmf.bce import scaled_bce
+from clipvil_mmf.fusion import Text
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.vision import Regions
 
@@ -36,7 +37,7 @@ def fisher_information(
     """The sum of the squared gradients of the samples' log-likelihoods (LST, arXiv 2206.06522).
 
     The likelihood is that of the backbone with the answer head on top, without dropout; the image
-    encoder runs without a graph. Processes add up what each has of its own samples.
+    encoder runs under `no_grad`. Processes add up what each has of its own samples.
 
     Args:
         network: is in evaluation mode; its parameters stay as they are.
@@ -50,7 +51,7 @@ def fisher_information(
     Raises:
         ValueError: there is no sample.
     """
-    learn = [weight.requires_grad for weight in weights]
+    trainable = [weight.requires_grad for weight in weights]
     sums = [torch.zeros_like(weight) for weight in weights]
     seen, (rank, processes) = 0, _rank_and_processes()
     for weight in weights:
@@ -61,8 +62,8 @@ def fisher_information(
                 total.addcmul_(gradient, gradient)
             seen += 1
     finally:
-        for weight, learns in zip(weights, learn, strict=True):
-            weight.requires_grad_(learns)
+        for weight, was in zip(weights, trainable, strict=True):
+            weight.requires_grad_(was)
     if not seen:
         raise ValueError("initialization: fisher needs samples, but the train split gives none.")
     logger.info("importance of the backbone's weights: by the answers to %s questions", f"{seen:,}")
@@ -76,10 +77,10 @@ def _gradients(
     network: Network, weights: Sequence[nn.Parameter], sample: Sample
 ) -> Sequence[Tensor]:
     with torch.no_grad():
-        visual = network.tokens_of_questions(sample.images, sample.image_index)
+        visual = network.encode_visual(sample.images).select(sample.image_index)
     with torch.enable_grad():
-        texts = (sample.input_ids, sample.input_mask, sample.segment_ids)
-        scores = network.classifier(network.fusion(*texts, *visual))
+        text = Text(sample.input_ids, sample.input_mask, sample.segment_ids)
+        scores = network.classifier(network.fusion(text, visual))
         return torch.autograd.grad(scaled_bce(scores, sample.targets, 1), weights)
 
 

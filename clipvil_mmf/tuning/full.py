@@ -1,4 +1,4 @@
-"""Full fine-tuning: everything learns."""
+"""Full fine-tuning: everything is trainable."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ class FullConfig:
 
 
 class Full(TuningMethod):
-    """Every parameter learns, but for those that a part's own configuration has frozen."""
+    """Every parameter is, but for those that a part's own configuration has frozen."""
 
-    def learns(self, name: str, owner: nn.Module) -> bool:
-        """All do."""
+    saves_backbone = True
+
+    def is_trainable(self, name: str, owner: nn.Module) -> bool:
+        """All are."""
         return True

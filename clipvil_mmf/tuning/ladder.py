@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
-from clipvil_mmf.fusion.layers import TransformerLayer, attention_bias, init_bert_weights
+from clipvil_mmf.fusion import Fusion
+from clipvil_mmf.layers.published import Names, layer_names
+from clipvil_mmf.layers.transformer import TransformerLayer, attention_bias, init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.fisher import Sample, fisher_information
-from clipvil_mmf.tuning.side import SideConfig, SideNetwork
+from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SIDE_NAMES, SideConfig, SideNetwork
 from clipvil_mmf.tuning.states import HiddenStates
-
-if TYPE_CHECKING:
-    from clipvil_mmf.fusion.joint import JointFusion
 
 _TEMPERATURE = 0.1
 INITIALIZATIONS = ("random", "magnitude", "fisher")
@@ -54,6 +53,13 @@ class Ladder(SideNetwork):
         config: the method's `params`.
         network: the backbone.
     """
+
+    published_names: ClassVar[Names] = {
+        **SIDE_NAMES,
+        **layer_names("blocks.{}.", f"{PUBLISHED_ENCODER}side_block_l.{{}}."),
+        "gates.{}": f"{PUBLISHED_ENCODER}side_gate_params_l.{{}}",
+        "up.": f"{PUBLISHED_ENCODER}side_final_upsample_l.",
+    }
 
     def __init__(self, config: LadderConfig, network: Network) -> None:
         super().__init__(config, network, "ladder")
@@ -112,10 +118,10 @@ class Ladder(SideNetwork):
         for narrow, wide in zip(self.blocks, network.fusion.layers, strict=True):
             kept = _prune(wide, narrow, kept, importance)
 
-    def read(
-        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
+    def read_states(
+        self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
-        """See :meth:`SideNetwork.read`."""
+        """See :meth:`SideNetwork.read_states`."""
         bias = attention_bias(mask)
         side = self.first(next(states))
         for index, state in enumerate(states):

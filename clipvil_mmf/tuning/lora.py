@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_probability
+from clipvil_mmf.layers.published import Names
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, TuningMethod
 
 # Query and value of every attention of the fusion.
 _TARGETS = r"fusion\..*\.(query|value)"
+# peft puts a matrix into a module of its own, beside its low-rank factors.
+_BASE_LAYER, _FACTORS = ".base_layer.", ".lora_"
+# What peft calls the factors -> as published, for the task vqa.
+_PUBLISHED = {"lora_A.default.weight": "lora_As.vqa", "lora_B.default.weight": "lora_Bs.vqa"}
 
 
 @dataclass
@@ -32,9 +37,9 @@ class LoRAConfig:
 
 
 class LoRA(TuningMethod):
-    """Low-rank updates of queries and values; biases outside the tower learn as well.
+    """Low-rank updates of queries and values; biases outside the tower are trainable as well.
 
-    As published, so do the visual projection and the answer head.
+    As published, so are the visual projection and the answer head.
 
     Args:
         config: the method's `params`.
@@ -62,10 +67,35 @@ class LoRA(TuningMethod):
             network,
         )
 
-    def learns(self, name: str, owner: nn.Module) -> bool:
-        """Low-rank factors, biases, visual projection and head do."""
+    def is_trainable(self, name: str, owner: nn.Module) -> bool:
+        """Low-rank factors, biases, visual projection and head are."""
         return (
-            ".lora_" in name
+            _FACTORS in name
             or name.startswith((HEAD, *VISUAL_PROJECTION))
             or (name.endswith(".bias") and not name.startswith(TOWER))
         )
+
+    @staticmethod
+    def backbone_name(name: str) -> str | None:
+        """See :meth:`TuningMethod.backbone_name`."""
+        return None if _FACTORS in name else name.replace(_BASE_LAYER, ".")
+
+    def merged_state(self, network: nn.Module) -> dict[str, Tensor]:
+        """The state dict of the network with the low-rank parts added to their matrices."""
+        from peft.tuners.lora import LoraLayer
+
+        for module in network.modules():
+            if isinstance(module, LoraLayer):
+                module.merge(safe_merge=True)
+        named = {self.backbone_name(name): value for name, value in network.state_dict().items()}
+        return {name: value for name, value in named.items() if name is not None}
+
+    @classmethod
+    def published_names_beside(cls, fusion: Names) -> Names:
+        """The factors' names begin with those of their matrix."""
+        return {
+            f"{ours}{factor}": f"{theirs}{published}"
+            for ours, theirs in fusion.items()
+            if ours.endswith((".query.", ".value."))
+            for factor, published in _PUBLISHED.items()
+        }

@@ -1,48 +1,57 @@
-"""What every tuning method is: which parameters learn, and how the network is read."""
+"""What every tuning method is: which parameters are trainable, and how the fusion is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.fusion.joint import JointFusion
+from clipvil_mmf.fusion import Fusion, Text, Visual
+from clipvil_mmf.layers.published import Names
 from clipvil_mmf.tuning.backbone import Network
-
-if TYPE_CHECKING:
-    from clipvil_mmf.vision import Regions
 
 # The parts of a network, as their parameters' names begin.
 HEAD = "classifier."
 TOWER = "image_encoder."
 VISUAL_PROJECTION = ("visual_embedding.projection.", "visual_embedding.norm.")
+# What the method itself holds.
+_OWN = "tuning."
 
 
 class TuningMethod(nn.Module):
-    """A way to tune a network; what it adds are its own submodules, which all learn.
+    """A way to tune a network; what it adds are its own submodules, which are all trainable.
 
-    The network calls it, and knows nothing else of it. A method that changes the inside of a layer
-    does so from outside, when it is built.
+    The network calls :meth:`read`, and knows little else of it. A method that changes the inside
+    of a layer does so from outside, when it is built.
 
     Args:
         config: the method's `params`.
         network: what is tuned.
 
     Attributes:
+        saves_backbone: whether a checkpoint holds the whole network; by default it holds what is
+            trainable alone.
+        published_names: see :mod:`clipvil_mmf.layers.published`; empty without a counterpart.
+        section: the yaml section that it was built from.
         samples_wanted: how many samples of the train split, of all processes together,
             :meth:`start_from_samples` is to see before the first update; 0 for none.
     """
 
+    saves_backbone: ClassVar[bool] = False
+    published_names: ClassVar[Names] = {}
+    section: Mapping[str, Any]
     samples_wanted: int = 0
 
     def __init__(self, config: Any, network: Network) -> None:
         super().__init__()
         self.config = config
 
-    def learns(self, name: str, owner: nn.Module) -> bool:
-        """Whether a parameter of the network learns; by default the answer head's do.
+    def is_trainable(self, name: str, owner: nn.Module) -> bool:
+        """Whether a parameter of the network is trainable; by default the head's are.
 
         Args:
             name: of the parameter, such as ``fusion.layers.0.attention.query.weight``.
@@ -50,18 +59,19 @@ class TuningMethod(nn.Module):
         """
         return name.startswith(HEAD)
 
-    def forward(
-        self,
-        network: Network,
-        images: Tensor | Regions,
-        image_index: Tensor,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-    ) -> Tensor:
-        """The pooled output (B, D) of a batch; arguments as those of the network's forward."""
-        visual = network.tokens_of_questions(images, image_index)
-        return network.fusion(input_ids, input_mask, segment_ids, *visual)
+    def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:
+        """The pooled output (B, D) of a batch.
+
+        Args:
+            fusion: the network's.
+            text: of the questions.
+            visual: the visual tokens of each question's image.
+        """
+        return fusion(text, visual)
+
+    def backbone_precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The context that a frozen backbone computes in; by default the caller's."""
+        return nullcontext()
 
     def set_modes(self, network: Network) -> None:
         """Put parts of the network into another mode than its own; by default none."""
@@ -82,22 +92,40 @@ class TuningMethod(nn.Module):
         """Those of its parameters that the optimizer counts as the visual tower's."""
         return iter(())
 
+    @staticmethod
+    def backbone_name(name: str) -> str | None:
+        """The name that one of the network's tensors has without the method; None for its own."""
+        return None if name.startswith(_OWN) else name
 
-def joint_fusion(network: Network, method: str) -> JointFusion:
-    """The network's fusion, which has to be the joint one.
+    def merged_state(self, network: nn.Module) -> dict[str, Tensor]:
+        """The state dict of the network with what can be added to its weights added to them."""
+        return network.state_dict()
+
+    @classmethod
+    def published_names_beside(cls, fusion: Names) -> Names:
+        """The published names of what it adds to a network.
+
+        Args:
+            fusion: those of the network's fusion, under the network's names.
+        """
+        return {f"{_OWN}{ours}": theirs for ours, theirs in cls.published_names.items()}
+
+
+def layered_fusion(network: Network, method: str) -> Fusion:
+    """The network's fusion, whose hidden states can be read.
 
     Raises:
-        ConfigError: it is another one.
+        ConfigError: it gives none.
     """
-    if not isinstance(network.fusion, JointFusion):
+    if not network.fusion.has_hidden_states:
         raise ConfigError(
-            f"method: {method} reads the layers of the fusion joint; with another fusion, "
-            "full, frozen, bitfit and lora can be had."
+            f"method: {method} reads the hidden states of the fusion, as joint gives them; with "
+            "another fusion, full, frozen, bitfit and lora are available."
         )
     return network.fusion
 
 
-def reduced_width(fusion: JointFusion, reduction_factor: int) -> int:
+def reduced_width(fusion: Fusion, reduction_factor: int) -> int:
     """The fusion's width divided by a factor.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.fusion.layers import run
+from clipvil_mmf.layers.recompute import run
 from clipvil_mmf.tuning.side import SideConfig
 from clipvil_mmf.tuning.states import HiddenStates
 
@@ -20,7 +20,7 @@ class ReducingConfig(SideConfig):
     """What the `params` of the side networks that reduce each hidden state have."""
 
     # The gradients of a reduction's weights need the state that it has reduced. false keeps the
-    # states, (B, S, D) each, until the backward pass; true runs the frozen fusion once more there,
+    # states, (B, S, D) each, until the backward pass; true recomputes the frozen fusion there,
     # with the same dropout, and holds one state at a time.
     recompute_states: bool = False
 
@@ -39,10 +39,10 @@ def reduce_states(
         (B, S, d) for each reduction.
     """
     if recompute and torch.is_grad_enabled():
-        learning = [parameter for reduction in reductions for parameter in _learning(reduction)]
-        return list(_Recomputing.apply(states, reductions, *learning))
+        trainable = [parameter for reduction in reductions for parameter in _trainable(reduction)]
+        return list(_Recomputing.apply(states, reductions, *trainable))
     pairs = zip(reductions, islice(states, len(reductions)), strict=True)
-    return [run(reduction, state, again=True, dropout=False) for reduction, state in pairs]
+    return [run(reduction, state, recompute=True, dropout=False) for reduction, state in pairs]
 
 
 class _Recomputing(torch.autograd.Function):
@@ -50,9 +50,9 @@ class _Recomputing(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: HiddenStates, reductions: Sequence[nn.Module], *learning: Tensor
+        ctx: Any, states: HiddenStates, reductions: Sequence[nn.Module], *trainable: Tensor
     ) -> tuple[Tensor, ...]:
-        kind = learning[0].device.type
+        kind = trainable[0].device.type
         ctx.states, ctx.reductions = states, reductions
         ctx.autocast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
         pairs = zip(reductions, islice(states, len(reductions)), strict=True)
@@ -61,13 +61,13 @@ class _Recomputing(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found: list[Tensor] = []
-        with ctx.states.again() as states:
+        with ctx.states.repeated() as states:
             for reduction, gradient in zip(ctx.reductions, gradients, strict=True):
                 with torch.enable_grad(), torch.autocast(*ctx.autocast):
                     output = reduction(next(states))
-                found += torch.autograd.grad(output, _learning(reduction), gradient)
+                found += torch.autograd.grad(output, _trainable(reduction), gradient)
         return None, None, *found
 
 
-def _learning(module: nn.Module) -> list[nn.Parameter]:
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.fusion.layers import attention_bias, init_bert_weights
+from clipvil_mmf.fusion import Fusion
+from clipvil_mmf.layers.published import Names
+from clipvil_mmf.layers.transformer import attention_bias, init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
-from clipvil_mmf.tuning.side import SideNetwork
+from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SideNetwork
 from clipvil_mmf.tuning.states import HiddenStates
-
-if TYPE_CHECKING:
-    from clipvil_mmf.fusion.joint import JointFusion
 
 _TEMPERATURE = 0.1
 _EPS = 1e-6
@@ -41,6 +40,13 @@ class Sherl(SideNetwork):
         ConfigError: the fusion has fewer than two layers.
     """
 
+    published_names: ClassVar[Names] = {
+        "reductions.{}.": f"{PUBLISHED_ENCODER}side_block.hor_block.{{}}.",
+        "score.": f"{PUBLISHED_ENCODER}side_block.guide_block.fc_attn.",
+        "residual_gate": f"{PUBLISHED_ENCODER}side_block.gate_params",
+        "out.": f"{PUBLISHED_ENCODER}side_block.fc_out.",
+    }
+
     def __init__(self, config: SherlConfig, network: Network) -> None:
         super().__init__(config, network, "sherl")
         if self.depth < 2:
@@ -53,10 +59,10 @@ class Sherl(SideNetwork):
         self.out = nn.Linear(self.reduced_width, self.width)
         init_bert_weights(self, network.fusion.config.initializer_range)
 
-    def read(
-        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
+    def read_states(
+        self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
-        """See :meth:`SideNetwork.read`."""
+        """See :meth:`SideNetwork.read_states`."""
         reduced = reduce_states(self.reductions, states, self.config.recompute_states)
         guide = reduced.pop()
         gathered = self._gather(torch.stack(reduced, dim=2), guide)

@@ -1,24 +1,31 @@
-"""What side networks share: a frozen backbone that runs without a graph, read as it goes along."""
+"""What side networks share: a frozen backbone under `no_grad`, read as it goes along."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.dtypes import at_least_float32
-from clipvil_mmf.tuning.backbone import BackboneConfig, Network, in_evaluation, precision
-from clipvil_mmf.tuning.method import TuningMethod, joint_fusion, reduced_width
+from clipvil_mmf.fusion import Fusion, Text, Visual
+from clipvil_mmf.layers.dtypes import at_least_float32
+from clipvil_mmf.layers.published import BERT, Names
+from clipvil_mmf.layers.tokens import joint_mask
+from clipvil_mmf.tuning.backbone import BackboneConfig, Network, disable_dropout, precision
+from clipvil_mmf.tuning.method import TuningMethod, layered_fusion, reduced_width
 from clipvil_mmf.tuning.states import HiddenStates
 
-if TYPE_CHECKING:
-    from clipvil_mmf.fusion.joint import JointFusion
-    from clipvil_mmf.vision import Regions
+PUBLISHED_ENCODER = f"{BERT}encoder."
+# Of the reductions that UniPT and LST share.
+SIDE_NAMES: Names = {
+    "first.": f"{PUBLISHED_ENCODER}side_first_downsample_l.",
+    "downs.{}.": f"{PUBLISHED_ENCODER}side_downsamples_l.{{}}.",
+}
 
 
 @dataclass
@@ -34,7 +41,7 @@ class SideConfig(BackboneConfig):
 
 
 class SideNetwork(TuningMethod):
-    """A small network beside the backbone; it and the answer head learn.
+    """A small network beside the backbone; it and the answer head are trainable.
 
     Args:
         config: the method's `params`.
@@ -42,25 +49,25 @@ class SideNetwork(TuningMethod):
         name: of the method, for errors.
 
     Raises:
-        ConfigError: the fusion is not the joint one, or `reduction_factor` does not divide its
+        ConfigError: the fusion gives no hidden states, or `reduction_factor` does not divide its
             width.
     """
 
     def __init__(self, config: SideConfig, network: Network, name: str) -> None:
         super().__init__(config, network)
-        fusion = joint_fusion(network, name)
+        fusion = layered_fusion(network, name)
         self.depth = len(fusion.layers)
         self.width = fusion.hidden_size
         self.reduced_width = reduced_width(fusion, config.reduction_factor)
 
     @abstractmethod
-    def read(
-        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
+    def read_states(
+        self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
         """What the side network makes of the hidden states.
 
         Args:
-            states: the embeddings and then each layer's output, (B, S, D) each, without a graph;
+            states: the embeddings and then each layer's output, (B, S, D) each, under `no_grad`;
                 a layer runs when its output is asked for.
             mask: (B, S), 1 for tokens, 0 for padding.
             fusion: the backbone's.
@@ -70,43 +77,31 @@ class SideNetwork(TuningMethod):
             (B, count, D).
         """
 
-    def joint(
-        self,
-        network: Network,
-        images: Tensor | Regions,
-        image_index: Tensor,
-        input_ids: Tensor,
-        input_mask: Tensor,
-        segment_ids: Tensor,
-        count: int | None = None,
-    ) -> Tensor:
-        """What stands in the place of the last hidden state: (B, count, D), text first.
+    def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:
+        """The pooled output (B, D), through the frozen pooler."""
+        return fusion.pool(self.joint(fusion, text, visual, count=1))
 
-        Arguments are those of the network's forward; `count` as for :meth:`read`.
-        """
-        fusion = network.fusion
-        with torch.no_grad(), precision(self.config, input_ids.device):
-            visual = network.tokens_of_questions(images, image_index)
-        inputs = (input_ids, input_mask, segment_ids, *visual)
-        states = HiddenStates(lambda: self._states(fusion, *inputs), input_ids.device)
-        mask = fusion.joint_mask(input_mask, *visual)
-        return self.read(states, mask, fusion, count)
+    def joint(self, fusion: Fusion, text: Text, visual: Visual, count: int | None = None) -> Tensor:
+        """What stands in the place of the last hidden state: (B, count, D), text first."""
+        device = visual.tokens.device
+        states = HiddenStates(lambda: self._states(fusion, text, visual), device)
+        return self.read_states(states, joint_mask(text, visual), fusion, count)
 
-    def _states(self, fusion: JointFusion, *inputs: Any) -> Iterator[Tensor]:
-        """The backbone's hidden states, computed without a graph one by one, not in half."""
-        states = fusion.hidden_states(*inputs)
+    def backbone_precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """That of the configuration."""
+        return precision(self.config, device)
+
+    def set_modes(self, network: Network) -> None:
+        """Without dropout in the backbone, if the configuration says so."""
+        disable_dropout(network, self.config)
+
+    def _states(self, fusion: Fusion, text: Text, visual: Visual) -> Iterator[Tensor]:
+        """The backbone's hidden states, computed under `no_grad` one by one, not in half."""
+        states = fusion.hidden_states(text, visual)
         while True:
             # Not around the `yield`: what the side network does with a state needs its graph.
-            with torch.no_grad(), precision(self.config, inputs[0].device):
+            with torch.no_grad(), precision(self.config, visual.tokens.device):
                 state = next(states, None)
             if state is None:
                 return
             yield at_least_float32(state)
-
-    def forward(self, network: Network, *batch: Any) -> Tensor:
-        """The pooled output (B, D), through the frozen pooler."""
-        return network.fusion.pool(self.joint(network, *batch, count=1))
-
-    def set_modes(self, network: Network) -> None:
-        """Without dropout in the backbone, if the configuration says so."""
-        in_evaluation(network, self.config)

@@ -1,4 +1,4 @@
-"""The hidden states of a frozen backbone, one by one, and once more where they are needed again."""
+"""The hidden states of a frozen backbone, one by one, and recomputed where they are needed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class HiddenStates(Iterator[Tensor]):
-    """The hidden states of a frozen backbone, which can be had again.
+    """The hidden states of a frozen backbone, which can be recomputed.
 
     Args:
-        start: begins a pass: the embeddings and then each layer's output, without a graph.
+        start: begins a pass: the embeddings and then each layer's output, under `no_grad`.
         device: where it runs.
 
     Attributes:
@@ -35,7 +35,7 @@ class HiddenStates(Iterator[Tensor]):
         return self.last
 
     @contextmanager
-    def again(self) -> Iterator[Iterator[Tensor]]:
+    def repeated(self) -> Iterator[Iterator[Tensor]]:
         """The same states from the first on, with the dropout that they had."""
         cuda = self._device.type == "cuda"
         with torch.random.fork_rng([self._device] if cuda else []):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.dtypes import at_least_float32
-from clipvil_mmf.fusion.layers import init_bert_weights, run
+from clipvil_mmf.fusion import Fusion
+from clipvil_mmf.layers.dtypes import at_least_float32
+from clipvil_mmf.layers.published import Names
+from clipvil_mmf.layers.recompute import run
+from clipvil_mmf.layers.transformer import init_bert_weights
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
-from clipvil_mmf.tuning.side import SideNetwork
+from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SIDE_NAMES, SideNetwork
 from clipvil_mmf.tuning.states import HiddenStates
-
-if TYPE_CHECKING:
-    from clipvil_mmf.fusion.joint import JointFusion
 
 _EPS = 1e-6
 
@@ -30,12 +30,19 @@ class UniPT(SideNetwork):
     """Each hidden state is reduced to width d; the last one attends to the others.
 
     Of the attention's S x S maps only the rows of the tokens that are wanted are computed, and a
-    map of more than one row is computed again in the backward pass instead of being kept.
+    map of more than one row is recomputed in the backward pass instead of being kept.
 
     Args:
         config: the method's `params`.
         network: the backbone.
     """
+
+    published_names: ClassVar[Names] = {
+        **SIDE_NAMES,
+        "projection.": f"{PUBLISHED_ENCODER}side_projection_l.",
+        "gate.": f"{PUBLISHED_ENCODER}side_gate_layer_l.",
+        "output.": f"{PUBLISHED_ENCODER}side_final_upsample_l.0.",
+    }
 
     def __init__(self, config: UniPTConfig, network: Network) -> None:
         super().__init__(config, network, "unipt")
@@ -45,15 +52,15 @@ class UniPT(SideNetwork):
         self.projection = nn.Sequential(
             nn.Linear(narrow, wide), nn.ReLU(), nn.Linear(wide, narrow), nn.LayerNorm(narrow)
         )
-        # Its bias moves all layers' scores alike, which the softmax ignores: it never learns.
+        # Its bias moves all layers' scores alike, which the softmax ignores: it never changes.
         self.gate = nn.Linear(narrow, 1)
         self.output = nn.Linear(narrow, wide)
         init_bert_weights(self, network.fusion.config.initializer_range)
 
-    def read(
-        self, states: HiddenStates, mask: Tensor, fusion: JointFusion, count: int | None
+    def read_states(
+        self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
-        """See :meth:`SideNetwork.read`."""
+        """See :meth:`SideNetwork.read_states`."""
         weights = at_least_float32(mask.unsqueeze(-1).to(self.gate.weight.dtype))
         downs = [self.first, *self.downs]
         reduced = reduce_states(downs, states, self.config.recompute_states)
@@ -62,11 +69,11 @@ class UniPT(SideNetwork):
         scores = torch.cat([self.gate(mean * _mean(state, weights)) for state in reduced], dim=1)
         shares = torch.softmax(scores, dim=1)
         anchor = last[:, :count]
-        again = anchor.shape[1] > 1
+        recompute = anchor.shape[1] > 1
         merged = torch.zeros_like(anchor)
         for state, share in zip(reduced, shares.unbind(1), strict=True):
             merged = merged + share[:, None, None] * run(
-                _attend, anchor, state, weights, again=again, dropout=False
+                _attend, anchor, state, weights, recompute=recompute, dropout=False
             )
         return self.output(anchor + self.projection(merged))
 

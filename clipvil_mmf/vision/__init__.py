@@ -15,6 +15,7 @@ from clipvil_mmf.config import ConfigError, build, from_config
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
 from clipvil_mmf.vision.embedding import VisualEmbedding, VisualEmbeddingConfig
+from clipvil_mmf.vision.encoder import ImageEncoder
 from clipvil_mmf.vision.positions import GridPositionEmbedding
 from clipvil_mmf.vision.regions import (
     RegionEmbedding,
@@ -23,9 +24,8 @@ from clipvil_mmf.vision.regions import (
     Regions,
 )
 
-# An encoder maps images (B_img, 3, H, W) to (B_img, C, h, w) and has `out_channels` = C. The one
-# exception is region_features, which takes and gives `Regions`.
-IMAGE_ENCODERS: dict[str, tuple[type, type[nn.Module]]] = {
+# Name -> (dataclass of its `params`, an ImageEncoder).
+IMAGE_ENCODERS: dict[str, tuple[type, type[ImageEncoder]]] = {
     "clip_grid": (ClipGridConfig, ClipGridEncoder),
     "region_features": (RegionFeaturesConfig, RegionFeatures),
 }
@@ -33,14 +33,14 @@ IMAGE_ENCODERS: dict[str, tuple[type, type[nn.Module]]] = {
 
 def build_image_encoder(
     section: Mapping[str, Any] | None, where: str = "image_encoder"
-) -> nn.Module:
+) -> ImageEncoder:
     """The image encoder of a `{type: ..., params: {...}}` section."""
     return build(IMAGE_ENCODERS, section, where)
 
 
 def build_visual_embedding(
     section: Mapping[str, Any] | None,
-    encoder: nn.Module,
+    encoder: ImageEncoder,
     fusion: FusionConfig,
     where: str = "visual_embedding",
 ) -> nn.Module:
@@ -76,6 +76,7 @@ __all__ = [
     "ClipGridConfig",
     "ClipGridEncoder",
     "GridPositionEmbedding",
+    "ImageEncoder",
     "RegionEmbedding",
     "RegionFeatures",
     "RegionFeaturesConfig",

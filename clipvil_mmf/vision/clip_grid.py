@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import open_clip
 import torch
@@ -25,7 +25,9 @@ from clipvil_mmf.config import (
     from_config,
     near_matches,
 )
+from clipvil_mmf.layers.published import CLIP, Names
 from clipvil_mmf.vision import resnet_inference
+from clipvil_mmf.vision.encoder import ImageEncoder
 from clipvil_mmf.vision.positions import resample_positions
 from clipvil_mmf.weight_files import WeightFileError, read_weights
 
@@ -110,10 +112,10 @@ class ClipGridConfig:
     # statistics and no graph is kept: in prediction, and with batch_norm: eval in the training of a
     # frozen tower. A quarter faster; features differ by roundings, about 1e-6.
     fold_batch_norm: bool = False
-    # How many images a tower without a graph takes at once; 0 for all of a batch. 1 needs the least
+    # How many images a tower under no_grad takes at once; 0 for all of a batch. 1 needs the least
     # memory. Not in training with batch_norm: train, whose statistics are those of all.
     images_at_once: int = 0
-    # The tower learns nothing: its parameters ask for no gradients, and it runs without a graph, so
+    # The tower is not trained: its parameters ask for no gradients, and it runs under no_grad, so
     # that it keeps no activations. Its running statistics still move if batch_norm is train.
     frozen: bool = False
     # Lay convolutional towers out as NHWC: on CPU a small ResNet trains 1.2 to 1.6 times faster,
@@ -132,7 +134,7 @@ class ClipGridConfig:
         check_at_least("images_at_once", self.images_at_once, 0)
 
 
-class ClipGridEncoder(nn.Module):
+class ClipGridEncoder(ImageEncoder):
     """The vision tower of a CLIP model up to its last grid of features.
 
     Neither CLIP's text tower nor the tower's own pooling is kept, so that every parameter takes
@@ -150,6 +152,23 @@ class ClipGridEncoder(nn.Module):
         ConfigError: an unknown tower or tag (near matches are named), a file that cannot be read
             or holds the weights of another tower, a `layer` that the tower lacks.
     """
+
+    published_names: ClassVar[Names] = {"tower.": f"{CLIP}visual."}
+    published_unused: ClassVar[Names] = {
+        f"{CLIP}visual.attnpool.": "attention pool: the grid is taken before it",
+        f"{CLIP}visual.proj": "projection to CLIP's joint space: the grid is taken before it",
+        f"{CLIP}transformer.": "CLIP's text tower",
+        f"{CLIP}text.": "CLIP's text tower",
+        f"{CLIP}token_embedding.": "CLIP's text tower",
+        f"{CLIP}positional_embedding": "CLIP's text tower",
+        f"{CLIP}ln_final.": "CLIP's text tower",
+        f"{CLIP}text_projection": "CLIP's text tower",
+        f"{CLIP}logit_scale": "CLIP's contrastive loss",
+        f"{CLIP}logit_bias": "CLIP's contrastive loss",
+        f"{CLIP}input_resolution": "CLIP's own settings",
+        f"{CLIP}context_length": "CLIP's own settings",
+        f"{CLIP}vocab_size": "CLIP's own settings",
+    }
 
     def __init__(self, config: ClipGridConfig) -> None:
         super().__init__()
@@ -206,16 +225,21 @@ class ClipGridEncoder(nn.Module):
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             count = self.config.images_at_once
-            if not count or torch.is_grad_enabled() or self._learns_statistics():
+            if not count or torch.is_grad_enabled() or self._uses_batch_statistics():
                 return self._encode(images)
             return torch.cat([self._encode(part) for part in images.split(count)])
 
-    def _learns_statistics(self) -> bool:
+    @property
+    def has_moving_statistics(self) -> bool:
+        """Whether training moves the running statistics of its BatchNorms."""
+        return self.config.batch_norm == "train"
+
+    def _uses_batch_statistics(self) -> bool:
         """Whether an image's features depend on the others of its batch."""
-        return self.training and self.config.batch_norm == "train"
+        return self.training and self.has_moving_statistics
 
     def _encode(self, images: Tensor) -> Tensor:
-        frugal = self.config.fold_batch_norm or self._learns_statistics()
+        frugal = self.config.fold_batch_norm or self._uses_batch_statistics()
         if frugal and not torch.is_grad_enabled() and resnet_inference.can_run(self.tower):
             return resnet_inference.grid_features(self.tower, images, self._layer)
         features = _GridFeatures(self.tower, self._layer)

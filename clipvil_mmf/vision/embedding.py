@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion.dropout import Dropout
-from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+from clipvil_mmf.layers.dropout import Dropout
+from clipvil_mmf.layers.published import BERT, Names
+from clipvil_mmf.layers.tokens import Visual
+from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
 from clipvil_mmf.vision.positions import GridPositionEmbedding
 
 
@@ -37,6 +40,17 @@ class VisualEmbedding(nn.Module):
         initializer_range: standard deviation of the initial weights.
     """
 
+    published_names: ClassVar[Names] = {
+        "positions.rows.": f"{BERT}encoder.visual_pos.x_position_embedding.",
+        "positions.columns.": f"{BERT}encoder.visual_pos.y_position_embedding.",
+        "projection.": f"{BERT}encoder.visn_fc.visn_fc.",
+        "norm.": f"{BERT}encoder.visn_fc.visn_layer_norm.",
+    }
+    published_unused: ClassVar[Names] = {
+        f"{BERT}encoder.visn_fc.box_fc.": "boxes: a grid has none",
+        f"{BERT}encoder.visn_fc.box_layer_norm.": "boxes: a grid has none",
+    }
+
     def __init__(
         self,
         config: VisualEmbeddingConfig,
@@ -52,7 +66,7 @@ class VisualEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """(B_img, C, h, w) -> (B_img, h*w, D), the grid row by row."""
+    def forward(self, grid: Tensor) -> Visual:
+        """(B_img, C, h, w) -> visual tokens (B_img, h*w, D), the grid row by row."""
         tokens = self.positions(grid).flatten(2).transpose(1, 2)
-        return self.dropout(self.norm(self.projection(tokens)))
+        return Visual(self.dropout(self.norm(self.projection(tokens))))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion.dropout import Dropout
-from clipvil_mmf.fusion.layers import LAYER_NORM_EPS, init_bert_weights
+from clipvil_mmf.layers.dropout import Dropout
+from clipvil_mmf.layers.published import BERT, Names
+from clipvil_mmf.layers.tokens import Visual
+from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
+from clipvil_mmf.vision.encoder import ImageEncoder
 
 
 class Regions(NamedTuple):
@@ -37,7 +41,7 @@ class RegionFeaturesConfig:
         check_at_least("box_size", self.box_size, 1)
 
 
-class RegionFeatures(nn.Module):
+class RegionFeatures(ImageEncoder):
     """The image encoder of regions that a detector has encoded already: checks their sizes.
 
     Args:
@@ -48,10 +52,17 @@ class RegionFeatures(nn.Module):
         box_size: numbers that describe a box.
     """
 
+    batch_fields = ("region_features", "region_boxes", "region_mask")
+
     def __init__(self, config: RegionFeaturesConfig) -> None:
         super().__init__()
         self.out_channels = config.feature_size
         self.box_size = config.box_size
+
+    def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Regions:
+        """See :meth:`ImageEncoder.inputs_of`."""
+        fields = [batch[name] for name in self.batch_fields]
+        return Regions(*(fields if rows is None else [field[rows] for field in fields]))
 
     def forward(self, regions: Regions) -> Regions:
         """Give the regions back.
@@ -88,6 +99,14 @@ class RegionEmbedding(nn.Module):
         initializer_range: standard deviation of the initial weights.
     """
 
+    published_names: ClassVar[Names] = {
+        "projection.": f"{BERT}encoder.visn_fc.visn_fc.",
+        "norm.": f"{BERT}encoder.visn_fc.visn_layer_norm.",
+        "box_projection.": f"{BERT}encoder.visn_fc.box_fc.",
+        "box_norm.": f"{BERT}encoder.visn_fc.box_layer_norm.",
+    }
+    published_unused: ClassVar[Names] = {}
+
     def __init__(
         self,
         feature_size: int,
@@ -104,8 +123,8 @@ class RegionEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
-    def forward(self, regions: Regions) -> Tensor:
-        """Regions -> (B_img, R, D)."""
+    def forward(self, regions: Regions) -> Visual:
+        """Regions -> visual tokens (B_img, R, D), with the regions' mask."""
         features = self.norm(self.projection(regions.features))
         boxes = self.box_norm(self.box_projection(regions.boxes))
-        return self.dropout((features + boxes) / 2)
+        return Visual(self.dropout((features + boxes) / 2), regions.mask)

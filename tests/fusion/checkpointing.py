@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import torch
 
-from clipvil_mmf.fusion.layers import Attention
+from clipvil_mmf.fusion import Text, Visual
+from clipvil_mmf.layers.transformer import Attention
 
 
 def check_checkpointing(
-    make: Callable[[bool], torch.nn.Module], inputs: tuple[torch.Tensor, ...]
+    make: Callable[[bool], torch.nn.Module], inputs: tuple[Text, Visual]
 ) -> None:
     """Same output and gradients (under dropout), layers computed twice, and less kept."""
     results = []

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.fusion import CrossModalConfig, CrossModalFusion, build_fusion
+from clipvil_mmf.fusion import CrossModalConfig, CrossModalFusion, Text, Visual, build_fusion
 from tests.fusion.checkpointing import check_checkpointing
 
 TINY = {
@@ -30,13 +30,13 @@ def cross_modal(**changes: Any) -> CrossModalFusion:
     return build_fusion({"type": "cross_modal", "params": {**TINY, **changes}})
 
 
-def batch(length: int = 7, padding: int = 2) -> tuple[torch.Tensor, ...]:
+def batch(length: int = 7, padding: int = 2) -> tuple[Text, Visual]:
     ids = torch.randint(1, 50, (3, length))
     mask = torch.ones_like(ids)
     if padding:
         ids[0, -padding:] = 0
         mask[0, -padding:] = 0
-    return ids, mask, torch.zeros_like(ids), torch.randn(3, 6, 32)
+    return Text(ids, mask, torch.zeros_like(ids)), Visual(torch.randn(3, 6, 32))
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
@@ -47,8 +47,8 @@ def test_short_last_layer_equals_the_whole(masked: bool) -> None:
     if masked:
         visual_mask = torch.ones(3, 6, dtype=torch.long)
         visual_mask[1, 4:] = 0
-        inputs = (*inputs, visual_mask)
-    inputs[3].requires_grad_()
+        inputs = (inputs[0], Visual(inputs[1].tokens, visual_mask))
+    tokens = inputs[1].tokens.requires_grad_()
     results = []
     for pooled in (
         lambda: fusion(*inputs),
@@ -56,11 +56,11 @@ def test_short_last_layer_equals_the_whole(masked: bool) -> None:
         lambda: fusion.pool(fusion.language_states(*inputs)),
     ):
         fusion.zero_grad()
-        inputs[3].grad = None
+        tokens.grad = None
         output = pooled()
         output.square().sum().backward()
         gradients = {name: p.grad for name, p in fusion.named_parameters()}
-        results.append((output, inputs[3].grad, gradients))
+        results.append((output, tokens.grad, gradients))
     output, image_gradient, gradients = results[0]
     for other, other_image_gradient, other_gradients in results[1:]:
         torch.testing.assert_close(output, other)
@@ -100,11 +100,11 @@ def test_modalities_meet_in_the_cross_layers_only() -> None:
         getattr(fusion, name)[-1].register_forward_hook(
             lambda module, args, output, name=name: seen.update({name: output})
         )
-    ids, mask, segments, visual = batch()
+    text, visual = batch()
     with torch.no_grad():
-        pooled = fusion(ids, mask, segments, visual)
+        pooled = fusion(text, visual)
         before = dict(seen)
-        changed_image = fusion(ids, mask, segments, visual + 1)
+        changed_image = fusion(text, Visual(visual.tokens + 1))
     assert torch.equal(before["language_layers"], seen["language_layers"])
     assert not torch.allclose(before["visual_layers"], seen["visual_layers"])
     assert not torch.allclose(pooled, changed_image)
@@ -112,14 +112,14 @@ def test_modalities_meet_in_the_cross_layers_only() -> None:
 
 def test_length_of_padding_does_not_matter() -> None:
     fusion = cross_modal().eval()
-    ids, mask, segments, visual = batch(length=5, padding=0)
-    grown = [torch.nn.functional.pad(t, (0, 8)) for t in (ids, mask, segments)]
-    expected = fusion(ids, mask, segments, visual)
-    torch.testing.assert_close(expected, fusion(*grown, visual))
-    padded = torch.cat([visual, torch.randn(3, 2, 32)], dim=1)
+    text, visual = batch(length=5, padding=0)
+    grown = Text(*(torch.nn.functional.pad(field, (0, 8)) for field in text))
+    expected = fusion(text, visual)
+    torch.testing.assert_close(expected, fusion(grown, visual))
+    padded = torch.cat([visual.tokens, torch.randn(3, 2, 32)], dim=1)
     visual_mask = torch.tensor([[1] * 6 + [0] * 2] * 3)
-    torch.testing.assert_close(expected, fusion(ids, mask, segments, padded, visual_mask))
-    assert not torch.allclose(expected, fusion(ids, mask, segments, padded))
+    torch.testing.assert_close(expected, fusion(text, Visual(padded, visual_mask)))
+    assert not torch.allclose(expected, fusion(text, Visual(padded)))
 
 
 def test_pooler_has_tanh() -> None:
@@ -174,7 +174,7 @@ def test_bad_configurations(changes: dict[str, Any], message: str) -> None:
         cross_modal(**changes)
 
 
-def test_activations_can_be_computed_again() -> None:
+def test_activations_can_be_recomputed() -> None:
     check_checkpointing(
         lambda again: cross_modal(
             checkpoint_activations=again,

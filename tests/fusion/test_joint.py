@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.fusion import JointConfig, JointFusion, build_fusion
+from clipvil_mmf.fusion import JointConfig, JointFusion, Text, Visual, build_fusion
 from tests.fusion.checkpointing import check_checkpointing
 
 TINY = {
@@ -28,19 +28,20 @@ def joint(**changes: Any) -> JointFusion:
     return build_fusion({"type": "joint", "params": {**TINY, **changes}})
 
 
-def batch(length: int = 7, padding: int = 2) -> tuple[torch.Tensor, ...]:
+def batch(length: int = 7, padding: int = 2) -> tuple[Text, Visual]:
     ids = torch.randint(1, 50, (3, length))
     mask = torch.ones_like(ids)
     if padding:
         ids[0, -padding:] = 0
         mask[0, -padding:] = 0
-    return ids, mask, torch.zeros_like(ids), torch.randn(3, 6, 32)
+    return Text(ids, mask, torch.zeros_like(ids)), Visual(torch.randn(3, 6, 32))
 
 
 def test_short_cut_equals_all_states() -> None:
     """The last layer is computed for token 0 alone: same output, same gradients."""
-    fusion = joint()
-    inputs = batch()
+    fusion = joint().double()
+    text, visual = batch()
+    inputs = (text, Visual(visual.tokens.double()))
     pooled = fusion(*inputs)
     pooled.square().sum().backward()
     gradients = {name: p.grad.clone() for name, p in fusion.named_parameters()}
@@ -62,7 +63,7 @@ def test_hidden_states_appear_one_by_one() -> None:
     states = fusion.hidden_states(*inputs)
     first = next(states)
     assert first.shape == (3, 7 + 6, 32) and ran == []
-    torch.testing.assert_close(first[:, 7:], inputs[-1])  # text first, then the grid
+    torch.testing.assert_close(first[:, 7:], inputs[1].tokens)  # text first, then the grid
     next(states)
     assert ran == [0]
     assert len(list(states)) == 2 and ran == [0, 1, 2]
@@ -70,17 +71,17 @@ def test_hidden_states_appear_one_by_one() -> None:
 
 def test_length_of_padding_does_not_matter() -> None:
     fusion = joint().eval()
-    ids, mask, segments, visual = batch(length=5, padding=0)
-    grown = [torch.nn.functional.pad(t, (0, 8)) for t in (ids, mask, segments)]
-    torch.testing.assert_close(fusion(ids, mask, segments, visual), fusion(*grown, visual))
+    text, visual = batch(length=5, padding=0)
+    grown = Text(*(torch.nn.functional.pad(field, (0, 8)) for field in text))
+    torch.testing.assert_close(fusion(text, visual), fusion(grown, visual))
 
 
 def test_masked_visual_tokens_have_no_influence() -> None:
     fusion = joint().eval()
-    text, visual = batch()[:3], torch.randn(3, 8, 32)
-    mask = torch.tensor([[1] * 6 + [0] * 2] * 3)
-    torch.testing.assert_close(fusion(*text, visual, mask), fusion(*text, visual[:, :6]))
-    assert not torch.allclose(fusion(*text, visual, mask), fusion(*text, visual))
+    text, tokens = batch()[0], torch.randn(3, 8, 32)
+    masked = fusion(text, Visual(tokens, torch.tensor([[1] * 6 + [0] * 2] * 3)))
+    torch.testing.assert_close(masked, fusion(text, Visual(tokens[:, :6])))
+    assert not torch.allclose(masked, fusion(text, Visual(tokens)))
 
 
 def test_language_states_are_the_text_of_the_last_state() -> None:
@@ -92,7 +93,7 @@ def test_language_states_are_the_text_of_the_last_state() -> None:
     torch.testing.assert_close(fusion.pool(states), fusion(*inputs))
 
 
-def test_activations_can_be_computed_again() -> None:
+def test_activations_can_be_recomputed() -> None:
     check_checkpointing(
         lambda again: joint(
             checkpoint_activations=again,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipvil_mmf.checkpoints import published_name
+from clipvil_mmf.fusion import Text, Visual
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import SideNetwork
 from tests.golden.compare import Golden, gradients, inputs, load_tiny
@@ -46,10 +47,10 @@ def measure_mode(
     batch = {name: value.to(device) for name, value in inputs(golden).items()}
     batch["images"] = batch["images"].to(dtype)
     target = torch.from_numpy(golden["in/target"]).to(device, dtype)
-    seen: dict[str, Tensor] = {}
+    seen: dict[str, Any] = {}
     for part, module in (("grid", network.image_encoder), ("visual", network.visual_embedding)):
         module.register_forward_hook(
-            lambda module, args, output, part=part: seen.update({part: output.detach()})
+            lambda module, args, output, part=part: seen.update({part: output})
         )
     output = network(**batch)
     loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
@@ -59,7 +60,7 @@ def measure_mode(
         joint = _joint(network, batch, seen["visual"])
     ours = {
         "grid": seen["grid"],
-        "visn_fc": seen["visual"][:, :4],
+        "visn_fc": seen["visual"].tokens[:, :4],
         "joint": joint,
         "pooled": output.pooled,
         "logits": output.scores,
@@ -80,10 +81,11 @@ def measure_mode(
     }
 
 
-def _joint(network: ClipVilNetwork, batch: dict[str, Tensor], visual: Tensor) -> Tensor:
+def _joint(network: ClipVilNetwork, batch: dict[str, Tensor], visual: Visual) -> Tensor:
     """The output of all tokens, in the place of the last hidden state."""
+    text = Text(batch["input_ids"], batch["input_mask"], batch["segment_ids"])
     if isinstance(network.tuning, SideNetwork):
-        return network.tuning.joint(network, **batch)
-    text = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
-    *_, joint = network.fusion.hidden_states(*text, visual)
+        visual = network.encode_visual(batch["images"]).select(batch["image_index"])
+        return network.tuning.joint(network.fusion, text, visual)
+    *_, joint = network.fusion.hidden_states(text, visual)
     return joint

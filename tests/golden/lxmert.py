@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipvil_mmf.checkpoints.names_cross_modal import NAMES
+from clipvil_mmf.fusion import Text
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.vision import Regions
 from tests.golden.compare import (
@@ -58,11 +59,11 @@ def measure(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
     loss.backward()
     with torch.no_grad():
-        visual = network.encode_images(batch["images"])
-        text = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
-        language_states, visual_states = network.fusion.encode(*text, visual)
+        visual = network.encode_visual(batch["images"])
+        text = Text(batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+        language_states, visual_states = network.fusion.encode(text, visual)
     ours = {
-        "visn_fc": visual,
+        "visn_fc": visual.tokens,
         "lang": language_states,
         "visn": visual_states,
         "pooled": output.pooled,

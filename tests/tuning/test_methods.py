@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.fusion import Text
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import METHODS, SideNetwork
 from tests.golden.compare import TINY
@@ -107,7 +108,9 @@ def test_one_token_is_computed_as_all_are(method: str) -> None:
     results = []
     for count in (1, None):
         network.zero_grad()
-        joint = network.tuning.joint(network, **batch(), count=count)
+        images, index, *text = batch().values()
+        visual = network.encode_visual(images).select(index)
+        joint = network.tuning.joint(network.fusion, Text(*text), visual, count)
         scores = network.classifier(network.fusion.pool(joint))
         scores.square().sum().backward()
         results.append([scores, *[p.grad for p in network.tuning.parameters()]])
@@ -197,7 +200,7 @@ def test_methods_of_the_joint_fusion(method: str) -> None:
     lxmert = copy.deepcopy(TINY)
     del lxmert["fusion"]["params"]["num_hidden_layers"]
     lxmert["fusion"]["type"] = "cross_modal"
-    with pytest.raises(ConfigError, match=rf"tuning\.method: {method} reads.*lora can be had"):
+    with pytest.raises(ConfigError, match=rf"tuning\.method: {method} reads.*lora are available"):
         ClipVilNetwork.from_config(**lxmert, tuning=section(method))
     ClipVilNetwork.from_config(**lxmert, tuning=section("lora"))
 

@@ -47,7 +47,7 @@ def test_visual_embedding_order() -> None:
     """Positions before the projection, LayerNorm after it, tokens row by row."""
     module = VisualEmbedding(VisualEmbeddingConfig(pos_num=7), 6, 10, dropout=0.0)
     grid = torch.randn(2, 6, 2, 3)
-    tokens = module(grid)
+    tokens = module(grid).tokens
     assert tokens.shape == (2, 6, 10)
     cell = grid[1, :, 1, 2] + module.positions.rows.weight[1] + module.positions.columns.weight[2]
     torch.testing.assert_close(tokens[1, 5], module.norm(module.projection(cell)))
@@ -57,5 +57,5 @@ def test_visual_embedding_order() -> None:
 def test_visual_embedding_drops_out_in_training_only() -> None:
     module = VisualEmbedding(VisualEmbeddingConfig(), 6, 64, dropout=0.5)
     grid = torch.randn(1, 6, 4, 4)
-    assert 0.3 < (module(grid) == 0).float().mean() < 0.7
-    assert (module.eval()(grid) == 0).float().mean() == 0
+    assert 0.3 < (module(grid).tokens == 0).float().mean() < 0.7
+    assert (module.eval()(grid).tokens == 0).float().mean() == 0

@@ -31,15 +31,15 @@ def test_embedding_averages_features_and_boxes() -> None:
     found = regions()
     features = module.norm(module.projection(found.features))
     boxes = module.box_norm(module.box_projection(found.boxes))
-    torch.testing.assert_close(module(found), (features + boxes) / 2)
+    torch.testing.assert_close(module(found).tokens, (features + boxes) / 2)
 
 
 def test_embedding_drops_out_in_training_only() -> None:
     module = RegionEmbedding(6, 4, 8, dropout=0.5)
     found = regions()
-    assert not torch.equal(module(found), module(found))
+    assert not torch.equal(module(found).tokens, module(found).tokens)
     module.eval()
-    assert torch.equal(module(found), module(found))
+    assert torch.equal(module(found).tokens, module(found).tokens)
 
 
 def test_encoder_gives_the_regions_back() -> None:
@@ -80,7 +80,7 @@ def test_the_embedding_follows_the_encoder(section: dict[str, Any] | None) -> No
     fusion = JointConfig(hidden_size=24, hidden_dropout_prob=0.3)
     embedding = build_visual_embedding(section, encoder(feature_size=6), fusion)
     assert isinstance(embedding, RegionEmbedding) and embedding.dropout.p == 0.3
-    assert embedding(regions()).shape == (2, 5, 24)
+    assert embedding(regions()).tokens.shape == (2, 5, 24)
 
 
 def test_a_grids_settings_are_refused() -> None:

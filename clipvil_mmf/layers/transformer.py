@@ -6,16 +6,11 @@ calls LayerNorm keep that name, because published optimizers choose weight decay
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from clipvil_mmf.fusion.config import FusionConfig
-from clipvil_mmf.fusion.dropout import Dropout, drop
+from clipvil_mmf.layers.dropout import Dropout, drop
 
 LAYER_NORM_EPS = 1e-12
 
@@ -188,33 +183,3 @@ class TransformerLayer(nn.Module):
     ) -> Tensor:
         """(B, L, D) -> (B, L, D); `context` and `bias` as in :meth:`Attention.forward`."""
         return self.feed_forward(self.attention(hidden, context, bias))
-
-
-def pad_mask(mask: Tensor, extra: int) -> Tensor:
-    """Append `extra` unmasked positions to a padding mask: (B, T) -> (B, T + extra)."""
-    return torch.cat([mask, mask.new_ones(mask.shape[0], extra)], dim=1)
-
-
-def transformer_layers(config: FusionConfig, count: int) -> nn.ModuleList:
-    """`count` layers of a fusion's widths and dropout."""
-    return nn.ModuleList(
-        TransformerLayer(
-            config.hidden_size,
-            config.num_attention_heads,
-            config.intermediate_size,
-            attention_dropout=config.attention_probs_dropout_prob,
-            hidden_dropout=config.hidden_dropout_prob,
-        )
-        for _ in range(count)
-    )
-
-
-def run(layer: Callable[..., Any], *inputs: Any, again: bool, dropout: bool = True) -> Any:
-    """Call a layer; with `again`, keep its inputs alone and compute it again in the backward.
-
-    Without a graph there is nothing to save, and the layer is just called. One without `dropout`
-    needs no random state put back, which on a GPU takes longer than a small layer.
-    """
-    if again and torch.is_grad_enabled():
-        return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=dropout)
-    return layer(*inputs)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clipvil_mmf.fusion.base import transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
-from clipvil_mmf.fusion.dropout import Dropout, drop
-from clipvil_mmf.fusion.layers import Attention, transformer_layers
+from clipvil_mmf.layers.dropout import Dropout, drop
+from clipvil_mmf.layers.transformer import Attention
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

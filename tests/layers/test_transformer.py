@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from clipvil_mmf.fusion.layers import (
+from clipvil_mmf.layers.tokens import Text, Visual, joint_mask
+from clipvil_mmf.layers.transformer import (
     Attention,
     FeedForward,
     TransformerLayer,
     attention_bias,
     init_bert_weights,
-    pad_mask,
 )
 
 
@@ -66,8 +66,13 @@ def test_no_bias_when_nothing_is_masked() -> None:
     assert bias.shape == (1, 1, 1, 2) and bias.flatten().tolist() == [0.0, -10000.0]
 
 
-def test_pad_mask_adds_unmasked_positions() -> None:
-    assert pad_mask(torch.tensor([[1, 0]]), 2).tolist() == [[1, 0, 1, 1]]
+def test_the_joint_mask_is_that_of_text_and_visual_tokens() -> None:
+    text = Text(torch.tensor([[5, 0]]), torch.tensor([[1, 0]]), torch.zeros(1, 2))
+    tokens = torch.randn(1, 2, 8)
+    assert joint_mask(text, Visual(tokens)).tolist() == [[1, 0, 1, 1]]
+    assert joint_mask(text, Visual(tokens, torch.tensor([[True, False]]))).tolist() == [
+        [1, 0, 1, 0]
+    ]
 
 
 def test_feed_forward_uses_erf_gelu() -> None:

@@ -1,0 +1,73 @@
+"""What every fusion is: text and visual tokens -> hidden states -> one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.layers.published import Names
+from clipvil_mmf.layers.tokens import Text, Visual
+from clipvil_mmf.layers.transformer import TransformerLayer
+
+
+class Fusion(nn.Module):
+    """Text tokens (B, T) and visual tokens (B, N, D) -> pooled (B, D).
+
+    A fusion of one's own gives :meth:`forward`; the other methods serve pre-training
+    (:meth:`language_states`) and the tuning methods that read hidden states
+    (:meth:`hidden_states`, with `layers` and `embeddings.word`).
+
+    Args:
+        config: its `params`.
+
+    Attributes:
+        has_hidden_states: whether it gives :meth:`hidden_states`.
+        published_names: see :mod:`clipvil_mmf.layers.published`; empty without a counterpart.
+        published_unused: published prefix -> why no parameter takes it.
+    """
+
+    has_hidden_states: ClassVar[bool] = False
+    published_names: ClassVar[Names] = {}
+    published_unused: ClassVar[Names] = {}
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def hidden_size(self) -> int:
+        """D, the width of tokens and of the pooled output."""
+        return self.config.hidden_size
+
+    def forward(self, text: Text, visual: Visual) -> Tensor:
+        """The pooled output (B, D)."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def language_states(self, text: Text, visual: Visual) -> Tensor:
+        """The last layer's output for the text: (B, T, D)."""
+        raise NotImplementedError(f"{type(self).__name__} gives no states of the text")
+
+    def hidden_states(self, text: Text, visual: Visual) -> Iterator[Tensor]:
+        """Yield the embeddings and then each layer's output, all (B, T+N, D), as they appear."""
+        raise NotImplementedError(f"{type(self).__name__} gives no hidden states")
+
+    def pool(self, hidden: Tensor) -> Tensor:
+        """(B, L, D) -> (B, D), from token 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no pooler")
+
+
+def transformer_layers(config: FusionConfig, count: int) -> nn.ModuleList:
+    """`count` layers of a fusion's widths and dropout."""
+    return nn.ModuleList(
+        TransformerLayer(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            attention_dropout=config.attention_probs_dropout_prob,
+            hidden_dropout=config.hidden_dropout_prob,
+        )
+        for _ in range(count)
+    )

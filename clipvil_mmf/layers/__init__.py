@@ -1,0 +1,1 @@
+"""Neutral building blocks of fusions, heads, image encoders and tuning methods."""

@@ -1,0 +1,43 @@
+"""What every image encoder is: images, or what stands for them, -> features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from clipvil_mmf.layers.published import Names
+
+
+class ImageEncoder(nn.Module):
+    """Images (B_img, 3, H, W) -> grid features (B_img, C, h, w).
+
+    It runs once per image, however many questions there are.
+
+    Attributes:
+        out_channels: C, the width of the features.
+        batch_fields: the fields of a batch that :meth:`inputs_of` reads.
+        published_names: see :mod:`clipvil_mmf.layers.published`; empty without a counterpart.
+        published_unused: published prefix -> why no parameter takes it.
+    """
+
+    out_channels: int
+    batch_fields: ClassVar[tuple[str, ...]] = ("images",)
+    published_names: ClassVar[Names] = {}
+    published_unused: ClassVar[Names] = {}
+
+    @property
+    def has_moving_statistics(self) -> bool:
+        """Whether training moves the running statistics of its BatchNorms, if it has some."""
+        return True
+
+    def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Any:
+        """What :meth:`forward` takes of a batch.
+
+        Args:
+            batch: has `batch_fields`.
+            rows: (n,) int64, the images that are wanted; None for all.
+        """
+        images = batch["images"]
+        return images if rows is None else images[rows]
