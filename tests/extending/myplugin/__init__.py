@@ -14,15 +14,15 @@ from clipvil_mmf.heads import HEADS
 from clipvil_mmf.tuning import METHODS
 from clipvil_mmf.vision import IMAGE_ENCODERS
 
-# from .bag import BagConfig, BagFusion
+from .bag import BagConfig, BagFusion
 from .conv_grid import ConvGridConfig, ConvGridEncoder
 from .cosine import CosineConfig, CosineHead
-# from .prompt import Prompt, PromptConfig
+from .prompt import Prompt, PromptConfig
 
 IMAGE_ENCODERS["conv_grid"] = (ConvGridConfig, ConvGridEncoder)
-# FUSIONS["bag"] = (BagConfig, BagFusion)
+FUSIONS["bag"] = (BagConfig, BagFusion)
 HEADS["cosine"] = (CosineConfig, CosineHead)
-# METHODS["prompt"] = (PromptConfig, Prompt)
+METHODS["prompt"] = (PromptConfig, Prompt)
 
 
 def register() -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion import Text, Visual
+from clipvil_mmf.fusion import Fusion, Text, Visual
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
+from clipvil_mmf.layers.published import TEXT_EMBEDDING
 
 
 @dataclass
@@ -25,21 +26,17 @@ class BagConfig(FusionConfig):
         check_at_least("num_hidden_layers", self.num_hidden_layers, 1)
 
 
-class BagFusion(nn.Module):
-    """No attention at all; `embeddings` is named and built as BERT's, so that a BERT fills it.
+class BagFusion(Fusion):
+    """No attention at all; its word embeddings are BERT's, which a BERT file fills.
 
     Args:
         config: the fusion's `params`.
-
-    Attributes:
-        config: has the widths that the visual embedding shares.
-        hidden_size: D, the width of the pooled output.
     """
 
+    published_names = TEXT_EMBEDDING
+
     def __init__(self, config: BagConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.hidden_size = config.hidden_size
+        super().__init__(config)
         width, depth = config.hidden_size, config.num_hidden_layers
         self.embeddings = TextEmbedding(config)
         self.gate = nn.Linear(width, width)

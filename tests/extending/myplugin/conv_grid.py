@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.vision import ImageEncoder
 
 
 @dataclass
@@ -21,7 +22,7 @@ class ConvGridConfig:
             raise ConfigError(f"widths: got {self.widths}, expected at least one positive number.")
 
 
-class ConvGridEncoder(nn.Module):
+class ConvGridEncoder(ImageEncoder):
     """Convolutions of stride 2, each with BatchNorm and ReLU.
 
     Args:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.heads import Head
 
 
 @dataclass
@@ -22,7 +23,7 @@ class CosineConfig:
         check_at_least("scale", self.scale, 0.0)
 
 
-class CosineHead(nn.Module):
+class CosineHead(Head):
     """Scaled cosines, and a bias for each label.
 
     Args:
@@ -31,8 +32,11 @@ class CosineHead(nn.Module):
         num_labels: L.
     """
 
+    # These have a row for each label: a checkpoint of another vocabulary gives those it knows.
+    label_tensors = ("directions", "bias")
+
     def __init__(self, config: CosineConfig, in_features: int, num_labels: int) -> None:
-        super().__init__()
+        super().__init__(config)
         self.directions = nn.Parameter(0.02 * torch.randn(num_labels, in_features))
         self.scale = nn.Parameter(torch.tensor(config.scale))
         self.bias = nn.Parameter(torch.zeros(num_labels))

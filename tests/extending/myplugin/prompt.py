@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion import Text, Visual
+from clipvil_mmf.fusion import Fusion, Text, Visual
 from clipvil_mmf.tuning import TuningMethod
 
 
@@ -43,7 +43,7 @@ class Prompt(TuningMethod):
         rows = torch.linspace(1, len(words) - 1, len(self.prompt)).long()
         self.prompt.copy_(words[rows])
 
-    def read(self, fusion: nn.Module, text: Text, visual: Visual) -> Tensor:
+    def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:
         """The fusion's pooled output (B, D) of the text, the prompt and the visual tokens."""
         prompt = self.prompt.expand(len(visual.tokens), -1, -1)
         tokens = torch.cat([prompt, visual.tokens], dim=1)
