@@ -139,9 +139,9 @@ class Way:
         """Run MMF; see run_processes."""
         return run_processes(folder, *self.options(config), *more, **how)
 
-    def run(self, **how):
+    def run(self, *more, **how):
         files = ("bert.bin", "clip.pt") if self.kind.from_clip else ("bert.bin",)
-        return self.run_in(self.folder, self.kind.config, self.pretrained(*files), **how)
+        return self.run_in(self.folder, self.kind.config, self.pretrained(*files), *more, **how)
 
     def start_from(self, *files):
         """A run without an update, in a folder of its own."""
@@ -162,7 +162,7 @@ class Way:
         self.killed = self.run(kill_at=self.folder / "current.ckpt")
         self.at_the_kill = updates(self.folder)
         self.resumed = self.run()
-        self.predicted = self.run(predict=True)
+        self.predicted = self.run("checkpoint.resume_best=true", predict=True)
         self.start_from(*files)
         if self.kind.is_tuned:
             clipvil(self.outside, *self.merge_command(self.merged))

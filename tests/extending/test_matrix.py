@@ -31,7 +31,7 @@ def test_resumes_after_a_kill(kind, ways):
     way = ways(kind)
     assert way.killed.exit_codes == [-9], way.killed.output
     assert 5 <= way.at_the_kill < UPDATES
-    assert f"Current update: {way.at_the_kill}" in way.resumed.output
+    assert f"Checkpoint loaded: update {way.at_the_kill}," in way.resumed.output
 
 
 @each_kind
