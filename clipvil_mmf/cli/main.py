@@ -77,24 +77,23 @@ def main() -> None:
     """Keeps `clipvil` a group of commands, however many are registered."""
 
 
-def _register(name: str, module: str, help_text: str) -> None:
-    app.command(name, help=help_text, add_help_option=False, context_settings=_PASS_ON)(
-        _call(name, module)
-    )
+def subcommand(name: str) -> typer.Typer:
+    """The command of a name of `COMMANDS`, imported now."""
+    function = import_module(COMMANDS[name][0]).command
+    parser = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    parser.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
+    return parser
 
 
-def _call(name: str, module: str) -> Callable[[typer.Context], None]:
+def _call(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        subcommand = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        function = import_module(module).command
-        subcommand.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
-        subcommand(context.args, prog_name=f"clipvil {name}")
+        subcommand(name)(context.args, prog_name=f"clipvil {name}")
 
     return command
 
 
-for _name, (_module, _help_text) in COMMANDS.items():
-    _register(_name, _module, _help_text)
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, help=_help, add_help_option=False, context_settings=_PASS_ON)(_call(_name))
 
 
 if __name__ == "__main__":
