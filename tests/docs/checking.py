@@ -8,15 +8,13 @@ import io
 import json
 import os
 import traceback
+from functools import cache
 
 import torch
 import typer
 from omegaconf import OmegaConf
 
 CONFIGS = "projects/clipvil/configs"
-# Dataset -> a configuration that has it.
-_OF_DATASETS = {"vqa2": "vqa2", "gqa": "gqa", "clipvil_custom": "custom_small"}
-_OF_DATASETS["easy_vqa"] = "easy_vqa"
 _built = []  # sections of networks that can be
 
 
@@ -44,14 +42,7 @@ def check_all(output, folder, jobs):
 def check_mmf(*words):
     """The options of mmf_run or mmf_predict make a configuration that a run would begin with."""
     config = next(word for word in words if word.startswith("config="))
-    _check(config.removeprefix("config="), [word for word in words if word != config])
-
-
-def check_options(*words):
-    """Options without a configuration, for that of the dataset that they name."""
-    text = " ".join(words)
-    yamls = [yaml for name, yaml in _OF_DATASETS.items() if f"dataset_config.{name}." in text]
-    _check(f"{CONFIGS}/{(yamls or ['easy_vqa' if '.tower.' in text else 'vqa2'])[0]}.yaml", words)
+    _check(config.removeprefix("config="), tuple(word for word in words if word != config))
 
 
 def check_yaml(file, text):
@@ -62,8 +53,9 @@ def check_yaml(file, text):
     if "includes" not in content and not (file and "dataset_config" in content):
         content.includes = [f"{CONFIGS}/vqa2.yaml"]
     if "includes" in content:
-        OmegaConf.save(content, "block.yaml")
-        _check("block.yaml", [])
+        name = f"block{len(os.listdir())}.yaml"
+        OmegaConf.save(content, name)
+        _check(name, ())
 
 
 def check_torchrun(*words):
@@ -84,6 +76,7 @@ def check_clipvil(name, *words):
         pass
 
 
+@cache
 def _check(config, options):
     """Read a configuration by MMF's code, and build what it describes."""
     from mmf.common.registry import registry

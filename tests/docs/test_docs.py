@@ -16,7 +16,7 @@ from clipvil_mmf.data import easy_vqa_files
 from tests.bridge.runs import PATIENCE, ROOT, _servers
 from tests.checkpoints.conftest import HEADS, publish  # noqa: F401 (a fixture)
 from tests.docs.blocks import PAGES, blocks, commands, options
-from tests.docs.checking import check_all
+from tests.docs.checking import CONFIGS, check_all
 
 PICTURE = ROOT / "tests" / "fixtures" / "own" / "images" / "first.jpg"
 PLUGIN = ROOT / "tests" / "extending" / "myplugin"
@@ -70,6 +70,15 @@ NOT_RUN = {
     "git": "it needs the network",
     ".": "it is the shell's",
     "tensorboard": "it is a server",
+}
+# What is in an option -> the configuration that has its key; else that of vqa2.
+CONFIGURED = {
+    "widths": "myplugin/configs/conv_grid.yaml",
+    "env.user_dir": "myplugin/configs/conv_grid.yaml",
+    "dataset_config.easy_vqa": f"{CONFIGS}/easy_vqa.yaml",
+    "tower.layers": f"{CONFIGS}/easy_vqa.yaml",
+    "dataset_config.clipvil_custom": f"{CONFIGS}/custom_small.yaml",
+    "tower.": f"{CONFIGS}/custom_small.yaml",
 }
 # What a page shows as an error.
 WRONG = {"checkpoint.resume=fales"}
@@ -126,6 +135,18 @@ def test_the_plugin_of_the_docs_is_the_tests_own():
     assert {block.file for block in shown} == files
 
 
+def _options_by_configuration():
+    """The options that stand alone, each for a configuration that has their keys."""
+    found = {}
+    for _, words in options():
+        if set(words) & (WRONG | UNAVAILABLE):
+            continue
+        text = " ".join(words)
+        marks = [config for mark, config in CONFIGURED.items() if mark in text]
+        found.setdefault((marks or [f"{CONFIGS}/vqa2.yaml"])[0], []).extend(words)
+    return found
+
+
 def _jobs():
     """Name -> what checking.py is to look at."""
     jobs = {}
@@ -134,12 +155,8 @@ def _jobs():
             jobs[str(command)] = ("check_mmf", *command.words[1:])
         elif command.program in ("torchrun", "clipvil"):
             jobs[str(command)] = (f"check_{command.program}", *command.words[1:])
-    for page, words in options():
-        if not set(words) & (WRONG | UNAVAILABLE):
-            function = "check_options"
-            if any("widths" in word for word in words):
-                function, words = "check_mmf", ("config=myplugin/configs/conv_grid.yaml", *words)
-            jobs[f"{page} {' '.join(words)}"] = (function, *words)
+    for config, words in _options_by_configuration().items():
+        jobs[f"options for {config}"] = ("check_mmf", f"config={config}", *words)
     for block in blocks("yaml"):
         jobs[f"{block} yaml"] = ("check_yaml", block.file, block.text)
     return jobs
