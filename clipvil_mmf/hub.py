@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.saved import SavedModel, read_saved
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.native import SavedModel, read_saved
 from clipvil_mmf.config import from_config
 from clipvil_mmf.data.images import ImageParams, build_transform, decode, normalize
 from clipvil_mmf.network import ClipVilNetwork

@@ -12,13 +12,13 @@ from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.names_tuning import adds
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.native import without_ddp
 from clipvil_mmf.checkpoints.starting import Task, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
-    learnt_names,
     read_extra,
+    trainable_names,
     with_backbone,
     write_tuned,
 )
@@ -27,6 +27,7 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.profiling.operations import multiply_adds
+from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Regions
 from mmf_bridge.common.resuming import choose_checkpoint
@@ -56,7 +57,7 @@ class ClipVilConfig:
     # What is trainable, and what is added beside or inside the network:
     # {method: unipt, params: {...}}, see tuning/; null fine-tunes everything.
     tuning: dict[str, Any] | None = None
-    # Weights to start from, one file or a list, the later ones winning: a published checkpoint
+    # Weights to start from, one file or a list, each over those before it: a published checkpoint
     # (fine-tuned or pre-trained), an imported one, what a run of MMF left (its save_dir, or a file
     # there), a CLIP model, a BERT; see docs/checkpoints.md.
     pretrained: Any = None
@@ -122,7 +123,7 @@ class ClipVil(BaseModel):
     def _take_starting_weights(self) -> None:
         """Load ``pretrained``, unless the run loads a checkpoint over all of it.
 
-        Checkpoints of other methods than full fine-tuning hold what has learnt alone.
+        Checkpoints of other methods than full fine-tuning hold trainable tensors alone.
         """
         files = _files(self._settings.pretrained)
         checkpoint = choose_checkpoint(registry.get("config"))
@@ -153,39 +154,40 @@ class ClipVil(BaseModel):
         """
         self._backbone_hash = None
         self.network.tuning.samples_wanted = 0  # the checkpoint brings all of it
-        if any(key.removeprefix("module.").startswith("network.") for key in state):
+        state = without_ddp(state)
+        if any(key.startswith("network.") for key in state):
             return self._completed(state, file)
         weights = whole_weights(self.network, state, file, self._task())
         adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
         return {**adapted, "_extra_state": dict(self.vocabularies)}
 
     def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
-        """One of this model's own checkpoints, with the backbone where it holds what has learnt."""
+        """One of this model's own checkpoints, with the backbone where it lacks it."""
         extra = state.get("_extra_state")
         if extra is None and str(file).endswith(".safetensors"):
             extra = read_extra(file)
         backbone = None if extra is None else extra.get("backbone")
         prefix = "network."
         if backbone is None:
-            added = {f"{prefix}{name}" for name in self.network.state_dict() if adds(name)}
-            if added and added.isdisjoint(key.removeprefix("module.") for key in state):
+            added = {f"{prefix}{name}" for name in self.network.state_dict() if is_added(name)}
+            if added and added.isdisjoint(state):
                 raise CheckpointError(
                     f"{file} is a whole model, with nothing of the tuning method of this run to "
                     f"resume. Start from it instead: {_WHERE}.pretrained={file}"
                 )
             return state
-        learnt = {
+        tuned = {
             name.removeprefix(prefix): tensor
             for name, tensor in state.items()
             if name.startswith(prefix)
         }
-        whole = with_backbone(self.network, learnt, backbone, file)
+        whole = with_backbone(self.network, tuned, backbone, file)
         self._backbone_hash = backbone["sha256"]  # the same, as has just been found
         named = {f"{prefix}{name}": tensor for name, tensor in whole.items()}
         return {**named, "_extra_state": extra}
 
     def write_final(self, folder: str) -> None:
-        """Leave ``tuned.safetensors`` at the end of a run that does not learn everything.
+        """Leave ``tuned.safetensors`` at the end of a run that does not train everything.
 
         Args:
             folder: the run's; the bridge gives it.
@@ -195,7 +197,7 @@ class ClipVil(BaseModel):
         state = dict(self.state_dict())
         extra = state.pop("_extra_state")
         file = write_tuned(folder, state, extra)
-        logger.info("what has learnt: %s (%.1f MB)", file, file.stat().st_size / 1e6)
+        logger.info("what was trained: %s (%.1f MB)", file, file.stat().st_size / 1e6)
 
     def _task(self) -> Task:
         return Task(
@@ -301,7 +303,7 @@ class ClipVil(BaseModel):
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights.
 
-        The vocabularies they were trained with; and, where it holds what has learnt alone, the
+        The vocabularies they were trained with; and, where it holds the trainable ones alone, the
         ``name`` and the ``sha256`` of the backbone that they belong to.
         """
         extra: dict[str, Any] = {kind: list(words) for kind, words in self.vocabularies.items()}
@@ -341,8 +343,8 @@ def _drop_frozen(
 ) -> None:
     """Take the frozen tensors out of the model's state dict."""
     start = f"{prefix}network."
-    learnt = {f"{start}{name}" for name in learnt_names(model.network)}
-    for name in [name for name in state if name.startswith(start) and name not in learnt]:
+    trainable = {f"{start}{name}" for name in trainable_names(model.network)}
+    for name in [name for name in state if name.startswith(start) and name not in trainable]:
         del state[name]
 
 

@@ -11,7 +11,7 @@ from mmf.common.registry import registry
 from omegaconf import OmegaConf
 
 import clipvil_mmf
-from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.config import ConfigError
 
 TEXT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "what", "colour"]

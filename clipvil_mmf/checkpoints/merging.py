@@ -1,16 +1,15 @@
-"""What a tuned run has learnt and its backbone -> one model."""
+"""A tuned run and its backbone -> one model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.layouts import Kind, Layout
-from clipvil_mmf.checkpoints.saved import (
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.native import (
     CONFIG,
     VOCABULARY,
     Description,
@@ -25,12 +24,10 @@ from clipvil_mmf.checkpoints.saved import (
     write_saved,
 )
 from clipvil_mmf.checkpoints.starting import Task, load_starting_weights
-from clipvil_mmf.checkpoints.tuned import TUNED, fold_lora, read_extra, with_backbone
+from clipvil_mmf.checkpoints.tuned import TUNED, read_extra, with_backbone
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import read_file, read_weights
-
-# Methods that leave nothing beside the network: merged, it is one that was fine-tuned in full.
-_LEAVE_NOTHING = ("frozen", "bitfit", "lora")
 
 
 @dataclass
@@ -38,14 +35,14 @@ class MergeReport:
     """What was merged."""
 
     method: str
-    learnt: int  # tensors
+    trained: int  # tensors
     merged_method: str
 
 
 def merge(
     path: str | Path, output: str | Path, backbone: Sequence[str | Path] | None = None
 ) -> MergeReport:
-    """Write a tuned run as a model that stands alone, see :mod:`clipvil_mmf.checkpoints.saved`.
+    """Write a tuned run as a model that stands alone, see :mod:`clipvil_mmf.checkpoints.native`.
 
     LoRA's low-rank parts are added to their matrices; side networks and adapters stay what they
     are.
@@ -53,11 +50,11 @@ def merge(
     Args:
         path: the run's save_dir, its ``tuned.safetensors``, or a ``.ckpt`` or ``.pth`` of it.
         output: the folder to make.
-        backbone: the files of the backbone, later ones winning; None for those that the run's
-            ``model_config.clipvil.pretrained`` names.
+        backbone: the files of the backbone, each over those before it; None for those that
+            ``model_config.clipvil.pretrained`` of the run names.
 
     Raises:
-        CheckpointError: it is no tuned run, or the backbone is another one.
+        CheckpointError: it is not a tuned run, or the backbone is another one.
         WeightFileError: a file cannot be read or written.
     """
     path = Path(path)
@@ -82,12 +79,12 @@ def merge(
     load_starting_weights(network, [given] if isinstance(given, str) else given or [], task)
     network.load_state_dict(with_backbone(network, run.network, run.backbone, str(file)))
     method = sections["tuning"]["method"]
-    state = fold_lora(network) if method == "lora" else network.state_dict()
-    if method in _LEAVE_NOTHING:
+    state = network.tuning.merged_state(network)
+    if not any(map(is_added, state)):  # nothing is left beside the network
         sections["tuning"] = {"method": "full"}
     description = Description(
         source=file.name,
-        layout=asdict(Layout(Kind.finetuned)),
+        layout={"kind": "finetuned"},
         network=sections,
         text_vocabulary=VOCABULARY,
         **read_preprocessing(config),
@@ -105,7 +102,7 @@ def _read(file: Path) -> RunState:
         run = run_state(read_file(file))
     if run is None or run.backbone is None:
         raise CheckpointError(
-            f"{file} is no checkpoint of a run that tuned beside a frozen backbone: there is "
+            f"{file} is not a checkpoint of a run that tuned beside a frozen backbone: there is "
             "nothing to merge. A fully fine-tuned run is whole as it is."
         )
     return run

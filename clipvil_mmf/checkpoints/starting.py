@@ -1,40 +1,44 @@
-"""Weights of other formats for the network of a run, with the run's answers and words."""
+"""Weights for the network of a run, to start from or to resume, with its labels and words."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from omegaconf import OmegaConf
+from torch import Tensor
 
-from clipvil_mmf.checkpoints.answers import map_answers, read_answer_table, take_rows
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.layouts import Kind, canonical, detect_layout, take_shared_tasks
-from clipvil_mmf.checkpoints.loading import match
-from clipvil_mmf.checkpoints.names_tuning import adds, is_added
-from clipvil_mmf.checkpoints.saved import (
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.matching import Source, match
+from clipvil_mmf.checkpoints.native import (
     WEIGHTS,
     from_tensors,
     imported_folder,
     missing_config,
+    read_sections,
     refuse_tuned,
+    run_config,
     run_file,
     run_state,
+    without_ddp,
 )
-from clipvil_mmf.checkpoints.shapes import infer_tuning
-from clipvil_mmf.checkpoints.tables import table_for, table_of_published
+from clipvil_mmf.checkpoints.published.answers import map_answers, read_answer_table, take_rows
+from clipvil_mmf.checkpoints.published.translation import translate
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import named_tensors, read_file
 
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "all_ans.json"
-_HEAD = ("logit_fc.3.weight", "logit_fc.3.bias")
-_PARTIAL = (Kind.clip, Kind.bert)
+_HEAD = "classifier."
+_PRETRAINED = "pretrained"
+_VOCAB_KEY = "dataset_config.<dataset>.processors.answer_processor.params.vocab"
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,7 @@ class Task:
     answer_table: str | None = None
 
 
-@dataclass
-class _Source:
-    """A checkpoint under the names of `BEST.pth`, and what is known about it."""
-
-    kind: Kind
-    tensors: dict[str, Tensor]
-    answers: list[str] | None = None
-    tokens: list[str] | None = None
-
-
-def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[str, Tensor]:
+def starting_weights(network: ClipVilNetwork, path: str | Path, task: Task) -> dict[str, Tensor]:
     """Weights to start from.
 
     Args:
@@ -84,16 +78,16 @@ def starting_weights(network: nn.Module, path: str | Path, task: Task) -> dict[s
         file = file / WEIGHTS if (file / WEIGHTS).is_file() else run_file(file)
     loaded = read_file(file)
     run = run_state(loaded)
-    if run is not None:
-        refuse_tuned(run, file)
-        source = _Source(Kind.finetuned, _published(run.network), run.answers, run.tokens)
-    else:
+    if run is None:
         source = _recognise(named_tensors(loaded, file), path)
+    else:
+        refuse_tuned(run, file)
+        source = Source("run", run.network, run.answers, run.tokens, _tuning_of_run(file))
     return _fit(network, source, path, task, starts=True)
 
 
-def load_starting_weights(network: nn.Module, files: Iterable[str | Path], task: Task) -> None:
-    """Load weights to start from, later files winning; see :func:`starting_weights`.
+def load_starting_weights(network: ClipVilNetwork, files: Iterable[str | Path], task: Task) -> None:
+    """Load weights to start from, each file over those before it; see :func:`starting_weights`.
 
     What the tuning method adds begins by its own rule, unless a file has brought it.
     """
@@ -102,13 +96,13 @@ def load_starting_weights(network: nn.Module, files: Iterable[str | Path], task:
         weights = starting_weights(network, file, task)
         # A tower or a BERT is a part.
         network.load_state_dict(weights, strict=False)
-        brought = brought or any(map(adds, weights))
+        brought = brought or any(map(is_added, weights))
     if not brought:
         network.tuning.start_from(network)
 
 
 def whole_weights(
-    network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, task: Task
+    network: ClipVilNetwork, tensors: Mapping[str, Tensor], path: str | Path, task: Task
 ) -> dict[str, Tensor]:
     """All weights of the network from a published or imported checkpoint that has been read.
 
@@ -125,74 +119,79 @@ def whole_weights(
 
 
 def _fit(
-    network: nn.Module, source: _Source, path: str | Path, task: Task, starts: bool
+    network: ClipVilNetwork, source: Source, path: str | Path, task: Task, starts: bool
 ) -> dict[str, Tensor]:
-    if source.kind in _PARTIAL and not starts:
+    part = source.part
+    if part is not None and not starts:
         raise CheckpointError(
-            f"{path} holds a {source.kind.value} model alone, which is no checkpoint to resume. "
+            f"{path} holds a {source.kind} model alone, which is not a checkpoint to resume. "
             f"Start from it instead: model_config.clipvil.pretrained={path}"
         )
-    if source.kind is Kind.pretrained:
-        _make_task_head(source, path, task)
-    elif source.kind is Kind.finetuned:
-        _order_answers(source, path, task)
-    _check_words(source, path, task, network)
-    expected = network.state_dict()
-    if source.kind not in _PARTIAL and not _check_method(source, path, expected, starts):
-        # What the method adds begins as it was built.
-        expected = {name: value for name, value in expected.items() if not adds(name)}
+    fresh: dict[str, str] = {}
+    if part is None:
+        fresh |= _fit_method(network, source, path, starts)
+        if source.kind == _PRETRAINED:
+            source, of_head = _from_table(network, source, path, task, starts)
+        else:
+            source, of_head = _by_label(network, source, path, task, starts)
+        fresh |= of_head
+    _check_words(network, source, path, task)
     try:
-        found, report = match(expected, source.tensors, partial=source.kind in _PARTIAL)
+        found, report = match(network.state_dict(), source, network.tuning.backbone_name, fresh)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    logger.info("%s (%s): %s", path, source.kind.value, report)
+    logger.info("%s (%s): %s", path, source.kind, report)
     return found
 
 
-def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> _Source:
+def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> Source:
+    """The tensors of a published or an imported checkpoint."""
     folder = imported_folder(path)
-    if folder is None:
-        if any(name.startswith(("fusion.", "image_encoder.")) for name in tensors):
-            raise CheckpointError(missing_config(path))
-        layout = detect_layout(tensors, str(path))
-        published = canonical(tensors, layout)
-        take_shared_tasks(published, str(path))
-        return _Source(layout.kind, published)
-    saved = from_tensors(folder, tensors)
-    return _Source(saved.layout.kind, _published(saved.network), saved.answers, saved.tokens)
+    if folder is not None:
+        return from_tensors(folder, tensors).source
+    if any(name.startswith(("fusion.", "image_encoder.")) for name in without_ddp(tensors)):
+        raise CheckpointError(missing_config(path))
+    return translate(tensors, str(path)).source
 
 
-def _published(network: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A network's tensors under the names of `BEST.pth`."""
-    table = table_for(network)
-    return {table.published(name): tensor for name, tensor in network.items()}
+def _tuning_of_run(file: Path) -> Mapping[str, Any] | None:
+    """The section `tuning` of the run that left a file, where its configuration is there."""
+    config = run_config(file)
+    return None if config is None else read_sections(OmegaConf.load(config)).get("tuning")
 
 
-def _check_method(
-    source: _Source, path: str | Path, expected: Mapping[str, Tensor], starts: bool
-) -> bool:
-    """Whether the checkpoint has what this run's tuning method adds; it may lack it at a start.
+def _fit_method(
+    network: ClipVilNetwork, source: Source, path: str | Path, starts: bool
+) -> dict[str, str]:
+    """Check that what a tuning method has added to a checkpoint is what this run's adds.
+
+    Returns:
+        What the method adds and the checkpoint lacks -> the reason; none but at a start.
 
     Raises:
-        CheckpointError: it has what another method adds, or there is nothing of it to resume.
+        CheckpointError: another method has added it, or there is nothing of it to resume.
     """
-    table = table_of_published(source.tensors)
-    named = {table.ours(key) or key: value for key, value in source.tensors.items()}
-    theirs, ours = _tuning(named), _tuning(expected)
+    theirs = {n: t.shape for n, t in source.tensors.items() if is_added(n)}
+    ours = {n: t.shape for n, t in network.state_dict().items() if is_added(n)}
     if theirs == ours:
-        return True
-    if theirs is not None or any(map(is_added, source.tensors)):
-        method = "by a method that is not known" if theirs is None else f"with {in_words(theirs)}"
-        own = "has no such method" if ours is None else f"is tuned with {in_words(ours)}"
-        advice = "" if theirs is None else f" Set model_config.clipvil.tuning to {in_yaml(theirs)}."
+        return {}
+    section = network.tuning.section
+    if theirs:
+        method = f"with {in_words(source.tuning)}" if source.tuning else "by another method"
+        own = f"is tuned with {in_words(section)}" if ours else "has no such method"
+        advice = (
+            f" Set model_config.clipvil.tuning to {in_yaml(source.tuning)}."
+            if source.tuning
+            else " Give the run the section tuning that it was trained with."
+        )
         raise CheckpointError(f"{path} was tuned {method}, but this run's network {own}.{advice}")
     if not starts:
         raise CheckpointError(
-            f"{path} holds nothing of {in_words(ours)}, with which this run tunes the network: "
+            f"{path} holds nothing of {in_words(section)}, with which this run tunes the network: "
             f"there is nothing to resume. Start from it (model_config.clipvil.pretrained={path}), "
             "or set model_config.clipvil.tuning to {method: full}."
         )
-    return False
+    return dict.fromkeys(ours, "the tuning method adds them")
 
 
 def in_words(section: Mapping[str, Any]) -> str:
@@ -208,15 +207,18 @@ def in_yaml(section: Mapping[str, Any]) -> str:
     ).strip()
 
 
-def _tuning(named: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    return infer_tuning({name: tuple(value.shape) for name, value in named.items()})
+def _from_table(
+    network: ClipVilNetwork, source: Source, path: str | Path, task: Task, starts: bool
+) -> tuple[Source, dict[str, str]]:
+    """Make the head of a pre-trained checkpoint the run's, by the table of its answers.
 
-
-def _make_task_head(source: _Source, path: str | Path, task: Task) -> None:
-    table = source.answers
-    if table is None:
-        beside = Path(path) if Path(path).is_dir() else Path(path).parent
-        file = Path(task.answer_table) if task.answer_table else beside / TABLE_FILE
+    Returns:
+        The source with the run's rows, and what of the network keeps its initialisation.
+    """
+    beside = Path(path) if Path(path).is_dir() else Path(path).parent
+    file = Path(task.answer_table) if task.answer_table else beside / TABLE_FILE
+    table = source.labels
+    if table is None and (file.is_file() or task.answer_table or not starts):
         if not file.is_file():
             raise CheckpointError(
                 f"{path} is pre-trained: its answer head has a row for each answer of the "
@@ -225,52 +227,101 @@ def _make_task_head(source: _Source, path: str | Path, task: Task) -> None:
                 "model_config.clipvil.pretrained_answers=PATH"
             )
         table = read_answer_table(file)
-    rows = _head_rows(source)
-    if rows != len(table):
+    if table is None:
+        reason = (
+            f"the answers of the pre-training, LXMERT's {TABLE_FILE}, are not known "
+            "(model_config.clipvil.pretrained_answers)"
+        )
+        return _without_head(network, source, reason)
+    rows = _head_rows(network, source)
+    if rows is not None and rows != len(table):
         raise CheckpointError(
             f"{path} has an answer head of {rows} rows, but the answer table has {len(table)} "
             "answers: it is the table of another pre-training."
         )
     mapped = map_answers(task.answers, table)
+    if len(mapped.missing) == len(task.answers):
+        return _without_head(network, source, "none of the labels is in the pre-training table")
     logger.info("%s: %s; their rows are zero", path, mapped)
-    _take(source, mapped.rows)
+    tensors = {n: take_rows(source.tensors[n], mapped.rows) for n in _label_names(network, source)}
+    return replace(source, tensors={**source.tensors, **tensors}), {}
 
 
-def _order_answers(source: _Source, path: str | Path, task: Task) -> None:
-    """Put the rows of a head whose answers are known in the run's order."""
-    theirs, ours = source.answers, list(task.answers)
-    rows = _head_rows(source)
-    if rows is not None and rows != len(ours):
+def _by_label(
+    network: ClipVilNetwork, source: Source, path: str | Path, task: Task, starts: bool
+) -> tuple[Source, dict[str, str]]:
+    """Put the rows of a head whose labels are known in the run's order.
+
+    At a start, labels that the checkpoint does not know keep their initialisation.
+    """
+    theirs, ours = source.labels, list(task.answers)
+    rows = _head_rows(network, source)
+    if theirs is None and rows is not None and rows != len(ours):
         raise CheckpointError(
             f"{path} answers with {rows} answers, but this run's vocabulary has {len(ours)}: it "
-            "was fine-tuned for another task. Give the run the answers it was fine-tuned with "
-            "(dataset_config.<dataset>.processors.answer_processor.params.vocab)."
+            "was fine-tuned for another task, and its answers are not known. Import it with the "
+            "list of its answers (clipvil import --answers FILE) to start from it, or give the run "
+            f"the answers it was fine-tuned with ({_VOCAB_KEY})."
         )
     if theirs is None or theirs == ours:
-        return
-    lacking = [answer for answer in ours if answer not in set(theirs)]
-    if lacking:
+        return source, {}
+    place = {label: row for row, label in enumerate(theirs)}
+    wanted = torch.tensor([place.get(label, -1) for label in ours])
+    lacking = [label for label in ours if label not in place]
+    if lacking and not starts:
         raise CheckpointError(
             f"{path} was fine-tuned with other answers: {len(lacking)} of this run's are not among "
             f"them ({', '.join(map(repr, lacking[:3]))}). Give the run the answers it was "
-            "fine-tuned with (dataset_config.<dataset>.processors.answer_processor.params.vocab)."
+            f"fine-tuned with ({_VOCAB_KEY}), or start from it "
+            f"(model_config.clipvil.pretrained={path})."
         )
-    place = {answer: row for row, answer in enumerate(theirs)}
-    _take(source, torch.tensor([place[answer] for answer in ours]))
-    logger.info("%s: the rows of its answer head are put in this run's order", path)
+    names = _label_names(network, source)
+    if not names:
+        return _without_head(network, source, "the head does not say which rows are labels")
+    tensors = dict(source.tensors)
+    state = network.state_dict()
+    for name in names:
+        taken = take_rows(tensors[name], wanted)
+        if lacking:
+            taken[wanted < 0] = state[name][wanted < 0].to(taken)
+        tensors[name] = taken
+    if lacking:
+        logger.warning(
+            "%s: %d of this run's %d labels are among its own, whose rows are taken; the others "
+            "keep their initialisation (%s ...)",
+            path,
+            len(ours) - len(lacking),
+            len(ours),
+            ", ".join(map(repr, lacking[:3])),
+        )
+    else:
+        logger.info("%s: the rows of its head are put in this run's order", path)
+    return replace(source, tensors=tensors), {}
 
 
-def _take(source: _Source, rows: Tensor) -> None:
-    for key in _HEAD:
-        source.tensors[key] = take_rows(source.tensors[key], rows)
+def _without_head(
+    network: ClipVilNetwork, source: Source, reason: str
+) -> tuple[Source, dict[str, str]]:
+    """The trunk alone: the head of the network keeps its initialisation."""
+    spare = {name: reason for name in source.tensors if name.startswith(_HEAD)}
+    fresh = {name: reason for name in network.state_dict() if name.startswith(_HEAD)}
+    logger.warning("the head keeps its initialisation: %s", reason)
+    tensors = {name: tensor for name, tensor in source.tensors.items() if name not in spare}
+    return replace(source, tensors=tensors), fresh
 
 
-def _head_rows(source: _Source) -> int | None:
-    weight = source.tensors.get(_HEAD[0])
-    return None if weight is None else len(weight)
+def _label_names(network: ClipVilNetwork, source: Source) -> list[str]:
+    """The tensors of a head that have a row for each label, as far as the source has them."""
+    names = [f"{_HEAD}{name}" for name in network.classifier.label_tensors]
+    return [name for name in names if name in source.tensors]
 
 
-def _check_words(source: _Source, path: str | Path, task: Task, network: nn.Module) -> None:
+def _head_rows(network: ClipVilNetwork, source: Source) -> int | None:
+    names = _label_names(network, source)
+    return len(source.tensors[names[0]]) if names else None
+
+
+def _check_words(network: ClipVilNetwork, source: Source, path: str | Path, task: Task) -> None:
     """The token ids of the run must mean what they meant to the checkpoint."""
     advice = (
         "Give the run the vocabulary it was trained with "
@@ -279,8 +330,7 @@ def _check_words(source: _Source, path: str | Path, task: Task, network: nn.Modu
     )
     if source.tokens is not None and source.tokens != list(task.tokens):
         raise CheckpointError(f"{path} was trained with another text vocabulary. {advice}")
-    key = table_for(network.state_dict()).published("fusion.embeddings.word.weight")
-    theirs = source.tensors.get(key)
+    theirs = source.tensors.get("fusion.embeddings.word.weight")
     if theirs is None:
         return
     ours = network.fusion.config.vocab_size

@@ -1,4 +1,4 @@
-"""Checkpoints of a tuned network: what has learnt, and which backbone it belongs to."""
+"""Checkpoints of a tuned network: what is trainable, and which backbone it belongs to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.names import plain_name
+from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.weight_files import write_safetensors
 
@@ -22,10 +21,10 @@ TUNED = "tuned.safetensors"
 _METADATA = "clipvil"
 
 
-def learnt_names(network: ClipVilNetwork) -> set[str]:
+def trainable_names(network: ClipVilNetwork) -> set[str]:
     """The names in the network's state dict of what training changes.
 
-    Parameters that learn, and the running statistics of BatchNorms that follow their batches.
+    Trainable parameters, and the running statistics of BatchNorms that follow their batches.
     """
     names = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     for prefix, module in network.named_modules():
@@ -42,13 +41,13 @@ def _keeps_statistics(network: ClipVilNetwork, prefix: str) -> bool:
 def backbone_hash(network: ClipVilNetwork) -> str:
     """The sha256 of all that training does not change: names, types, shapes and numbers.
 
-    Names are those without LoRA's `base_layer`.
+    Names are those without the tuning method.
     """
-    learnt = learnt_names(network)
+    trainable = trainable_names(network)
     frozen = {
-        plain_name(name): tensor
+        network.tuning.backbone_name(name) or name: tensor
         for name, tensor in network.state_dict().items()
-        if name not in learnt
+        if name not in trainable
     }
     digest = hashlib.sha256()
     for name in sorted(frozen):
@@ -59,13 +58,13 @@ def backbone_hash(network: ClipVilNetwork) -> str:
 
 
 def with_backbone(
-    network: ClipVilNetwork, learnt: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
+    network: ClipVilNetwork, tuned: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
 ) -> dict[str, Tensor]:
-    """The network's whole state dict, of a checkpoint that holds what has learnt alone.
+    """The network's whole state dict, of a checkpoint that holds trainable tensors alone.
 
     Args:
         network: with its backbone loaded.
-        learnt: the checkpoint's tensors, under the network's names.
+        tuned: the checkpoint's tensors, under the network's names.
         stated: what it says of its backbone, ``name`` and ``sha256``.
         source: the checkpoint, for the error.
 
@@ -73,12 +72,12 @@ def with_backbone(
         CheckpointError: it belongs to another backbone or another method.
     """
     state = network.state_dict()
-    expected = {(name, tuple(state[name].shape)) for name in learnt_names(network)}
-    found = {(name, tuple(tensor.shape)) for name, tensor in learnt.items()}
+    expected = {(name, tuple(state[name].shape)) for name in trainable_names(network)}
+    found = {(name, tuple(tensor.shape)) for name, tensor in tuned.items()}
     if found != expected:
         differing = sorted({name for name, _ in found ^ expected})
         raise CheckpointError(
-            f"{source} holds what another tuning method has learnt: {len(differing)} names or "
+            f"{source} holds what another tuning method has trained: {len(differing)} names or "
             f"shapes differ, such as {', '.join(differing[:3])}. Give the run the section tuning, "
             "and the image_encoder.params.batch_norm, that it was tuned with (config.yaml beside "
             "it)."
@@ -90,22 +89,22 @@ def with_backbone(
             f"{stated['sha256'][:12]}...), but this run's has the sha256 {sha256[:12]}.... "
             "Load the backbone that it was tuned with: model_config.clipvil.pretrained=FILE"
         )
-    return {**state, **learnt}
+    return {**state, **tuned}
 
 
-def write_tuned(folder: str | Path, learnt: Mapping[str, Tensor], extra: Mapping[str, Any]) -> Path:
-    """Write ``tuned.safetensors``: what has learnt, and in its metadata all that it needs.
+def write_tuned(folder: str | Path, tuned: Mapping[str, Tensor], extra: Mapping[str, Any]) -> Path:
+    """Write ``tuned.safetensors``: the trainable tensors, and in its metadata all that it needs.
 
     Args:
         folder: where.
-        learnt: tensors by name.
+        tuned: tensors by name.
         extra: what the checkpoint says beside them: vocabularies and backbone.
 
     Raises:
         WeightFileError: it could not be written.
     """
     file = Path(folder) / TUNED
-    write_safetensors(learnt, file, {_METADATA: json.dumps(extra, ensure_ascii=False)})
+    write_safetensors(tuned, file, {_METADATA: json.dumps(extra, ensure_ascii=False)})
     return file
 
 
@@ -113,7 +112,7 @@ def read_extra(file: str | Path) -> dict[str, Any] | None:
     """What :func:`write_tuned` put into the metadata; None of another file.
 
     Raises:
-        CheckpointError: it is no safetensors file.
+        CheckpointError: it is not a safetensors file.
     """
     try:
         with safe_open(file, framework="pt") as opened:
@@ -121,17 +120,3 @@ def read_extra(file: str | Path) -> dict[str, Any] | None:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file} could not be read as safetensors: {error}") from error
     return None if text is None else json.loads(text)
-
-
-def fold_lora(network: nn.Module) -> dict[str, Tensor]:
-    """The state dict of a network under LoRA with the low-rank parts added to their matrices."""
-    from peft.tuners.lora import LoraLayer
-
-    for module in network.modules():
-        if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
-    return {
-        plain_name(name): tensor
-        for name, tensor in network.state_dict().items()
-        if ".lora_" not in name
-    }

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from yaml import YAMLError
 
-from clipvil_mmf.checkpoints.importing import ImportReport, import_checkpoint
-from clipvil_mmf.checkpoints.layouts import Kind
-from clipvil_mmf.checkpoints.names_tuning import adds, is_added
+from clipvil_mmf.checkpoints.published.importing import ImportReport, import_checkpoint
+from clipvil_mmf.checkpoints.published.layouts import Kind
+from clipvil_mmf.tuning import is_added
 
 
 class KindOption(str, Enum):
@@ -78,23 +78,23 @@ def command(
 
 def _table(report: ImportReport, checkpoint: Path) -> Table:
     model = report.model
-    layout = model.layout
-    prefix = ", keys with module." if layout.ddp else ""
+    layout = model.description.layout
+    prefix = ", keys with module." if layout["ddp"] else ""
     table = Table(
         "tensors",
         "count",
         "where to, or why not",
-        title=f"{checkpoint}: {layout.kind.value}{prefix}",
+        title=f"{checkpoint}: {layout['kind']}{prefix}",
     )
     table.columns[1].justify = "right"
-    added = sum(adds(name) for name in model.network)
+    added = sum(map(is_added, model.network))
     loaded = str(len(report.keys.loaded) - added)
     table.add_row("used by the network", loaded, "model.safetensors")
     if added:
         method = model.description.network["tuning"]["method"]
         table.add_row(f"of the method {method}", str(added), "model.safetensors")
-    if shared := sum(is_added(key) for key in report.tied):
-        table.add_row("of further tasks", str(shared), "the same tensors")
+    if report.shared:
+        table.add_row("of further tasks", str(report.shared), "the same tensors")
     for reason, count in report.keys.reasons().items():
         table.add_row("not used", str(count), reason)
     if model.unused:

@@ -27,6 +27,6 @@ def command(
         typer.echo(f"error: {e}", err=True)
         raise typer.Exit(1) from e
     typer.echo(
-        f"{output}: the backbone with {report.learnt} tensors that {report.method} has learnt; "
+        f"{output}: the backbone with {report.trained} tensors that {report.method} has trained; "
         f"as a network, tuning.method is {report.merged_method}"
     )

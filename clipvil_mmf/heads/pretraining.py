@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipvil_mmf.layers.dtypes import at_least_float32
+from clipvil_mmf.layers.published import Names
 from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
 
 # A label that is not there: a word that is not masked, a pair without a question.
@@ -40,6 +41,19 @@ class PretrainingHeads(nn.Module):
         vocab_size: V, word pieces.
         initializer_range: standard deviation of the initial weights.
     """
+
+    published_names: ClassVar[Names] = {
+        "transform.": "cls.predictions.transform.dense.",
+        "LayerNorm.": "cls.predictions.transform.LayerNorm.",
+        "word_bias": "cls.predictions.bias",
+        "matching.": "cls.seq_relationship.",
+    }
+    # The first holds always, the second where the network is built without these heads.
+    published_unused: ClassVar[Names] = {
+        "cls.predictions.decoder.weight": "tied to the word embeddings, which have the same values",
+        "cls.": "pre-training heads: masked words and image-text matching",
+        "obj_predict_head.": "pre-training head: LXMERT's object prediction",
+    }
 
     def __init__(self, hidden_size: int, vocab_size: int, initializer_range: float = 0.02) -> None:
         super().__init__()

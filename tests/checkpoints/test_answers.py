@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from clipvil_mmf.checkpoints.answers import (
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.published.answers import (
     map_answers,
     normalise_answer,
     read_answer_table,
     take_rows,
 )
-from clipvil_mmf.checkpoints.errors import CheckpointError
 from tests.golden.compare import GOLDEN
 
 CASES = json.loads((GOLDEN / "data_side.json").read_text())["convert_ans"]
@@ -104,7 +104,7 @@ def test_table_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"yes": 1}', "expected a list of answers, got a dict"),
         ("[]", "is empty"),
         ('["yes", 3]', "has 3 in entry 1"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.layouts import Kind, Layout, detect_layout
-from clipvil_mmf.checkpoints.names_tuning import is_added, method_of
-from clipvil_mmf.checkpoints.tables import CROSS_MODAL, JOINT, table_for, table_of_published
+from clipvil_mmf.checkpoints.published.layouts import Kind, Layout, detect_layout
+from clipvil_mmf.checkpoints.published.names import table_for, table_of_published
 from tests.checkpoints.conftest import golden_state
 from tests.checkpoints.test_round_trip import bert_state, clip_state
+from tests.golden.published import CROSS_MODAL, JOINT
 
 FILES = {
     "finetuned": (golden_state("unipt"), Layout(Kind.finetuned)),
@@ -31,9 +31,9 @@ def test_known_files(name: str) -> None:
 
 
 def test_unknown_files() -> None:
-    with pytest.raises(CheckpointError, match=r"file is no checkpoint of a known layout.*such as"):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint of a known layout.*such as"):
         detect_layout(["model.a", "model.b"], "file")
-    with pytest.raises(CheckpointError, match="file is no pretrained checkpoint, but a bert one"):
+    with pytest.raises(CheckpointError, match="is not a pretrained checkpoint, but a bert one"):
         detect_layout(bert_state(), "file", Kind.pretrained)
 
 
@@ -46,17 +46,10 @@ def test_tables_read_both_ways(table) -> None:
 
 
 def test_the_table_of_an_architecture() -> None:
-    assert table_of_published(golden_state("lxmert")) is CROSS_MODAL
-    assert table_of_published(golden_state("sherl")) is JOINT
-    assert table_for(["fusion.cross_layers.0.language.attention.query.weight"]) is CROSS_MODAL
-    assert table_for(["fusion.layers.0.attention.query.weight"]) is JOINT
-
-
-def test_a_side_network_nobody_knows() -> None:
-    key = "lxrt_encoder.model.bert.encoder.side_new.weight"
-    assert is_added(key) and method_of([key]) is None
-    assert method_of(golden_state("clipvil_full")) is None
-    assert not any(map(is_added, golden_state("clipvil_full")))
+    assert table_of_published(golden_state("lxmert")) == CROSS_MODAL
+    assert table_of_published(golden_state("sherl")) == JOINT
+    assert table_for(["fusion.cross_layers.0.language.attention.query.weight"]) == CROSS_MODAL
+    assert table_for(["fusion.layers.0.attention.query.weight"]) == JOINT
 
 
 @pytest.mark.parametrize("name", ["lora", "adapter"])

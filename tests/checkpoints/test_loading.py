@@ -5,14 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipvil_mmf.checkpoints import (
-    CheckpointError,
-    load_published,
-    published_name,
-    to_published,
-)
+from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.network import ClipVilNetwork
 from tests.golden.compare import TINY, load_tiny, published_weights
+from tests.golden.published import load_published, published_name, to_published
 
 
 @pytest.fixture
@@ -35,7 +31,7 @@ def test_every_key_is_loaded_or_listed(network, published) -> None:
         for reason in set(report.unused.values())
     }
     assert reasons == {
-        "boxes: CLIP-ViL has none": 4,
+        "boxes: a grid has none": 4,
         "attention pool: the grid is taken before it": 9,
         "CLIP's text tower": 17,
         "CLIP's contrastive loss": 1,
@@ -49,7 +45,7 @@ def test_names_are_one_to_one(network) -> None:
     assert published_name("fusion.layers.11.attention.query.weight") == (
         "lxrt_encoder.model.bert.encoder.layer.11.attention.self.query.weight"
     )
-    with pytest.raises(KeyError):
+    with pytest.raises(CheckpointError, match=r"fusion\.side\.weight has no counterpart"):
         published_name("fusion.side.weight")
 
 
@@ -85,7 +81,7 @@ def test_misfits_are_errors_and_load_nothing(network, published, problem: str) -
         message = r"1 missing from the checkpoint:\n +lxrt_encoder\.model\.bert\.pooler\.dense"
     elif problem == "unknown":
         published["lxrt_encoder.model.bert.encoder.more_norm.weight"] = torch.ones(3)
-        message = r"1 unknown to the map:\n +lxrt_encoder.*more_norm\.weight"
+        message = r"1 unknown to the network:\n +lxrt_encoder.*more_norm\.weight"
     else:
         published[key] = torch.ones(3, 3)
         message = r"pooler\.dense\.weight is \(3, 3\), the network's fusion\.pooler\.weight"

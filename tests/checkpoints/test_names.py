@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from clipvil_mmf.checkpoints import names_cross_modal, names_pretraining
-from clipvil_mmf.checkpoints.layouts import Kind, Layout
+from clipvil_mmf.checkpoints.published.layouts import Kind, Layout
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.pretraining import PretrainingNetwork
-from tests.golden.compare import TINY, naming
+from tests.golden.compare import TINY
 from tests.golden.lxmert import TINY_LXMERT
+from tests.golden.published import CROSS_MODAL
 
 GRID = {**TINY, "fusion": TINY_LXMERT["fusion"]}
 
 
 def test_every_name_over_regions_and_over_a_grid() -> None:
-    published = naming(names_cross_modal.NAMES)
+    published = CROSS_MODAL.published
     for sections in (TINY_LXMERT, GRID):
         names = [published(name) for name in ClipVilNetwork.from_config(**sections).state_dict()]
         assert len(set(names)) == len(names)
@@ -28,7 +28,7 @@ def test_every_name_over_regions_and_over_a_grid() -> None:
 
 def test_weight_decay_rule_by_name_survives() -> None:
     """Published optimizers spare names with `bias` or `LayerNorm.weight`; ours pick the same."""
-    fine_tuned = naming({**names_cross_modal.NAMES, **names_pretraining.NAMES})
+    fine_tuned = CROSS_MODAL.published
     pretrained = Layout(Kind.pretrained)
     for name in PretrainingNetwork.from_config(**TINY_LXMERT).state_dict():
         published = fine_tuned(name)
@@ -38,7 +38,7 @@ def test_weight_decay_rule_by_name_survives() -> None:
 
 
 def test_a_pretrained_name_is_made_of_a_fine_tuned_one() -> None:
-    fine_tuned = naming({**names_cross_modal.NAMES, **names_pretraining.NAMES})
+    fine_tuned = CROSS_MODAL.published
     layout = Layout(Kind.pretrained)
     expected = {
         "fusion.pooler.bias": "bert.pooler.dense.bias",
@@ -53,5 +53,4 @@ def test_a_pretrained_name_is_made_of_a_fine_tuned_one() -> None:
 def test_the_tie_has_a_reason_of_its_own() -> None:
     """The first prefix that fits gives the reason."""
     key = "cls.predictions.decoder.weight"
-    reason = next(why for prefix, why in names_pretraining.UNUSED.items() if key.startswith(prefix))
-    assert reason.startswith("tied")
+    assert CROSS_MODAL.why_unused(key).startswith("tied")

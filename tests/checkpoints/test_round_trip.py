@@ -8,11 +8,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.exporting import export_checkpoint
-from clipvil_mmf.checkpoints.importing import import_checkpoint
-from clipvil_mmf.checkpoints.layouts import Kind
-from clipvil_mmf.checkpoints.saved import read_saved
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.native import read_saved
+from clipvil_mmf.checkpoints.published.exporting import export_checkpoint
+from clipvil_mmf.checkpoints.published.importing import import_checkpoint
 from clipvil_mmf.network import ClipVilNetwork
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
 
@@ -57,7 +56,7 @@ def test_golden_checkpoints(publish, name: str) -> None:
     round_trip(path, config=HEADS)
     saved = read_saved(path.with_suffix(""))
     assert saved.description.network.get("tuning") == METHODS[name]
-    assert saved.layout.ddp
+    assert saved.description.layout["ddp"]
     network = ClipVilNetwork.from_config(**saved.description.network)
     network.load_state_dict(saved.network)
 
@@ -169,7 +168,7 @@ def test_bert(tmp_path: Path, old: bool, bare: bool) -> None:
     torch.save(bert_state(old, bare), tmp_path / "bert.bin")
     round_trip(tmp_path / "bert.bin", config=HEADS)
     saved = read_saved(tmp_path / "bert")
-    assert saved.layout.kind is Kind.bert
+    assert saved.description.layout["kind"] == "bert"
     assert saved.description.network["fusion"]["params"]["num_hidden_layers"] == 3
     word = saved.network["fusion.embeddings.word.weight"]
     assert torch.equal(
@@ -190,7 +189,7 @@ def test_full_size(tmp_path: Path) -> None:
             num_labels=3129,
         )
         clip = open_clip.create_model("RN50x4", device="meta")
-    from clipvil_mmf.checkpoints import to_published
+    from tests.golden.published import to_published
 
     shapes = to_published(network)
     prefix = f"{BERT}encoder.visual_model."

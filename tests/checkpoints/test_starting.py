@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.importing import import_checkpoint
 from clipvil_mmf.checkpoints.starting import (
     Task,
     load_starting_weights,
@@ -84,7 +85,72 @@ def test_rows_go_by_answer(network, publish, tmp_path) -> None:
     expected = golden_state("clipvil_full")
     assert torch.equal(weights["classifier.output.bias"], expected["logit_fc.3.bias"].flip(0))
     with pytest.raises(CheckpointError, match=r"1 of this run's are not among them \('more'\)"):
-        starting_weights(network, folder, Task([*ANSWERS[:-1], "more"], WORDS))
+        task = Task([*ANSWERS[:-1], "more"], WORDS)
+        whole_weights(network, read_weights(folder / "model.safetensors"), folder, task)
+
+
+@pytest.mark.parametrize("left_by", ["import", "run"])
+def test_a_fine_tuned_model_for_other_labels(publish, tmp_path, caplog, left_by) -> None:
+    """The rows of labels that both know are taken by text, the others start fresh."""
+    caplog.set_level("INFO")
+    labels = ["new", ANSWERS[7], "newer", ANSWERS[0]]
+    network = ClipVilNetwork.from_config(**{**TINY, "num_labels": len(labels)})
+    fresh = network.state_dict()["classifier.output.weight"].clone()
+    if left_by == "import":
+        start = imported(publish("clipvil_full"), tmp_path, ANSWERS)
+        rows = golden_state("clipvil_full")["logit_fc.3.weight"]
+    else:
+        trained = ClipVilNetwork.from_config(**TINY)
+        start = left_by_mmf(trained, tmp_path / "run", "best.ckpt")
+        rows = trained.state_dict()["classifier.output.weight"]
+    load_starting_weights(network, [start], Task(labels, WORDS))
+    head = network.state_dict()["classifier.output.weight"]
+    assert torch.equal(head[1], rows[7]) and torch.equal(head[3], rows[0])
+    assert torch.equal(head[[0, 2]], fresh[[0, 2]])
+    assert "2 of this run's 4 labels are among its own" in caplog.text
+
+
+def test_a_head_without_names_of_its_label_rows_starts_fresh(publish, tmp_path, caplog) -> None:
+    folder = imported(publish("clipvil_full"), tmp_path, ANSWERS)
+    network = ClipVilNetwork.from_config(**TINY)
+    network.classifier.label_tensors = ()
+    weights = starting_weights(network, folder, Task(ANSWERS[::-1], WORDS))
+    assert not any(name.startswith("classifier.") for name in weights)
+    assert "the head keeps its initialisation: the head does not say" in caplog.text
+
+
+@pytest.mark.parametrize("prefixed", ["all", "some"])
+def test_prefixes_of_distributed_training_make_no_difference(
+    network, publish, tmp_path, prefixed
+) -> None:
+    expected = starting_weights(network, publish("clipvil_full", ddp=False), TASK)
+    state = golden_state("clipvil_full")
+    keys = list(state) if prefixed == "all" else list(state)[::2]
+    torch.save({f"module.{k}" if k in keys else k: v for k, v in state.items()}, tmp_path / "a.pth")
+    found = starting_weights(network, tmp_path / "a.pth", TASK)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    run = {f"module.network.{name}": tensor for name, tensor in expected.items()}
+    run["module._extra_state"] = {"text": WORDS, "answer": ANSWERS}
+    torch.save({"model": run}, tmp_path / "best.ckpt")
+    found = starting_weights(network, tmp_path / "best.ckpt", TASK)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_trunk_of_a_pre_trained_file_needs_no_table(network, publish, tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    path = publish("pretrain")
+    for start in (path, imported(path, tmp_path)):
+        caplog.clear()
+        before = {name: value.clone() for name, value in network.classifier.state_dict().items()}
+        weights = starting_weights(network, start, TASK)
+        trunk = {name for name in network.state_dict() if not name.startswith("classifier.")}
+        assert weights.keys() == trunk
+        load_starting_weights(network, [start], TASK)
+        after = network.classifier.state_dict()
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        assert "6 of the network keep their initialisation" in caplog.text
+        assert "all_ans.json, are not known" in caplog.text
 
 
 def test_another_number_of_answers(network, publish) -> None:
@@ -115,8 +181,10 @@ def test_the_pre_training_table(network, publish, tmp_path) -> None:
     (tmp_path / "table.json").write_text(json.dumps(table[:-1]))
     with pytest.raises(CheckpointError, match=r"of 13 rows, but the answer table has 12"):
         starting_weights(network, path, task)
+    with pytest.raises(CheckpointError, match=r"is not at .*gone\.json"):
+        starting_weights(network, path, Task(answers, WORDS, str(tmp_path / "gone.json")))
     with pytest.raises(CheckpointError, match=r"is not at .*all_ans\.json"):
-        starting_weights(network, path, TASK)
+        whole_weights(network, read_weights(path), path, TASK)
 
 
 def left_by_mmf(network, folder, name, answers=ANSWERS):
@@ -146,8 +214,6 @@ def test_a_run_of_mmf(network, tmp_path, name) -> None:
     )
     with pytest.raises(CheckpointError, match="another text vocabulary"):
         starting_weights(network, folder, Task(ANSWERS, WORDS[::-1]))
-    with pytest.raises(CheckpointError, match=r"answers with 13 answers.*vocabulary has 2"):
-        starting_weights(network, folder, Task(["yes", "no"], WORDS))
 
 
 def test_a_folder_without_a_model(network, tmp_path) -> None:
@@ -197,6 +263,10 @@ def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None
     tuned = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["unipt"])
     folder = left_by_mmf(tuned, tmp_path / "run", "best.ckpt")
     assert starting_weights(tuned, folder, TASK).keys() == tuned.state_dict().keys()
+    with pytest.raises(CheckpointError, match="was tuned by another method"):
+        starting_weights(network, folder, TASK)
+    config = {"model_config": {"clipvil": {"tuning": SECTIONS["unipt"]}}}
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     for other in (network, ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["sherl"])):
         with pytest.raises(CheckpointError, match="was tuned with unipt"):
             starting_weights(other, folder, TASK)
@@ -211,9 +281,9 @@ def test_weights_without_their_configuration(network, publish, tmp_path) -> None
 
 
 def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp_path) -> None:
-    from clipvil_mmf.checkpoints import load_published
-    from clipvil_mmf.checkpoints.layouts import canonical, detect_layout
+    from clipvil_mmf.checkpoints.published.layouts import canonical, detect_layout
     from clipvil_mmf.pretraining import PretrainingNetwork
+    from tests.golden.published import load_published
 
     state = read_weights(publish("pretrain"))
     network = PretrainingNetwork.from_config(**TINY)

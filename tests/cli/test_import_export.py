@@ -34,7 +34,7 @@ def test_the_table_accounts_for_every_tensor(publish, config: Path, tmp_path: Pa
     for row in (
         "used by the network",
         "of the method unipt",
-        "boxes: CLIP-ViL has none",
+        "boxes: a grid has none",
         "text tower",
     ):
         assert row in output
@@ -75,7 +75,7 @@ POOLER = "module.lxrt_encoder.model.bert.pooler.dense.weight"
     ("tensors", "message"),
     [
         ({POOLER: None}, "1 missing from the checkpoint:\n    lxrt_encoder.model.bert.pooler"),
-        ({"module.more": torch.ones(1)}, "1 unknown to the map:\n    more"),
+        ({"module.more": torch.ones(1)}, "1 unknown to the network:\n    more"),
         ({POOLER: torch.ones(3, 3)}, "pooler.dense.weight is (3, 3), the network's fusion.pooler"),
         ({"module.logit_fc.3.weight": None}, "it lacks classifier.output.weight"),
     ],
@@ -94,7 +94,7 @@ def test_bad_files(publish, config: Path, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "wrong.json").write_text(json.dumps(["yes", "no"]))
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
     for arguments, message in {
-        ("--kind", "bert"): "is no bert checkpoint, but a finetuned one",
+        ("--kind", "bert"): "is not a bert checkpoint, but a finetuned one",
         ("--answers", tmp_path / "wrong.json"): "has 2 answers, but the checkpoint has 13",
         ("--vocab", tmp_path / "vocab.txt"): "has 1 word pieces, but the checkpoint has 200",
         ("--vocab", tmp_path / "gone.txt"): "gone.txt: no such file",
@@ -110,7 +110,7 @@ def test_bad_files(publish, config: Path, tmp_path: Path) -> None:  # noqa: F811
     assert code == 1 and "it carries code" in output and "print" in output
     torch.save({"a": torch.ones(1)}, path)
     code, output = clipvil("import", path)
-    assert code == 1 and "is no checkpoint of a known layout: it has 1 keys, such as a" in output
+    assert code == 1 and "is not a checkpoint of a known layout: it has 1 keys, such as a" in output
     left = {file.name for file in tmp_path.iterdir()}
     assert left == {"clipvil_full.pth", "heads.yaml", "wrong.json", "vocab.txt"}
 
@@ -123,7 +123,7 @@ def test_a_vit_needs_a_configuration(tmp_path: Path) -> None:
     clip = open_clip.CLIP(embed_dim=4, vision_cfg=vision, text_cfg=text)
     torch.save(clip.state_dict(), tmp_path / "vit.pt")
     code, output = clipvil("import", tmp_path / "vit.pt")
-    assert code == 1 and "its tower is no ResNet" in output and "--config" in output
+    assert code == 1 and "its tower is not a ResNet" in output and "--config" in output
     section = {"image_encoder": {"type": "clip_grid", "params": {"tower": vision}}}
     OmegaConf.save(OmegaConf.create(section), tmp_path / "vit.yaml")
     code, output = clipvil("import", tmp_path / "vit.pt", "--config", tmp_path / "vit.yaml")

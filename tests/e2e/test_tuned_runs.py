@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 import clipvil_mmf
-from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.merging import merge
-from clipvil_mmf.checkpoints.tuned import TUNED, learnt_names, read_extra
+from clipvil_mmf.checkpoints.tuned import TUNED, read_extra, trainable_names
 from clipvil_mmf.model import ClipVil
 from clipvil_mmf.tuning import METHODS
 from tests.e2e.test_vqa_files import FIXTURES, TINY_MODEL, options
@@ -66,7 +66,7 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
     start = f"model_config.clipvil.pretrained={backbone}"
     trainer = run_mmf(*tiny(tmp_path / "run", start, *by(method)))
     network = network_of(trainer)
-    learnt = {f"network.{name}" for name in learnt_names(network)}
+    learnt = {f"network.{name}" for name in trainable_names(network)}
     assert 0 < len(learnt) < len(network.state_dict())
 
     file = tmp_path / "run" / TUNED
@@ -78,7 +78,7 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
         assert saved.keys() == learnt | {"_extra_state"}
 
     report = merge(tmp_path / "run", tmp_path / "merged")
-    assert report.method == method and report.learnt == len(learnt)
+    assert report.method == method and report.trained == len(learnt)
     model = clipvil_mmf.from_pretrained(tmp_path / "merged")
     with torch.no_grad():
         batch = {
@@ -113,7 +113,7 @@ def test_a_tuned_run_goes_on_bit_for_bit(method, tmp_path, run_mmf, backbone):
         for folder in (tmp_path / "whole", halfway)
     ]
     assert states[0].keys() == states[1].keys()
-    learnt = learnt_names(network_of(whole))
+    learnt = trainable_names(network_of(whole))
     for name in learnt:
         assert torch.equal(*(state[f"network.{name}"] for state in states)), name
     start = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
@@ -163,7 +163,7 @@ def test_another_backbone_is_refused(tmp_path, run_mmf, backbone):
     other = (f"checkpoint.resume_file={tmp_path / 'run' / TUNED}", *by("unipt"))
     with pytest.raises(CheckpointError, match=r"tuned beside another backbone.*pretrained=FILE"):
         run_mmf(*tiny(tmp_path / "other", *other))
-    with pytest.raises(CheckpointError, match="what another tuning method has learnt"):
+    with pytest.raises(CheckpointError, match="what another tuning method has trained"):
         run_mmf(*tiny(tmp_path / "other", other[0], *by("sherl")))
     factor = "model_config.clipvil.tuning.params.reduction_factor=4"
     with pytest.raises(CheckpointError, match="names or shapes differ"):

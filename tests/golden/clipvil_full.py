@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipvil_mmf.checkpoints import published_name
 from clipvil_mmf.fusion import Text, Visual
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import SideNetwork
 from tests.golden.compare import Golden, gradients, inputs, load_tiny
+from tests.golden.published import published_name
 
 
 def measure(**where: Any) -> dict[str, Tensor]:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.checkpoints import load_published
 from clipvil_mmf.network import ClipVilNetwork
+from tests.golden.published import load_published
 
 GOLDEN = Path(__file__).parent
 
@@ -117,27 +117,6 @@ def published_weights(golden: Golden) -> dict[str, Tensor]:
             counter = name.endswith(".num_batches_tracked")
             weights[name.removeprefix("sd/")] = value.long().squeeze() if counter else value
     return weights
-
-
-def naming(names: Mapping[str, str]) -> Callable[[str], str]:
-    """The function from our names to the published ones, of a table of prefixes.
-
-    Args:
-        names: our prefix -> published prefix, `{}` for a number on both sides.
-    """
-    rules = [
-        (re.compile(re.escape(ours).replace(r"\{\}", r"(\d+)")), theirs)
-        for ours, theirs in names.items()
-    ]
-
-    def published(name: str) -> str:
-        for pattern, theirs in rules:
-            match = pattern.match(name)
-            if match:
-                return theirs.format(*match.groups()) + name[match.end() :]
-        raise KeyError(name)
-
-    return published
 
 
 def load_named(

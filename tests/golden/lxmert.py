@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipvil_mmf.checkpoints.names_cross_modal import NAMES
 from clipvil_mmf.fusion import Text
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.vision import Regions
@@ -17,10 +16,10 @@ from tests.golden.compare import (
     gradients,
     load_golden,
     load_named,
-    naming,
     published_weights,
     text_inputs,
 )
+from tests.golden.published import CROSS_MODAL
 
 TINY_LXMERT = {
     **TINY,
@@ -32,7 +31,7 @@ TINY_LXMERT = {
 }
 
 
-published = naming(NAMES)
+published = CROSS_MODAL.published
 
 
 def load() -> tuple[ClipVilNetwork, Golden]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clipvil_mmf.checkpoints import published_name
-from clipvil_mmf.checkpoints.layouts import Kind, Layout
+from clipvil_mmf.checkpoints.published.layouts import Kind, Layout
 from clipvil_mmf.pretraining import PretrainingNetwork
 from tests.golden.compare import (
     TINY,
@@ -19,6 +18,7 @@ from tests.golden.compare import (
     published_weights,
     text_inputs,
 )
+from tests.golden.published import published_name
 
 
 def published(name: str) -> str:

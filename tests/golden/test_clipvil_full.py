@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from clipvil_mmf.checkpoints import load_published
 from clipvil_mmf.network import ClipVilNetwork
 from tests.golden.compare import (
     FLOAT32,
@@ -15,6 +14,7 @@ from tests.golden.compare import (
     outside,
     published_weights,
 )
+from tests.golden.published import load_published
 
 
 def test_deviation_is_noticed() -> None:

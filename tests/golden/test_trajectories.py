@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from clipvil_mmf.checkpoints import published_name
 from clipvil_mmf.network import ClipVilNetwork
 from tests.golden.compare import load_tiny
+from tests.golden.published import published_name
 from tests.golden.trajectories import (
     CARRY,
     FLOAT32,

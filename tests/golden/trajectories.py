@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipvil_mmf.checkpoints import published_name
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import (
     AdamWSGD,
@@ -29,6 +28,7 @@ from clipvil_mmf.optim import (
 )
 from mmf_bridge.common.run_length import RunLength
 from tests.golden.compare import GOLDEN, Deviation, deviation, inputs, load_tiny
+from tests.golden.published import published_name
 from tests.golden.tuned import load_tuned
 
 FULL, UNIPT, CARRY = RUNS = ("traj_full", "traj_unipt", "traj_unipt_carry")

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from clipvil_mmf.checkpoints import published_name
 from clipvil_mmf.network import ClipVilNetwork
 from tests.golden.clipvil_full import measure_mode
 from tests.golden.compare import (
@@ -17,6 +16,7 @@ from tests.golden.compare import (
     load_published,
     published_weights,
 )
+from tests.golden.published import published_name
 
 # Golden file -> the section `tuning` that it was recorded with.
 SECTIONS: dict[str, dict[str, Any]] = {

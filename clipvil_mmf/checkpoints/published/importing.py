@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,27 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.checkpoints.answers import read_answer_table
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.layouts import (
-    Kind,
-    canonical,
-    detect_layout,
-    take_shared_tasks,
-)
-from clipvil_mmf.checkpoints.loading import LoadReport, match
-from clipvil_mmf.checkpoints.names_joint import BERT
-from clipvil_mmf.checkpoints.saved import (
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.matching import LoadReport, match
+from clipvil_mmf.checkpoints.native import (
     SECTIONS,
     Description,
     SavedModel,
-    complete_sections,
     read_preprocessing,
     read_sections,
     write_saved,
 )
-from clipvil_mmf.checkpoints.tables import table_of_published
+from clipvil_mmf.checkpoints.published.answers import read_answer_table
+from clipvil_mmf.checkpoints.published.layouts import Kind
+from clipvil_mmf.checkpoints.published.shapes import infer_network
+from clipvil_mmf.checkpoints.published.translation import translate
 from clipvil_mmf.fusion import build_fusion
+from clipvil_mmf.layers.published import BERT
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.vision import build_image_encoder
@@ -49,11 +44,17 @@ _PARTS: dict[Kind, tuple[str, ...]] = {
 
 @dataclass
 class ImportReport:
-    """What became of a checkpoint's tensors."""
+    """What became of a checkpoint's tensors.
+
+    Args:
+        model: as it was written.
+        keys: which of the file's are used, and why the others are not.
+        shared: how many tensors further tasks share.
+    """
 
     model: SavedModel
     keys: LoadReport
-    tied: dict[str, str]
+    shared: int
 
 
 def import_checkpoint(
@@ -64,7 +65,7 @@ def import_checkpoint(
     answers: str | Path | None = None,
     vocabulary: str | Path | None = None,
 ) -> ImportReport:
-    """Import a published checkpoint into a new folder, see :mod:`clipvil_mmf.checkpoints.saved`.
+    """Import a published checkpoint into a new folder, see :mod:`clipvil_mmf.checkpoints.native`.
 
     Args:
         path: the published file.
@@ -84,7 +85,8 @@ def import_checkpoint(
         WeightFileError: a file cannot be read or written.
         ConfigError: a section of ``config`` is wrong.
     """
-    model, keys = read_published(path, kind, config)
+    report = read_published(path, kind, config)
+    model = report.model
     if answers is not None:
         model.answers = read_answer_table(answers)
         _check_count(
@@ -96,43 +98,89 @@ def import_checkpoint(
         _check_count("word pieces", len(model.tokens), words, vocabulary)
         model.description.text_vocabulary = "vocab.txt"
     write_saved(model, output)
-    return ImportReport(model, keys, model.description.tied)
+    return report
 
 
-def read_published(
-    path: str | Path, kind: Kind | None = None, config: Any = None
-) -> tuple[SavedModel, LoadReport]:
+def read_published(path: str | Path, kind: Kind | None = None, config: Any = None) -> ImportReport:
     """Read a published checkpoint, and check it against the network that it describes.
 
     Arguments and errors are those of :func:`import_checkpoint`.
     """
     path = Path(path)
-    state = read_weights(path)
-    layout = detect_layout(state, str(path), kind)
-    published = canonical(state, layout)
-    tied = take_shared_tasks(published, str(path))
-    table = table_of_published(published)
-    named = {table.ours(key) or key: tensor for key, tensor in published.items()}
-    sections = complete_sections({} if config is None else read_sections(config), named, str(path))
-    network = _parts(sections, layout.kind, str(path))
+    published = translate(read_weights(path), str(path), kind)
+    source, tied = published.source, dict(published.shared)
+    given = {} if config is None else read_sections(config)
+    sections = complete_sections(given, source.tensors, str(path))
+    network = _parts(sections, published.layout.kind, str(path))
     with torch.device("meta"):
-        expected = _expected(network)
+        expected, untuned = _expected(network)
     try:
-        found, report = match(expected, published, table)
+        found, report = match(expected, source, untuned)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    unused = {key: published[key] for key in report.unused}
-    if _same(unused.get(_TIED[0]), published.get(_TIED[1])):
+    unused = {key: published.tensors[key] for key in report.unused}
+    if _same(unused.get(_TIED[0]), published.tensors.get(_TIED[1])):
         del unused[_TIED[0]]
         tied[_TIED[0]] = _TIED[1]
     description = Description(
         source=path.name,
-        layout={**asdict(layout), "kind": layout.kind.value},
+        layout={**asdict(published.layout), "kind": source.kind},
         network=network,
         tied=tied,
         **({} if config is None else read_preprocessing(config)),
     )
-    return SavedModel(description, found, unused), report
+    return ImportReport(SavedModel(description, found, unused), report, len(published.shared))
+
+
+def complete_sections(
+    given: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+) -> dict[str, Any]:
+    """Fill the sections that are not given, and the values that are null, from the shapes.
+
+    An image encoder counts as a whole; of the other sections the given keys count.
+
+    Raises:
+        CheckpointError: the shapes do not say what is not given.
+    """
+    named = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not ("image_encoder" in given and name.startswith("image_encoder."))
+    }
+    inferred = infer_network(named, source)
+    if any(name.startswith("image_encoder.") for name in tensors) and "image_encoder" in given:
+        inferred["image_encoder"] = given["image_encoder"]
+    for key in ("visual_embedding", "fusion", "classifier"):
+        if key in inferred and key in given:
+            inferred[key] = _overlay(inferred[key], given[key])
+    tuning = _tuning(inferred.get("tuning"), given.get("tuning"), source)
+    return inferred if tuning is None else {**inferred, "tuning": tuning}
+
+
+def _tuning(
+    inferred: Mapping[str, Any] | None, given: Mapping[str, Any] | None, source: str
+) -> Mapping[str, Any] | None:
+    """The section `tuning`; methods that add no tensors leave no trace in the shapes."""
+    if given is None or given.get("method", "full") == "full":
+        return inferred
+    if inferred is None:
+        return given
+    if inferred["method"] != given["method"]:
+        raise CheckpointError(
+            f"{source} was tuned with {inferred['method']}, but the configuration says "
+            f"tuning.method: {given['method']}. Leave the section tuning out, or set its method."
+        )
+    return _overlay(inferred, given)
+
+
+def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(inferred)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _overlay(merged[key], value)
+        elif value is not None:
+            merged[key] = value
+    return merged
 
 
 def _parts(sections: Mapping[str, Any], kind: Kind, source: str) -> dict[str, Any]:
@@ -141,24 +189,30 @@ def _parts(sections: Mapping[str, Any], kind: Kind, source: str) -> dict[str, An
     lacking = [part for part in wanted if part not in sections]
     if lacking:
         raise CheckpointError(
-            f"{source} holds nothing of the network's {', '.join(lacking)}: it is no whole "
+            f"{source} holds nothing of the network's {', '.join(lacking)}: it is not a whole "
             f"{kind.value} checkpoint. Fetch it again, or say with --kind what it holds."
         )
     extra = ("num_labels",) if "classifier" in wanted else ()
     return {part: sections[part] for part in (*_PARTS[kind], *extra) if part in sections}
 
 
-def _expected(network: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Names and shapes of the network that these sections describe, or of its one part."""
+def _expected(
+    network: Mapping[str, Any],
+) -> tuple[dict[str, Tensor], Callable[[str], str | None]]:
+    """Names and shapes of the network that these sections describe, or of its one part.
+
+    And what gives the names without its tuning method.
+    """
     if "classifier" in network:
-        return ClipVilNetwork.from_config(**network, where="network").state_dict()
+        whole = ClipVilNetwork.from_config(**network, where="network")
+        return whole.state_dict(), whole.tuning.backbone_name
     holder = nn.Module()
     if "fusion" in network:
         holder.fusion = build_fusion(network["fusion"], "network.fusion")
     if "image_encoder" in network:
         encoder = build_image_encoder(network["image_encoder"], "network.image_encoder")
         holder.image_encoder = encoder
-    return holder.state_dict()
+    return holder.state_dict(), str
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:

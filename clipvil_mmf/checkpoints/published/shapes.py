@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints import CheckpointError
 
 _HEAD_WIDTH = 64
 # Bottleneck blocks and stem width of OpenAI's ResNets -> name.
@@ -110,7 +110,7 @@ def _tower(shapes: Shapes) -> dict[str, Any]:
     prefix = "image_encoder.tower."
     blocks = [_count(shapes, rf"{prefix}layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)]
     if not all(blocks):
-        raise KeyError("its tower is no ResNet")
+        raise KeyError("its tower is not a ResNet")
     width = _shape(shapes, f"{prefix}conv3.weight")[0]
     name = _RESNETS.get((tuple(blocks), width))
     return {"name": name} if name else {"tower": {"layers": blocks, "width": width}}

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
+from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.text_files import TextFileError, read_text
 
 _ARTICLES = ("a ", "an ", "the ")
@@ -103,7 +103,7 @@ def read_answer_table(path: str | Path) -> list[str]:
     try:
         entries = json.loads(text) if path.suffix == ".json" else text.splitlines()
     except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: no JSON ({error}); expected a list of answers.") from error
+        raise CheckpointError(f"{path}: not JSON ({error}); expected a list of answers.") from error
     if not isinstance(entries, list):
         raise CheckpointError(
             f"{path}: expected a list of answers, got a {type(entries).__name__}."

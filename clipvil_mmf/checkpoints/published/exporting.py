@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from clipvil_mmf.checkpoints.names_tuning import adds
-from clipvil_mmf.checkpoints.saved import read_saved
-from clipvil_mmf.checkpoints.tables import table_for
+from clipvil_mmf.checkpoints.native import read_saved
+from clipvil_mmf.checkpoints.published.layouts import Kind, Layout
+from clipvil_mmf.checkpoints.published.names import table_for
+from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import write_torch
 
 
@@ -33,12 +34,13 @@ def export_checkpoint(
     network does not have, such as CLIP's text tower).
 
     Args:
-        model: see :func:`clipvil_mmf.checkpoints.saved.read_saved`.
+        model: see :func:`clipvil_mmf.checkpoints.native.read_saved`.
         output: the file to write, a ``.pth``.
         ddp: whether keys get DDP's ``module.``; None for what the imported file had.
 
     Raises:
-        CheckpointError: the model is incomplete, or none of ours.
+        CheckpointError: the model is incomplete, not one of ours, or has a component without a
+            published counterpart.
         WeightFileError: a file cannot be read or written.
     """
     saved = read_saved(model)
@@ -47,8 +49,10 @@ def export_checkpoint(
     tensors: dict[str, Tensor] = {**network, **saved.unused}
     for key, source in saved.description.tied.items():
         tensors[key] = tensors[source]
-    layout = saved.layout if ddp is None else replace(saved.layout, ddp=ddp)
+    described = saved.description.layout
+    layout = Layout(**{**described, "kind": Kind(described["kind"])})
+    layout = layout if ddp is None else replace(layout, ddp=ddp)
     write_torch({layout.in_file(name): tensor for name, tensor in tensors.items()}, output)
     unused = len(saved.unused) + len(saved.description.tied)
-    added = sum(adds(name) for name in saved.network)
+    added = sum(map(is_added, saved.network))
     return ExportReport(layout.kind.value, len(network) - added, added, unused)

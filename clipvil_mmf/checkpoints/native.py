@@ -23,9 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.layouts import Kind, Layout
-from clipvil_mmf.checkpoints.shapes import infer_network
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.matching import Source
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.text.vocabulary import read_tokens
@@ -57,7 +56,8 @@ class Description:
 
     Args:
         source: name of the imported file.
-        layout: how its keys are written, see :class:`Layout`.
+        layout: how the keys of a published file are written, see
+            :class:`clipvil_mmf.checkpoints.published.layouts.Layout`; of a run its kind alone.
         network: ``image_encoder``, ``visual_embedding``, ``fusion``, ``classifier``, ``tuning`` as
             in ``model_config.clipvil``, and ``num_labels``; of a tower or a BERT its part alone.
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
@@ -96,9 +96,16 @@ class SavedModel:
     tokens: list[str] | None = None
 
     @property
-    def layout(self) -> Layout:
-        """How the keys of the published file are written."""
-        return Layout(**{**self.description.layout, "kind": Kind(self.description.layout["kind"])})
+    def source(self) -> Source:
+        """Its tensors, to start a network from or to resume."""
+        description = self.description
+        return Source(
+            description.layout["kind"],
+            dict(self.network),
+            self.answers,
+            self.tokens,
+            description.network.get("tuning"),
+        )
 
 
 class RunState(NamedTuple):
@@ -187,7 +194,7 @@ def from_tensors(
     vocabulary = folder / VOCABULARY
     return SavedModel(
         description,
-        network=dict(tensors),
+        network=without_ddp(tensors),
         unused=dict(unused or {}),
         answers=answers,
         tokens=read_tokens(vocabulary) if vocabulary.is_file() else None,
@@ -220,14 +227,14 @@ def _read_run(path: Path) -> SavedModel:
     run = run_state(read_file(file))
     if run is None:
         raise CheckpointError(
-            f"{file} is no checkpoint of the model clipvil: it lacks network.* or _extra_state. "
+            f"{file} is not a checkpoint of the model clipvil: it lacks network.* or _extra_state. "
             f"A published checkpoint is imported first: clipvil import {file}"
         )
     refuse_tuned(run, file)
     config = OmegaConf.load(config_file)
     description = Description(
         source=file.name,
-        layout=asdict(Layout(Kind.finetuned)),
+        layout={"kind": "finetuned"},
         network=run_sections(config, run, str(file)),
         **read_preprocessing(config),
     )
@@ -246,7 +253,7 @@ def run_state(loaded: Any) -> RunState | None:
         loaded: what the file holds.
     """
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else {}
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = without_ddp(state)
     network = {
         key.removeprefix("network."): value
         for key, value in state.items()
@@ -263,11 +270,16 @@ def run_state(loaded: Any) -> RunState | None:
     )
 
 
+def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict without the prefix that distributed training puts before its keys."""
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
 def refuse_tuned(run: RunState, file: str | Path) -> None:
     """Raise CheckpointError for a run whose file lacks its backbone."""
     if run.backbone is not None:
         raise CheckpointError(
-            f"{file} holds what a tuning method has learnt alone; the rest is its backbone, "
+            f"{file} holds what its tuning method trained, alone; the rest is its backbone, "
             f"{run.backbone['name']}. Make one model of both: clipvil merge {file} --output FOLDER"
         )
 
@@ -311,19 +323,22 @@ def read_sections(config: Any) -> dict[str, Any]:
 def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
     """The network's sections as a run was trained with them.
 
-    What they leave open is the default, which shapes need not tell: attention heads, for one.
-
     Args:
         config: of the run.
         run: what it left.
         source: its file, for errors.
 
     Raises:
-        CheckpointError: the configuration lacks a section, and shapes do not say it.
+        CheckpointError: the configuration lacks a section.
     """
     given = read_sections(config)
-    if not {"image_encoder", "fusion", "classifier"} <= set(given):
-        return complete_sections(given, run.network, source)
+    lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in given]
+    if lacking:
+        raise CheckpointError(
+            f"{source}: the {CONFIG} of its run lacks {', '.join(lacking)} in "
+            "model_config.clipvil; expected the file that MMF wrote beside the checkpoint. Put "
+            "that one there."
+        )
     params = given["fusion"].get("params") or {}
     words = params.get("vocab_size") or len(run.tokens)
     fusion = {**given["fusion"], "params": {**params, "vocab_size": words}}
@@ -354,54 +369,3 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
         },
         "max_seq_length": int(params.get("max_seq_length", 20)),
     }
-
-
-def complete_sections(
-    given: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
-) -> dict[str, Any]:
-    """Fill the sections that are not given, and the values that are null, from the shapes.
-
-    An image encoder counts as a whole; of the other sections the given keys count.
-
-    Raises:
-        CheckpointError: the shapes do not say what is not given.
-    """
-    named = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if not ("image_encoder" in given and name.startswith("image_encoder."))
-    }
-    inferred = infer_network(named, source)
-    if any(name.startswith("image_encoder.") for name in tensors) and "image_encoder" in given:
-        inferred["image_encoder"] = given["image_encoder"]
-    for key in ("visual_embedding", "fusion", "classifier"):
-        if key in inferred and key in given:
-            inferred[key] = _overlay(inferred[key], given[key])
-    tuning = _tuning(inferred.get("tuning"), given.get("tuning"), source)
-    return inferred if tuning is None else {**inferred, "tuning": tuning}
-
-
-def _tuning(
-    inferred: Mapping[str, Any] | None, given: Mapping[str, Any] | None, source: str
-) -> Mapping[str, Any] | None:
-    """The section `tuning`; methods that add no tensors leave no trace in the shapes."""
-    if given is None or given.get("method", "full") == "full":
-        return inferred
-    if inferred is None:
-        return given
-    if inferred["method"] != given["method"]:
-        raise CheckpointError(
-            f"{source} was tuned with {inferred['method']}, but the configuration says "
-            f"tuning.method: {given['method']}. Leave the section tuning out, or set its method."
-        )
-    return _overlay(inferred, given)
-
-
-def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(inferred)
-    for key, value in given.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _overlay(merged[key], value)
-        elif value is not None:
-            merged[key] = value
-    return merged

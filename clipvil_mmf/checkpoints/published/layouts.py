@@ -13,8 +13,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from clipvil_mmf.checkpoints.errors import CheckpointError
-from clipvil_mmf.checkpoints.names_joint import BERT, CLIP
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.layers.published import BERT, CLIP
 
 _DDP = "module."
 # LayerNorm's parameters in BERT files of 2018.
@@ -69,7 +69,7 @@ class Layout:
 
     def canonical(self, key: str) -> str:
         """The name that `BEST.pth` would give this key of the file."""
-        key = key.removeprefix(_DDP) if self.ddp else key
+        key = key.removeprefix(_DDP)
         if self.old_norms:
             for old, new in _OLD_NORMS.items():
                 if f".LayerNorm{old}" in key:
@@ -106,12 +106,12 @@ def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) 
         kind: what it is known to hold; None to find out.
 
     Raises:
-        CheckpointError: the keys are those of no known file, or not of one of this kind.
+        CheckpointError: the keys are not those of a known file, or not of one of this kind.
     """
     ddp = all(key.startswith(_DDP) for key in keys)
     tasks = list(dict.fromkeys(_tasks(keys).values())) or [_TASK]
     task = _TASK if _TASK in tasks else tasks[0]
-    plain = [key.removeprefix(_DDP) for key in keys] if ddp else list(keys)
+    plain = [key.removeprefix(_DDP) for key in keys]
 
     def some(*prefixes: str) -> bool:
         return any(key.startswith(prefixes) for key in plain)
@@ -132,7 +132,7 @@ def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) 
         return next(iter(found.values()))
     if kind in found:
         return found[kind]
-    what = f"is no {kind.value} checkpoint" if kind else "is no checkpoint of a known layout"
+    what = f"is not a {kind.value} checkpoint" if kind else "is not a checkpoint of a known layout"
     instead = f", but a {next(iter(found)).value} one" if found else ""
     raise CheckpointError(
         f"{source} {what}{instead}: it has {len(plain)} keys, such as {', '.join(plain[:3])}. "

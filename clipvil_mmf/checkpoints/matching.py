@@ -1,0 +1,144 @@
+"""Tensors into a network by its own names: each one is taken, or listed with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from clipvil_mmf.checkpoints import CheckpointError
+
+PARTS = ("image_encoder", "fusion")
+_EXTRA_LAYER = "layers that the network does not have"
+
+
+@dataclass
+class Source:
+    """The tensors of a file under our names, and what is known of them.
+
+    Args:
+        kind: in a word, for messages: run, finetuned, pretrained, clip, bert.
+        tensors: by our names; by the file's own where there is none of ours.
+        labels: the rows of its head, None where they are not known.
+        tokens: its text vocabulary, None where it is not known.
+        tuning: its section `tuning`, None without one, or where it is not known.
+        key_of: gives the key in the file of one of our names.
+        spare: name -> why a network may do without it.
+    """
+
+    kind: str
+    tensors: dict[str, Tensor]
+    labels: list[str] | None = None
+    tokens: list[str] | None = None
+    tuning: Mapping[str, Any] | None = None
+    key_of: Callable[[str], str] = str
+    spare: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def part(self) -> str | None:
+        """The one part of a network that it holds (a CLIP model, a BERT), or None."""
+        parts = {name.split(".", 1)[0] for name in self.tensors if name not in self.spare}
+        found = [part for part in PARTS if part in parts]
+        return found[0] if len(found) == 1 and "classifier" not in parts else None
+
+
+@dataclass
+class LoadReport:
+    """What became of the tensors of a file, and of those of the network.
+
+    Args:
+        loaded: keys of the file that the network takes.
+        unused: the file's other keys -> the reason.
+        fresh: names of the network that keep their initialisation -> the reason.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    unused: dict[str, str] = field(default_factory=dict)
+    fresh: dict[str, str] = field(default_factory=dict)
+
+    def reasons(self) -> dict[str, int]:
+        """Reason -> how many tensors were left for it."""
+        return dict(Counter(self.unused.values()))
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} tensors loaded, {len(self.unused)} not used"]
+        lines += [f"  {n}: {why}" for why, n in self.reasons().items()]
+        for why, n in Counter(self.fresh.values()).items():
+            first = next(name for name, reason in self.fresh.items() if reason == why)
+            lines.append(f"  {n} of the network keep their initialisation ({first} ...): {why}")
+        return "\n".join(lines)
+
+
+def match(
+    expected: Mapping[str, Tensor],
+    source: Source,
+    untuned: Callable[[str], str | None] = lambda name: name,
+    fresh: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Find the tensor for each name of a network.
+
+    Args:
+        expected: the network's state dict; only names and shapes are read.
+        source: the file's tensors.
+        untuned: gives the name that a tensor has without the network's tuning method.
+        fresh: names that the file need not have -> why they keep their initialisation.
+
+    Returns:
+        Names of the network -> tensors, and what became of every tensor.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape, or none fits. The
+            message lists all of them, by the keys of the file.
+    """
+    tensors, report = source.tensors, LoadReport()
+    part, fresh = source.part, fresh or {}
+    found: dict[str, Tensor] = {}
+    missing, misshapen = [], []
+    taken = set()
+    for name, value in expected.items():
+        theirs = name if name in tensors else untuned(name)
+        if theirs in tensors:
+            taken.add(theirs)
+            key = source.key_of(theirs)
+            found[name] = tensors[theirs]
+            if found[name].shape != value.shape:
+                misshapen.append(
+                    f"{key} is {tuple(found[name].shape)}, the network's {name} is "
+                    f"{tuple(value.shape)}"
+                )
+            report.loaded.append(key)
+        elif name in fresh:
+            report.fresh[name] = fresh[name]
+        elif part is None:
+            missing.append(source.key_of(name))
+        elif name.startswith(f"{part}."):
+            report.fresh[name] = "not in the file"
+    unknown = []
+    for name in tensors:
+        if name not in taken:
+            key = source.key_of(name)
+            in_part = part is not None and name.startswith(f"{part}.")
+            reason = source.spare.get(name) or (_EXTRA_LAYER if in_part else None)
+            if reason is None:
+                unknown.append(key)
+            else:
+                report.unused[key] = reason
+    problems = [
+        f"{len(keys)} {what}:\n    " + "\n    ".join(keys)
+        for what, keys in (
+            ("missing from the checkpoint", missing),
+            ("unknown to the network", unknown),
+            ("of another shape", misshapen),
+        )
+        if keys
+    ]
+    if problems or not found:
+        raise CheckpointError(
+            "The checkpoint does not fit the network (same tower, widths, layers and labels are "
+            "needed); nothing was loaded.\n  "
+            + "\n  ".join(problems or ["none of its tensors is one of the network's"])
+        )
+    return found, report
