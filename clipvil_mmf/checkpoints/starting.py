@@ -28,7 +28,7 @@ from clipvil_mmf.checkpoints.native import (
     without_ddp,
 )
 from clipvil_mmf.checkpoints.published.answers import map_answers, read_answer_table, take_rows
-from clipvil_mmf.checkpoints.published.translation import translate
+from clipvil_mmf.checkpoints.published.convert import translate
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import named_tensors, read_file

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from yaml import YAMLError
 
-from clipvil_mmf.checkpoints.published.importing import ImportReport, import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import ImportReport, import_checkpoint
 from clipvil_mmf.checkpoints.published.layouts import Kind
 from clipvil_mmf.tuning import is_added
 

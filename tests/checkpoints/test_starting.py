@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.published.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.checkpoints.starting import (
     Task,
     load_starting_weights,
