@@ -6,7 +6,6 @@ import contextlib
 import io
 import re
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.layers.dtypes import PRECISIONS, precision_name
 from clipvil_mmf.profiling.batch import BatchSizes
 from clipvil_mmf.profiling.figure import check_matplotlib, draw
 from clipvil_mmf.profiling.files import check_folder
@@ -29,13 +29,6 @@ from mmf_bridge.common.precision import Precision as RunPrecision
 
 PUBLISHED_ANSWERS, PUBLISHED_WORDS = 3129, 30522
 _SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier")
-
-
-class Precision(str, Enum):
-    """What is computed in; bf16 is autocast."""
-
-    float32 = "float32"
-    bf16 = "bf16"
 
 
 def command(
@@ -62,7 +55,7 @@ def command(
         int, typer.Option(help="Size of the text vocabulary, where the yaml has none.", min=1)
     ] = PUBLISHED_WORDS,
     precision: Annotated[
-        Precision | None, typer.Option(help="What is computed in; else training.precision.")
+        str | None, typer.Option(help="fp32 or bf16 (autocast); else training.precision.")
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="Of each measurement; medians are shown.", min=1)
@@ -83,7 +76,7 @@ def command(
         request = request_of(settings, answers, words)
         sizes = _sizes(settings, batch_size, image_size, tokens)
         device = check_device(device, "--device") if device else settings.training.device
-        computed_in = precision.value if precision else _precision(settings.training, device)
+        computed_in = _precision(settings.training, device, precision)
         request = replace(
             request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
         )
@@ -228,15 +221,16 @@ def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | Non
     return sizes
 
 
-def _precision(training: Any, device: str) -> str:
-    """What a run computes in on a device, by MMF's section `training`."""
+def _precision(training: Any, device: str, given: str | None) -> str:
+    """What is given, else what a run computes in on a device, by MMF's section `training`."""
+    if given is not None:
+        return precision_name("--precision", given)
     name = RunPrecision(training, device).name
-    names = {"fp32": Precision.float32, "bf16": Precision.bf16}
-    if name not in names:
+    if name not in PRECISIONS:
         raise ConfigError(
-            f"training.precision: {name} is not measured; choose by --precision float32 or bf16."
+            f"training.precision: {name} is not measured; choose by --precision fp32 or bf16."
         )
-    return names[name].value
+    return name
 
 
 def _title(config: str, request: Request) -> str:

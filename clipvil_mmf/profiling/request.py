@@ -10,10 +10,11 @@ from torch import Tensor
 
 from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.layers.dtypes import PRECISIONS
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
 from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
-from clipvil_mmf.profiling.measure import PRECISIONS, Figures, TrainingStep, measure
+from clipvil_mmf.profiling.measure import Figures, TrainingStep, measure
 
 OWN_OPTIMIZER = "clipvil_adamw_sgd"
 LOSSES = ("clipvil_bce", "logit_bce")
@@ -30,7 +31,7 @@ class Request:
         losses: MMF's list of them.
         max_norm: of clipped gradients, None for no clipping.
         sizes: of the batch.
-        precision: float32 or bf16.
+        precision: fp32 or bf16.
         device: cpu, cuda, cuda:1 ...
         repeats: of each measurement.
     """
@@ -41,7 +42,7 @@ class Request:
     losses: list[dict[str, Any]]
     max_norm: float | None = None
     sizes: BatchSizes = field(default_factory=BatchSizes)
-    precision: str = "float32"
+    precision: str = "fp32"
     device: str = "cpu"
     repeats: int = 3
 
