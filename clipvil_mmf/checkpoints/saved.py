@@ -28,6 +28,7 @@ from clipvil_mmf.checkpoints.layouts import Kind, Layout
 from clipvil_mmf.checkpoints.shapes import infer_network
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
+from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
 
@@ -63,6 +64,7 @@ class Description:
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
         text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
         max_seq_length: word pieces of a question, [CLS] and [SEP] included.
+        task: of `clipvil_mmf.tasks`, its name or `{type: ..., params: {...}}`.
         tied: published key -> the key whose tensor it shares.
         format: of this file.
     """
@@ -73,6 +75,7 @@ class Description:
     images: dict[str, Any] = field(default_factory=published_images)
     text_vocabulary: str = "bert-base-uncased"
     max_seq_length: int = 20
+    task: Any = "vqa"
     tied: dict[str, str] = field(default_factory=dict)
     format: int = 1
 
@@ -331,7 +334,7 @@ def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:
-    """``images`` and ``max_seq_length`` of an MMF configuration's one dataset; or published ones.
+    """``images``, ``max_seq_length`` and ``task`` of an MMF configuration's one dataset; or published ones.
 
     Raises:
         CheckpointError: it has several datasets.
@@ -353,6 +356,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
             for key, value in images.items()
         },
         "max_seq_length": int(params.get("max_seq_length", 20)),
+        "task": saved_task(section),
     }
 
 

@@ -70,6 +70,6 @@ class EasyVQABuilder(ClipVilBuilder):
         """The training questions of all types."""
         return [question.text for question in easy_vqa_files.read_questions("train")]
 
-    def answers(self, params: Any) -> list[str]:
+    def labels(self, params: Any) -> list[str]:
         """The package's 13 answers."""
         return easy_vqa_files.read_answers()

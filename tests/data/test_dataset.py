@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader
 import clipvil_mmf.data.images
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.annotations import AnnotationError, Question
-from clipvil_mmf.data.answer_vocabulary import read_answers
-from clipvil_mmf.data.answers import UnknownAnswerError
 from clipvil_mmf.data.custom import CustomBuilder
 from clipvil_mmf.data.dataset import ClipVilDataset
 from clipvil_mmf.data.files import FilesParams
+from clipvil_mmf.data.label_vocabulary import read_labels
+from clipvil_mmf.data.labels import UnknownLabelError
 from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.data.vqa2 import VQA2Builder
 
@@ -132,7 +132,7 @@ def test_training_questions_without_answers_are_named(make_dataset, questions, t
     )
     for builder in (CustomBuilder(), VQA2Builder()):
         with pytest.raises(AnnotationError, match=message):
-            builder.answers(params)
+            builder.labels(params)
 
 
 def test_unlabelled_split_has_no_targets(make_dataset, questions):
@@ -166,7 +166,7 @@ def test_unknown_config_key_is_named(make_dataset):
 
 def test_unknown_answer_raises(make_dataset, questions):
     questions[4] = replace(questions[4], answers={"purple": 1.0})
-    with pytest.raises(UnknownAnswerError, match=r"toy.json: question 104: the answer 'purple' is"):
+    with pytest.raises(UnknownLabelError, match=r"toy.json: question 104: the label 'purple' is"):
         make_dataset()
 
 
@@ -175,7 +175,7 @@ def test_unknown_answers_can_be_skipped(make_dataset, questions, caplog):
     questions[0] = replace(questions[0], answers={"purple": 1.0, "red": 0.6})
     with caplog.at_level(logging.WARNING):
         train = make_dataset(on_unknown_answer="skip")
-    assert "toy train: 2 questions have answers outside the vocabulary; 1 are left" in caplog.text
+    assert "toy train: 2 questions have labels outside the vocabulary; 1 are left" in caplog.text
     assert len(train) == 11
     batch = batch_of(train, range(11))
     assert 104 not in batch.question_id
@@ -238,7 +238,7 @@ def test_a_spawned_worker_gives_the_same_batches(tmp_path):
         "train",
         table=open_or_convert([vqa / "train.json"], tmp_path / "store"),
         training_questions=list,
-        answers=lambda: read_answers(vqa / "trainval_label2ans.json"),
+        labels=lambda: read_labels(vqa / "trainval_label2ans.json"),
         image_root=str(vqa),
     )
     dataset.init_processors()

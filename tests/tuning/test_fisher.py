@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from clipvil_mmf.loss_functions import scaled_bce
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import fisher
 from clipvil_mmf.tuning.fisher import Sample, fisher_information
@@ -22,7 +24,10 @@ def samples() -> Iterator[Sample]:
         image = inputs["images"][inputs["image_index"][row : row + 1]]
         names = ("input_ids", "input_mask", "segment_ids")
         texts = (inputs[name][row : row + 1] for name in names)
-        yield Sample(image, torch.zeros(1, dtype=torch.long), *texts, targets[row : row + 1])
+        index = torch.zeros(1, dtype=torch.long)
+        yield Sample(
+            image, index, *texts, targets[row : row + 1], partial(scaled_bce, loss_scale=1)
+        )
 
 
 def weights(network: ClipVilNetwork) -> list[torch.nn.Parameter]:
