@@ -79,8 +79,8 @@ class ClipVil(BaseModel):
     """CLIP-ViL (arXiv 2107.06383) on raw images, and LXMERT (arXiv 1908.07490) on them or regions.
 
     What depends on the data comes from the dataset: the task, the number of labels, and the size
-    of the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in the
-    checkpoint, and loading it for another dataset's vocabulary is an error.
+    of the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in
+    the checkpoint, and loading it for another dataset's vocabulary is an error.
 
     Raises:
         ConfigError: the configuration has an unknown key, type or value.
@@ -156,7 +156,7 @@ class ClipVil(BaseModel):
         """
         entries = self._settings.losses
         if entries is None:
-            entries = [dict(self.task.default_loss)]
+            entries = [self.task.default_loss]
         key = f"{_WHERE}.losses"
         self.task.check_losses(_loss_types(entries, key), key)
         self.losses = Losses(entries)
@@ -427,9 +427,8 @@ def _task() -> Task:
         ConfigError: they differ.
     """
     datasets = str(registry.get("config").datasets).split(",")
-    tasks = [
-        registry.get(f"{name}_task", no_warning=True) or build_task("vqa") for name in datasets
-    ]
+    found = [registry.get(f"{name}_task", no_warning=True) for name in datasets]
+    tasks = [task or build_task("vqa") for task in found]
     if any(task != tasks[0] for task in tasks):
         named = ", ".join(
             f"{name}: {task.name}" for name, task in zip(datasets, tasks, strict=True)

@@ -334,7 +334,7 @@ def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:
-    """``images``, ``max_seq_length`` and ``task`` of an MMF configuration's one dataset; or published ones.
+    """``images``, ``max_seq_length`` and ``task`` of a configuration's one dataset; or published.
 
     Raises:
         CheckpointError: it has several datasets.

@@ -274,8 +274,8 @@ class ClipVilDataset(BaseDataset):
         if not len(self):
             raise AnnotationError(
                 f"{self.table.source}: none of its questions can be used: on_bad_image and "
-                "on_unknown_answer left out all of them. Correct the image folder or the vocabulary "
-                "of labels"
+                "on_unknown_answer left out all of them. Correct the image folder or the "
+                "vocabulary of labels"
             )
         self._tokens = TokenCache(self.text_processor)
         images = np.unique(self._image_rows()).size

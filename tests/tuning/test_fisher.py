@@ -47,7 +47,7 @@ def test_it_is_the_sum_of_squared_gradients(count: int, caplog: pytest.LogCaptur
     backbone = network.state_dict()
     plain.load_state_dict({name: backbone[name] for name in plain.state_dict()})
     expected = [torch.zeros_like(weight) for weight in weights(plain)]
-    for *inputs, targets in list(samples())[:count]:
+    for *inputs, targets, _ in list(samples())[:count]:
         plain.zero_grad()
         scores = plain(*inputs).scores
         F.binary_cross_entropy_with_logits(scores, targets, reduction="sum").backward()
