@@ -73,6 +73,13 @@ class ClipVilConfig:
     model: str = "clipvil"
     zoo_requirements: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if self.zoo_requirements:
+            raise ConfigError(
+                "zoo_requirements: nothing of MMF's model zoo fits clipvil; expected []. "
+                "Starting weights are files: pretrained."
+            )
+
 
 @registry.register_model("clipvil")
 class ClipVil(BaseModel):
@@ -105,6 +112,7 @@ class ClipVil(BaseModel):
                 f"{_WHERE}.pretrained_answers: the answers of a pre-trained checkpoint, but "
                 f"{_WHERE}.pretrained names none; set it, or this to null."
             )
+        _check_sections(registry.get("config"))
         _judge_by(self.task)
         params = dict(settings.fusion.get("params") or {})
         tokens = len(self.vocabularies["text"])
@@ -324,6 +332,15 @@ class ClipVil(BaseModel):
                 f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
                 "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
             )
+        if (
+            groups.tower
+            and groups.tower.momentum
+            and not (groups.tower.algorithm == "sgd" or optimizer["type"] in ("SGD", "sgd"))
+        ):
+            raise ConfigError(
+                f"optimizer.groups.tower.momentum: {optimizer['type']} has none unless "
+                "optimizer.groups.tower.algorithm is sgd; set it to null."
+            )
         return parameter_groups(self, self.network.tower_parameters(), groups)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -438,6 +455,24 @@ def _task() -> Task:
             "one, with the same params."
         )
     return tasks[0]
+
+
+def _check_sections(config: Any) -> None:
+    """Look for sections of models and datasets that the run does not have.
+
+    Raises:
+        ConfigError: the name of one is nearly that of one of the run's.
+    """
+    used = {
+        "model_config": [str(config.get("model") or "clipvil")],
+        "dataset_config": str(config.datasets).split(","),
+    }
+    for where, names in used.items():
+        for name in set(config.get(where) or {}) - set(names):
+            near = near_matches(str(name), names)
+            if near:
+                raise ConfigError(f"{where}.{name}: this run has no {name}.{near}")
+            logger.warning("%s.%s has no effect: this run has %s", where, name, ", ".join(names))
 
 
 def _judge_by(task: Task) -> None:

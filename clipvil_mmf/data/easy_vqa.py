@@ -30,6 +30,10 @@ class EasyVQAParams(DatasetParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.zoo_requirements:
+            raise ConfigError(
+                "zoo_requirements: easy_vqa is read from the package easy-vqa; expected []."
+            )
         if self.question_types is None:
             return
         if not self.question_types:

@@ -88,7 +88,7 @@ def test_the_page_from_training_to_the_score(run, tmp_path):
     ("option", "message"),
     [
         (
-            "evaluation.metrics=[vqa_score]",
+            "evaluation.metrics=['vqa_score']",
             r"evaluation\.metrics: vqa_score .* task entailment are classes\. Choices: accuracy",
         ),
         (
@@ -100,7 +100,7 @@ def test_the_page_from_training_to_the_score(run, tmp_path):
             r"clipvil_custom\.task\.type: unknown value .*Did you mean 'entailment'",
         ),
         (
-            f"{SECTION}.task.params.labels=[entailment,entailment]",
+            f"{SECTION}.task.params.labels=['entailment','entailment']",
             r"clipvil_custom\.task\.params\.labels: got 'entailment' twice",
         ),
     ],
@@ -114,7 +114,7 @@ def test_the_task_names_the_classes_and_judges_by_its_metric(run, tmp_path):
     """Labels in another order, no metric named; a run of one sample a batch."""
     labels = ["neutral", "entailment", "contradiction"]
     trainer = run(
-        f"{SECTION}.task.params.labels=[{','.join(labels)}]",
+        f"{SECTION}.task.params.labels={labels}",
         *("evaluation.metrics=[]", "training.early_stop.criteria=val/total_loss"),
         *("training.early_stop.minimize=true", "training.batch_size=1"),
     )
