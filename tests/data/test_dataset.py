@@ -342,6 +342,8 @@ def test_the_task_may_say_its_labels(make_dataset, tmp_path):
         ConfigError, match=r"toy\.task\.params\.labels: .*set the latter to dataset"
     ):
         make_dataset(task=task, processors=processors)
+    del registry.mapping["state"]["toy_answer_processor"]
+    assert make_dataset(task=task).labels == ["red", "yes", "no", "green"]
 
 
 def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):

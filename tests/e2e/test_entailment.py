@@ -6,11 +6,14 @@ import shlex
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 import clipvil_mmf
+from clipvil_mmf.checkpoints.merging import merge
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.tasks import TASKS
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.bridge.runs import ROOT
 from tests.e2e.conftest import evaluation_of
@@ -126,3 +129,80 @@ def test_the_task_names_the_classes_and_judges_by_its_metric(run, tmp_path):
     answers = dict(model.answer(IMAGE, "There is a red square."))
     expected = torch.softmax(scores[0], 0).tolist()
     assert [answers[label] for label in labels] == pytest.approx(expected)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+
+from clipvil_mmf.tasks import TASKS
+from clipvil_mmf.tasks.entailment import Entailment
+
+
+@dataclass
+class RatingConfig:
+    temperature: float = 1.0
+
+
+class Rating(Entailment):
+    row_fields = ("sample", "rating")
+
+    def __init__(self, config):
+        self.config = config
+
+    def probabilities(self, scores):
+        return (scores / self.config.temperature).softmax(dim=1)
+
+
+TASKS["rating"] = (RatingConfig, Rating)
+"""
+
+
+def test_a_task_of_a_package_outside(run, tmp_path, monkeypatch):
+    (tmp_path / "outside" / "my_rating").mkdir(parents=True)
+    (tmp_path / "outside" / "my_rating" / "__init__.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path / "outside")
+    yaml = OmegaConf.load(ROOT / "projects" / "clipvil" / "configs" / "entailment.yaml")
+    yaml.includes = [str(ROOT / "projects" / "clipvil" / "configs" / "custom_small.yaml")]
+    yaml.env.user_dir = "my_rating"
+    task = {"type": "rating", "params": {"temperature": 2.0}}
+    yaml.dataset_config.clipvil_custom.task = task
+    OmegaConf.save(yaml, tmp_path / "rating.yaml")
+    config = f"config={tmp_path / 'rating.yaml'}"
+    monkeypatch.delitem(TASKS, "rating", raising=False)
+    run(config)
+    run(config, predict=True)
+    (file,) = (tmp_path / "save").rglob("reports/*_*.json")
+    assert {tuple(row) for row in json.loads(file.read_text())} == {("sample", "rating")}
+    model = clipvil_mmf.from_pretrained(tmp_path / "save")
+    scores = model.scores([IMAGE], [0], ["There is a red square."])[0]
+    found = dict(model.answer(IMAGE, "There is a red square."))
+    expected = torch.softmax(scores / 2, 0).tolist()
+    assert [found[label] for label in CLASSES] == pytest.approx(expected)
+
+    monkeypatch.delitem(TASKS, "rating")
+    with pytest.raises(ConfigError, match=r"save: task\.type: unknown value 'rating'"):
+        clipvil_mmf.from_pretrained(tmp_path / "save")
+
+
+def test_a_tuned_run_and_its_merge(run, tmp_path):
+    """The ladder begins with Fisher information: the task's likelihood."""
+    run(f"env.save_dir={tmp_path / 'full'}", "run_type=train")
+    ladder = (
+        *("tuning.method=ladder", "tuning.params.initialization=fisher"),
+        f"pretrained={tmp_path / 'full'}",
+    )
+    run(*(f"model_config.clipvil.{option}" for option in ladder), "run_type=train")
+    merge(tmp_path / "save", tmp_path / "merged")
+    model = clipvil_mmf.from_pretrained(tmp_path / "merged")
+    assert model.task.name == "entailment"
+    found = model.answer(IMAGE, "There is a red square.")
+    assert sum(score for _, score in found) == pytest.approx(1)
+
+
+def test_a_profile(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = "projects/clipvil/configs/entailment.yaml"
+    options = ["--image-size", "64x64", "--repeats", "1", "--device", "cpu"]
+    done = CliRunner().invoke(app, ["profile", "--config", config, "--answers", "3", *options])
+    assert done.exit_code == 0, done.output
+    assert "full" in done.output
