@@ -195,8 +195,8 @@ class ClipVilDataset(BaseDataset):
         self.task: Task = build_task(self.params.task, f"{section}.task")
         if self.task.images_per_sample != 1:
             raise ConfigError(
-                f"{section}.task: {self.task.name} has {self.task.images_per_sample} images a "
-                f"sample, but {dataset_name} has one."
+                f"{section}.task: {self.task.name} has {self.task.images_per_sample} images "
+                f"per sample, but {dataset_name} has one."
             )
         self.table = table
         self.is_labelled = table.is_labelled
