@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -469,9 +470,11 @@ def _check_sections(config: Any) -> None:
     }
     for where, names in used.items():
         for name in set(config.get(where) or {}) - set(names):
-            near = near_matches(str(name), names)
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.8)
             if near:
-                raise ConfigError(f"{where}.{name}: this run has no {name}.{near}")
+                raise ConfigError(
+                    f"{where}.{name}: this run has no {name}. Did you mean {near[0]!r}?"
+                )
             logger.warning("%s.%s has no effect: this run has %s", where, name, ", ".join(names))
 
 
