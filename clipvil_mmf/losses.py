@@ -1,4 +1,4 @@
-"""MMF's losses `clipvil_bce`, in the published scale, and `clipvil_cross_entropy`."""
+"""MMF's losses: `clipvil_bce`, in the published scale, `clipvil_cross_entropy`, `clipvil_task`."""
 
 from __future__ import annotations
 
@@ -65,3 +65,21 @@ class ClassCrossEntropy(nn.Module):
             () float32.
         """
         return class_cross_entropy(model_output["scores"], sample_list["targets"])
+
+
+@registry.register_loss("clipvil_task")
+class TaskLoss(nn.Module):
+    """The loss of the dataset's task, which need not be registered with MMF."""
+
+    def forward(self, sample_list: Any, model_output: Any) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            sample_list: `targets`, and `dataset_name`.
+            model_output: `scores` (B, labels).
+
+        Returns:
+            () float32.
+        """
+        task = registry.get(f"{sample_list['dataset_name']}_task")
+        return task.loss(model_output["scores"], sample_list["targets"])

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import clipvil_mmf
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.tasks import build_task
 
 
 def batch() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -59,3 +60,11 @@ def test_cross_entropy_leaves_out_samples_without_a_class() -> None:
     expected = F.cross_entropy(scores.half().float()[[0, 2]], targets[[0, 2]])
     torch.testing.assert_close(loss, expected)
     assert function({"targets": torch.full((4,), -1)}, {"scores": scores}) == 0
+
+
+def test_the_loss_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    clipvil_mmf.register()
+    samples, output = batch()
+    monkeypatch.setitem(registry.mapping, "state", {"toy_task": build_task("vqa")})
+    loss = registry.get_loss_class("clipvil_task")()({**samples, "dataset_name": "toy"}, output)
+    torch.testing.assert_close(loss, registry.get_loss_class("logit_bce")()(samples, output))

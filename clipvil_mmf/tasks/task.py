@@ -51,8 +51,8 @@ class Task:
     name: str
     # ``SOFT`` or ``CLASSES``.
     target_kind: ClassVar[str]
-    # The loss of MMF that a run has unless it names others.
-    default_loss: ClassVar[str]
+    # The loss of MMF that a run has unless it names others; ``clipvil_task`` is ``loss`` itself.
+    default_loss: ClassVar[str] = "clipvil_task"
     # The metric of MMF that a run is judged by unless it names others.
     default_metric: ClassVar[str]
     # The names of the sample's id and of its label in a row of a prediction file.
@@ -88,7 +88,7 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__}.targets: a task makes its targets here.")
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """The mean negative log-likelihood of the targets, which ``default_loss`` computes too.
+        """The mean negative log-likelihood of the targets: what ``default_loss`` computes.
 
         Args:
             scores: (B, labels), as the network gives them.

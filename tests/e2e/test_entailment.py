@@ -144,6 +144,7 @@ class RatingConfig:
 
 
 class Rating(Entailment):
+    default_loss = "clipvil_task"
     row_fields = ("sample", "rating")
 
     def __init__(self, config):
@@ -169,7 +170,8 @@ def test_a_task_of_a_package_outside(run, tmp_path, monkeypatch):
     OmegaConf.save(yaml, tmp_path / "rating.yaml")
     config = f"config={tmp_path / 'rating.yaml'}"
     monkeypatch.delitem(TASKS, "rating", raising=False)
-    run(config)
+    trainer = run(config)
+    assert [loss.name for loss in trainer.model.losses.losses] == ["clipvil_task"]
     run(config, predict=True)
     (file,) = (tmp_path / "save").rglob("reports/*_*.json")
     assert {tuple(row) for row in json.loads(file.read_text())} == {("sample", "rating")}
