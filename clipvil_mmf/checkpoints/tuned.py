@@ -30,7 +30,7 @@ from clipvil_mmf.checkpoints.native import (
     run_state,
     write_saved,
 )
-from clipvil_mmf.checkpoints.starting import Task, load_starting_weights
+from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
@@ -184,9 +184,9 @@ def merge(
     section = OmegaConf.select(config, "model_config.clipvil")
     sections = run_sections(config, run, str(file))
     network = ClipVilNetwork.from_config(**sections, where=str(config_file))
-    task = Task(run.answers, run.tokens, section.get("pretrained_answers"))
+    own = Run(run.labels, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone
-    load_starting_weights(network, [given] if isinstance(given, str) else given or [], task)
+    load_starting_weights(network, [given] if isinstance(given, str) else given or [], own)
     network.load_state_dict(with_backbone(network, run.network, run.backbone, str(file)))
     method = sections["tuning"]["method"]
     state = network.tuning.merged_state(network)
@@ -199,7 +199,7 @@ def merge(
         text_vocabulary=VOCABULARY,
         **read_preprocessing(config),
     )
-    merged = SavedModel(description, state, answers=run.answers, tokens=run.tokens)
+    merged = SavedModel(description, state, labels=run.labels, tokens=run.tokens)
     write_saved(merged, output)
     return MergeReport(method, len(run.network), sections["tuning"]["method"])
 

@@ -23,6 +23,7 @@ from clipvil_mmf.profiling.files import check_folder
 from clipvil_mmf.profiling.processes import Row, measure_apart
 from clipvil_mmf.profiling.request import Request
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
+from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.tuning import METHODS
 from mmf_bridge.common.device import check_device
 from mmf_bridge.common.precision import Precision as RunPrecision
@@ -154,8 +155,15 @@ def request_of(settings: Any, answers: int, words: int) -> Request:
         answers=answers,
         optimizer=OmegaConf.to_container(settings.optimizer, resolve=True),
         losses=model.losses,
+        task=_task(settings),
         max_norm=training.max_grad_l2_norm if training.clip_gradients else None,
     )
+
+
+def _task(settings: Any) -> str | dict[str, Any]:
+    """The task of the run's first dataset, as its section says."""
+    name = str(settings.datasets or settings.dataset).split(",")[0]
+    return saved_task(OmegaConf.select(settings, f"dataset_config.{name}") or {})
 
 
 def requests_of(request: Request, methods: str | None) -> dict[str, Request]:

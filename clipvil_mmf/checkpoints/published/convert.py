@@ -136,10 +136,8 @@ def import_checkpoint(
     report = read_published(path, kind, config)
     model = report.model
     if answers is not None:
-        model.answers = read_answer_table(answers)
-        _check_count(
-            "answers", len(model.answers), model.description.network["num_labels"], answers
-        )
+        model.labels = read_answer_table(answers)
+        _check_count("answers", len(model.labels), model.description.network["num_labels"], answers)
     if vocabulary is not None:
         model.tokens = _read_vocabulary(Path(vocabulary))
         words = model.description.network["fusion"]["params"]["vocab_size"]
