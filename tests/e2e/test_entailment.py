@@ -6,11 +6,11 @@ import shlex
 
 import pytest
 import torch
-from clipvil_mmf.checkpoints.tuned import merge
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 import clipvil_mmf
+from clipvil_mmf.checkpoints.tuned import merge
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.tasks import TASKS
