@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 
 import pytest
@@ -44,7 +45,7 @@ def run(run_mmf, tmp_path, monkeypatch):
     )
 
     def start(*opts, predict=False, **options):
-        (page,) = commands("mmf_predict" if predict else "mmf_run")
+        page, *_ = commands("mmf_predict" if predict else "mmf_run")
         return run_mmf(*page, *small, *opts, predict=predict, **options)
 
     return start
@@ -199,6 +200,20 @@ def test_a_tuned_run_and_its_merge(run, tmp_path):
     assert model.task.name == "entailment"
     found = model.answer(IMAGE, "There is a red square.")
     assert sum(score for _, score in found) == pytest.approx(1)
+
+
+def test_statements_about_easy_vqa(package, tmp_path, monkeypatch, capsys):
+    (arguments,) = commands("python")
+    monkeypatch.setattr("sys.argv", [*arguments[:1], str(tmp_path / "made"), "--images", "5"])
+    runpy.run_path(str(ROOT / arguments[0]), run_name="__main__")
+    assert "train: 15 statements about 5 images" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "made" / "train.json").read_text())
+    assert sorted(row["label"] for row in rows) == sorted(CLASSES * 5)
+    assert all((tmp_path / "made" / row["image"]).is_file() for row in rows)
+    told = {(row["image"], row["sentence"]) for row in rows if row["label"] == "entailment"}
+    assert not told & {
+        (row["image"], row["sentence"]) for row in rows if row["label"] != "entailment"
+    }
 
 
 def test_a_profile(monkeypatch):
