@@ -177,7 +177,7 @@ def dataset_on(table: QuestionTable | Dictionaries) -> tuple[Dataset, object]:
         "train",
         table=table,
         training_questions=lambda: [" ".join(WORDS) + "?"],
-        answers=lambda: [f"answer {i}" for i in range(ANSWERS)],
+        labels=lambda: [f"answer {i}" for i in range(ANSWERS)],
     )
     dataset.init_processors()
     return dataset, dataset.build_batch_sampler(BATCH, True, 0, 0, 1)
@@ -196,8 +196,8 @@ def memory(pid: int) -> dict[str, float]:
 
 def measure_workers(kind: str, store: Path, files: list[Path], workers: int, start: str) -> dict:
     """Memory of this process and of its workers after some batches; time to the first one."""
-    import clipvil_mmf.data.answers
     import clipvil_mmf.data.dataset
+    import clipvil_mmf.data.labels
     import clipvil_mmf.text.wordpiece  # noqa: F401 (MMF, which is no part of the time)
 
     began = time.perf_counter()

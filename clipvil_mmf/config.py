@@ -8,9 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 T = TypeVar("T")
 
 
@@ -59,6 +56,10 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
         ConfigError: the section is no mapping, has an unknown key, lacks a required one, or a
             value of the wrong type or outside its range.
     """
+    # Imported here: commands that read no yaml start without it.
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     if isinstance(params, cls):
         return params
     plain = _plain(params, where)
@@ -145,6 +146,8 @@ def _prefixed(where: str) -> Iterator[None]:
 
 def _plain(section: Any, where: str) -> dict[str, Any]:
     """A section as a plain dict, interpolations resolved."""
+    from omegaconf import DictConfig, OmegaConf
+
     if section is None:
         return {}
     if isinstance(section, DictConfig):

@@ -1,4 +1,4 @@
-"""Trained models for a notebook or a script: an image and a question give answers, without MMF."""
+"""Trained models for a notebook or a script: an image and a text give labels, without MMF."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from clipvil_mmf.checkpoints.native import SavedModel, read_saved
 from clipvil_mmf.config import from_config
 from clipvil_mmf.data.images import ImageParams, build_transform, decode, normalize
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
 
@@ -32,6 +33,7 @@ class Answerer:
         answers: the classifier's rows.
         tokenizer: questions -> token ids.
         images: how images are prepared.
+        task: says what the scores mean.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Answerer:
         answers: Sequence[str],
         tokenizer: WordPieceTokenizer,
         images: ImageParams,
+        task: Task,
     ) -> None:
         self.network = network
+        self.task = task
         self.answers = list(answers)
         self._tokenizer = tokenizer
         self._transform = build_transform(images)
@@ -63,8 +67,9 @@ class Answerer:
             top_k: answers to give, the best first; all of them if there are fewer.
 
         Returns:
-            Pairs of an answer and its score, the sigmoid of the network's output: 0 to 1, as the
-            published loss trains it, and not summing up to 1. For lists, such a list a question.
+            Pairs of a label and its score in [0, 1], as the task has it: for answers the sigmoid of
+            the network's output, as the published loss trains it, which do not sum up to 1; for
+            classes their probabilities, which do. For lists, such a list per question.
 
         Raises:
             ValueError: lists of different lengths, an empty list, or a ``top_k`` below 1.
@@ -83,7 +88,7 @@ class Answerer:
             )
         asked = questions * count if len(questions) == 1 else questions
         scores = self.scores(images, [0] * count if len(images) == 1 else list(range(count)), asked)
-        best, rows = scores.sigmoid().topk(min(top_k, len(self.answers)))
+        best, rows = self.task.probabilities(scores).topk(min(top_k, len(self.answers)))
         found = [
             [(self.answers[row], score) for row, score in zip(*pair, strict=True)]
             for pair in zip(rows.tolist(), best.tolist(), strict=True)
@@ -102,7 +107,7 @@ class Answerer:
             questions: B of them.
 
         Returns:
-            (B, answers) float32 on the CPU, before the sigmoid.
+            (B, labels) float32 on the CPU, before the sigmoid or softmax.
         """
         parameter = next(self.network.parameters())
         ids, lengths = self._tokenizer(questions)
@@ -157,7 +162,7 @@ def from_pretrained(
         raise CheckpointError(
             f"{path} holds a {description.layout['kind']} model alone, which answers nothing."
         )
-    if saved.answers is None:
+    if saved.labels is None:
         raise CheckpointError(
             f"{path} has no answers.json: import the checkpoint again with --answers FILE, the "
             "answers in the order of the classifier's rows (LXMERT's trainval_label2ans.json)."
@@ -173,9 +178,10 @@ def from_pretrained(
         )
     return Answerer(
         network.to(device=device, dtype=dtype),
-        saved.answers,
+        saved.labels,
         WordPieceTokenizer(tokens, description.max_seq_length, str(path)),
         from_config(ImageParams, description.images, f"{path}: images"),
+        build_task(description.task, f"{path}: task"),
     )
 
 

@@ -1,4 +1,4 @@
-"""MMF's loss `clipvil_bce`: binary cross entropy in the published scale."""
+"""MMF's losses: `clipvil_bce`, in the published scale, `clipvil_cross_entropy`, `clipvil_task`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 from mmf.common.registry import registry
 from torch import Tensor, nn
 
-from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
 
 
 @registry.register_loss("clipvil_bce")
 class ScaledBCE(nn.Module):
-    """Mean binary cross entropy over all answers of all questions, times a scale.
+    """Mean binary cross entropy over all labels of all samples, times a scale.
 
-    As published, `loss_scale: 1` stands for LXMERT's scale, the number of answers (then this is
+    As published, `loss_scale: 1` stands for LXMERT's scale, the number of labels (then this is
     MMF's `logit_bce`); any other value is the factor itself, and CLIP-ViL's scripts say 500. The
     scale matters where gradients are clipped: after a clip at norm 1, only their direction is left.
 
@@ -38,10 +38,48 @@ class ScaledBCE(nn.Module):
         """Compute the loss of a batch.
 
         Args:
-            sample_list: `targets` (B, answers), soft targets in [0, 1].
-            model_output: `scores` (B, answers), before the sigmoid.
+            sample_list: `targets` (B, labels), soft targets in [0, 1].
+            model_output: `scores` (B, labels), before the sigmoid.
 
         Returns:
             () float32.
         """
         return scaled_bce(model_output["scores"], sample_list["targets"], self.loss_scale)
+
+
+@registry.register_loss("clipvil_cross_entropy")
+class ClassCrossEntropy(nn.Module):
+    """Mean cross entropy over the samples that have a class.
+
+    MMF's own `cross_entropy` ends at a sample without a class, and where a batch has none with one.
+    """
+
+    def forward(self, sample_list: Any, model_output: Any) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            sample_list: `targets` (B,) int64, -1 for a sample without a class.
+            model_output: `scores` (B, classes), before the softmax.
+
+        Returns:
+            () float32.
+        """
+        return class_cross_entropy(model_output["scores"], sample_list["targets"])
+
+
+@registry.register_loss("clipvil_task")
+class TaskLoss(nn.Module):
+    """The loss of the dataset's task, which need not be registered with MMF."""
+
+    def forward(self, sample_list: Any, model_output: Any) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            sample_list: `targets`, and `dataset_name`.
+            model_output: `scores` (B, labels).
+
+        Returns:
+            () float32.
+        """
+        task = registry.get(f"{sample_list['dataset_name']}_task")
+        return task.loss(model_output["scores"], sample_list["targets"])

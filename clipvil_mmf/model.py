@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,12 @@ from typing import Any
 import torch
 from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
-from omegaconf import OmegaConf
+from mmf.modules.losses import Losses
+from omegaconf import OmegaConf, open_dict, read_write
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.native import without_ddp
-from clipvil_mmf.checkpoints.starting import Task, load_starting_weights, whole_weights
+from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
     read_extra,
@@ -27,6 +29,7 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.profiling.operations import multiply_adds
+from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Regions
@@ -64,20 +67,27 @@ class ClipVilConfig:
     # The answers of the pre-training, LXMERT's all_ans.json, for pre-trained checkpoints; null
     # looks for that file beside them.
     pretrained_answers: str | None = None
-    # MMF's list of losses: [{type: logit_bce}].
-    losses: list[Any] = field(default_factory=list)
+    # MMF's list of losses: [{type: logit_bce}]; null for the loss of the dataset's task.
+    losses: list[Any] | None = None
     # MMF's own keys.
     model: str = "clipvil"
     zoo_requirements: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.zoo_requirements:
+            raise ConfigError(
+                "zoo_requirements: nothing of MMF's model zoo fits clipvil; expected []. "
+                "Starting weights are files: pretrained."
+            )
 
 
 @registry.register_model("clipvil")
 class ClipVil(BaseModel):
     """CLIP-ViL (arXiv 2107.06383) on raw images, and LXMERT (arXiv 1908.07490) on them or regions.
 
-    The sizes that depend on the data come from the dataset: the number of answers, and the size of
-    the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in the
-    checkpoint, and loading it for another dataset's vocabulary is an error.
+    What depends on the data comes from the dataset: the task, the number of labels, and the size
+    of the text vocabulary where ``fusion.params.vocab_size`` is null. Both vocabularies travel in
+    the checkpoint, and loading it for another dataset's vocabulary is an error.
 
     Raises:
         ConfigError: the configuration has an unknown key, type or value.
@@ -95,7 +105,15 @@ class ClipVil(BaseModel):
     def build(self) -> None:
         """Build the network; MMF calls it once the datasets are there."""
         self.vocabularies = {kind: _vocabulary(kind) for kind in ("text", "answer")}
+        self.task = _task()
         settings = self._settings
+        if settings.pretrained_answers is not None and not _files(settings.pretrained):
+            raise ConfigError(
+                f"{_WHERE}.pretrained_answers: the answers of a pre-trained checkpoint, but "
+                f"{_WHERE}.pretrained names none; set it, or this to null."
+            )
+        _check_sections(registry.get("config"))
+        _judge_by(self.task)
         params = dict(settings.fusion.get("params") or {})
         tokens = len(self.vocabularies["text"])
         if params.get("vocab_size") is None:
@@ -136,7 +154,20 @@ class ClipVil(BaseModel):
                 checkpoint.file,
             )
             return
-        load_starting_weights(self.network, files, self._task())
+        load_starting_weights(self.network, files, self._run())
+
+    def init_losses(self) -> None:
+        """Build the losses: those of the configuration, or the task's; MMF calls it.
+
+        Raises:
+            ConfigError: one does not fit the task, or its entry has an unknown key.
+        """
+        entries = self._settings.losses
+        if entries is None:
+            entries = [self.task.default_loss]
+        key = f"{_WHERE}.losses"
+        self.task.check_losses(_loss_types(entries, key), key)
+        self.losses = Losses(entries)
 
     def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """What a checkpoint that MMF has read means to this model; the bridge asks for it.
@@ -157,7 +188,7 @@ class ClipVil(BaseModel):
         state = without_ddp(state)
         if any(key.startswith("network.") for key in state):
             return self._completed(state, file)
-        weights = whole_weights(self.network, state, file, self._task())
+        weights = whole_weights(self.network, state, file, self._run())
         adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
         return {**adapted, "_extra_state": dict(self.vocabularies)}
 
@@ -199,15 +230,15 @@ class ClipVil(BaseModel):
         file = write_tuned(folder, state, extra)
         logger.info("what was trained: %s (%.1f MB)", file, file.stat().st_size / 1e6)
 
-    def _task(self) -> Task:
-        return Task(
-            answers=self.vocabularies["answer"],
+    def _run(self) -> Run:
+        return Run(
+            labels=self.vocabularies["answer"],
             tokens=self.vocabularies["text"],
             answer_table=self._settings.pretrained_answers,
         )
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Score the answers.
+        """Score the labels.
 
         Args:
             sample_list: ``images`` (B_img, 3, H, W), or ``region_features`` (B_img, R, C),
@@ -215,7 +246,7 @@ class ClipVil(BaseModel):
                 and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
 
         Returns:
-            ``scores`` (B, answers) float32, before the sigmoid.
+            ``scores`` (B, labels) float32, before the sigmoid or softmax.
 
         Raises:
             ConfigError: the dataset does not give what the image encoder takes.
@@ -225,7 +256,7 @@ class ClipVil(BaseModel):
         return {"scores": output.scores.float()}
 
     def multiply_adds(self, sample_list: Mapping[str, Any]) -> int:
-        """What scoring the answers of one question and its image computes; the bridge reports it.
+        """What scoring the labels of one question and its image computes; the bridge reports it.
 
         Args:
             sample_list: as of :meth:`forward`; its first question counts.
@@ -238,13 +269,13 @@ class ClipVil(BaseModel):
         The bridge calls it before the first update, and not where a run goes on.
 
         Args:
-            batches: as of :meth:`forward`, with ``targets`` (B, answers); those of this process.
+            batches: as of :meth:`forward`, with ``targets``; those of this process.
         """
         tuning = self.network.tuning
         if not tuning.samples_wanted:
             return
         samples = (
-            Sample(*self._question(batch, row), batch["targets"][row : row + 1])
+            Sample(*self._question(batch, row), batch["targets"][row : row + 1], self.task.loss)
             for batch in batches
             for row in range(len(batch["image_index"]))
         )
@@ -297,6 +328,15 @@ class ClipVil(BaseModel):
             raise ConfigError(
                 f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
                 "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
+            )
+        if (
+            groups.tower
+            and groups.tower.momentum
+            and not (groups.tower.algorithm == "sgd" or optimizer["type"] in ("SGD", "sgd"))
+        ):
+            raise ConfigError(
+                f"optimizer.groups.tower.momentum: {optimizer['type']} has none unless "
+                "optimizer.groups.tower.algorithm is sgd; set it to null."
             )
         return parameter_groups(self, self.network.tower_parameters(), groups)
 
@@ -363,6 +403,96 @@ def _first_difference(a: list[str], b: list[str]) -> int:
 
 def _plain(config: Any) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def _loss_types(
+    entries: list[Any], key: str, keys: tuple[str, ...] = ("type", "params")
+) -> list[str]:
+    """The names in MMF's list of losses, those that its ``multi`` adds up among them.
+
+    Raises:
+        ConfigError: an entry has an unknown key, which MMF would pass over, or no type.
+    """
+    types = []
+    for number, entry in enumerate(entries):
+        if isinstance(entry, str):
+            types.append(entry)
+            continue
+        for name in entry:
+            if name not in keys:
+                raise ConfigError(
+                    f"{key}[{number}].{name}: unknown key.{near_matches(str(name), keys)} "
+                    f"Choices: {', '.join(keys)}."
+                )
+        if entry.get("type") == "multi":
+            inside = f"{key}[{number}].params"
+            types += _loss_types(list(entry.get("params") or []), inside, (*keys, "weight"))
+        elif "type" in entry:
+            types.append(entry["type"])
+        else:
+            raise ConfigError(f"{key}[{number}].type: missing; expected a loss of MMF.")
+    return types
+
+
+def _task() -> Task:
+    """The task that the run's datasets have registered; vqa where they name none.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    datasets = str(registry.get("config").datasets).split(",")
+    found = [registry.get(f"{name}_task", no_warning=True) for name in datasets]
+    tasks = [task or build_task("vqa") for task in found]
+    if any(task != tasks[0] for task in tasks):
+        named = ", ".join(
+            f"{name}: {task.name}" for name, task in zip(datasets, tasks, strict=True)
+        )
+        raise ConfigError(
+            f"datasets: their tasks differ ({named}); set dataset_config.<dataset>.task of all to "
+            "one, with the same params."
+        )
+    return tasks[0]
+
+
+def _check_sections(config: Any) -> None:
+    """Look for sections of models and datasets that the run does not have.
+
+    Raises:
+        ConfigError: the name of one is nearly that of one of the run's.
+    """
+    used = {
+        "model_config": [str(config.get("model") or "clipvil")],
+        "dataset_config": str(config.datasets).split(","),
+    }
+    for where, names in used.items():
+        for name in set(config.get(where) or {}) - set(names):
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.8)
+            if near:
+                raise ConfigError(
+                    f"{where}.{name}: this run has no {name}. Did you mean {near[0]!r}?"
+                )
+            logger.warning("%s.%s has no effect: this run has %s", where, name, ", ".join(names))
+
+
+def _judge_by(task: Task) -> None:
+    """Check the metrics of the run; where it names none, it is judged by the task's.
+
+    Raises:
+        ConfigError: a metric, or the criterion of early stopping, does not fit the task.
+    """
+    config = registry.get("config")
+    metrics = OmegaConf.select(config, "evaluation.metrics")
+    if metrics:
+        entries = [metrics] if isinstance(metrics, str) else metrics
+        names = [entry if isinstance(entry, str) else entry.get("type") for entry in entries]
+        task.check_metrics(names, "evaluation.metrics")
+    else:
+        with read_write(config), open_dict(config):
+            config.evaluation.metrics = [task.default_metric]
+    key = "training.early_stop.criteria"
+    criterion = str(OmegaConf.select(config, key) or "").split("/")[-1]
+    task.check_metrics([criterion], key)
+    task.check_losses([criterion], key)
 
 
 def _vocabulary(kind: str) -> list[str]:

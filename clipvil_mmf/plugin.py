@@ -1,9 +1,9 @@
 """What the plugin registers with MMF: importing a module here is what registers it."""
 
-import clipvil_mmf.data.answers
 import clipvil_mmf.data.custom
 import clipvil_mmf.data.easy_vqa
 import clipvil_mmf.data.gqa
+import clipvil_mmf.data.labels
 import clipvil_mmf.data.vqa2
 import clipvil_mmf.losses
 import clipvil_mmf.metrics

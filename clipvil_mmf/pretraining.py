@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import Text
 from clipvil_mmf.heads.pretraining import (
     PretrainingHeads,
@@ -27,11 +29,27 @@ class PretrainingNetwork(ClipVilNetwork):
     """The network, with the heads of masked words and image-text matching beside its answer head.
 
     Its parameters are those of :class:`ClipVilNetwork` under the same names, and `pretraining.*`.
-    Arguments are those of :class:`ClipVilNetwork`.
+    Arguments are those of :class:`ClipVilNetwork`, without a tuning method.
+
+    Raises:
+        ConfigError: there is one.
     """
 
-    def __init__(self, *parts: Any, **named_parts: Any) -> None:
-        super().__init__(*parts, **named_parts)
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        visual_embedding: nn.Module,
+        fusion: nn.Module,
+        classifier: nn.Module,
+        tuning: Mapping[str, Any] | None = None,
+        where: str = "tuning",
+    ) -> None:
+        if tuning is not None and tuning.get("method", "full") != "full":
+            raise ConfigError(
+                f"{where}.method: got {tuning['method']}, but pre-training trains the whole "
+                "network: expected full, or no section tuning."
+            )
+        super().__init__(image_encoder, visual_embedding, fusion, classifier, tuning, where)
         config = self.fusion.config
         self.pretraining = PretrainingHeads(
             config.hidden_size, config.vocab_size, config.initializer_range

@@ -17,7 +17,7 @@ from torch import nn
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.published.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.data.images import BadImageError
 from clipvil_mmf.fusion import FUSIONS, JointConfig, JointFusion
 from clipvil_mmf.hub import Answerer

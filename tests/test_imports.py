@@ -36,3 +36,7 @@ def test_data_know_no_model() -> None:
 def test_checkpoints_know_no_data() -> None:
     assert "config" in imported("checkpoints")  # the reading of imports works
     assert not imported("checkpoints") & {"data", "model", "prediction", "cli", "hub"}
+
+
+def test_tasks_know_neither_data_nor_models() -> None:
+    assert imported("tasks") == {"config", "loss_functions"}

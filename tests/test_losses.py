@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import clipvil_mmf
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.tasks import build_task
 
 
 def batch() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -48,3 +49,22 @@ def test_half_precision_scores_are_scored_in_float32() -> None:
     half = {"scores": output["scores"].bfloat16()}
     loss = registry.get_loss_class("clipvil_bce")(loss_scale=500)(samples, half)
     assert loss.dtype == torch.float32
+
+
+def test_cross_entropy_leaves_out_samples_without_a_class() -> None:
+    clipvil_mmf.register()
+    scores, targets = batch()[1]["scores"], torch.tensor([2, -1, 0, -1])
+    function = registry.get_loss_class("clipvil_cross_entropy")()
+    loss = function({"targets": targets}, {"scores": scores.half()})
+    assert loss.dtype == torch.float32
+    expected = F.cross_entropy(scores.half().float()[[0, 2]], targets[[0, 2]])
+    torch.testing.assert_close(loss, expected)
+    assert function({"targets": torch.full((4,), -1)}, {"scores": scores}) == 0
+
+
+def test_the_loss_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    clipvil_mmf.register()
+    samples, output = batch()
+    monkeypatch.setitem(registry.mapping, "state", {"toy_task": build_task("vqa")})
+    loss = registry.get_loss_class("clipvil_task")()({**samples, "dataset_name": "toy"}, output)
+    torch.testing.assert_close(loss, registry.get_loss_class("logit_bce")()(samples, output))

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.tasks import build_task
 
 TEXT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "what", "colour"]
 ANSWERS = ["red", "green", "blue"]
@@ -29,11 +30,13 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Any:
         text: list[str] | None = TEXT,
         answers: list[str] = ANSWERS,
         sections: dict[str, Any] | None = None,  # in the place of the usual ones
+        run: dict[str, Any] | None = None,  # of MMF's configuration
+        task: Any = None,
         **changes: Any,
     ) -> Any:
-        registry.register(
-            "config", OmegaConf.create({"datasets": "toy", "evaluation": {"predict": False}})
-        )
+        config = {"datasets": "toy", "evaluation": {"predict": False}, **(run or {})}
+        registry.register("config", OmegaConf.create(config))
+        registry.register("toy_task", task)
         registry.register("writer", Mock())
         registry.register("toy_text_vocab", text)
         registry.register("toy_answer_vocab", answers)
@@ -207,3 +210,97 @@ def test_a_whole_model_is_nothing_to_resume_for_a_tuned_one(build: Any) -> None:
     tuned = build(tuning={"method": "unipt", "params": {}})
     with pytest.raises(CheckpointError, match=r"Start from it instead: .*pretrained=best\.ckpt"):
         tuned.adapt_state_dict(state, "best.ckpt")
+
+
+def test_the_task_gives_the_loss_and_the_metric(build: Any) -> None:
+    assert [loss.name for loss in build(losses=None).losses.losses] == ["logit_bce"]
+    model = build(losses=None, task=build_task("entailment"))
+    assert [loss.name for loss in model.losses.losses] == ["clipvil_cross_entropy"]
+    assert list(registry.get("config").evaluation.metrics) == ["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("task", "loss", "choices"),
+    [
+        ("entailment", "logit_bce", "clipvil_cross_entropy, cross_entropy"),
+        ("entailment", "clipvil_bce", "clipvil_cross_entropy, cross_entropy"),
+        ("vqa", "cross_entropy", "logit_bce, clipvil_bce, bce"),
+        ("gqa", "clipvil_cross_entropy", "logit_bce, clipvil_bce, bce"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_loss_for_other_targets_is_refused(
+    build: Any, task: str, loss: str, choices: str, inside: bool
+) -> None:
+    entry: dict[str, Any] = {"type": loss}
+    if inside:
+        entry = {"type": "multi", "params": [{**entry, "weight": 1}]}
+    message = rf"model_config\.clipvil\.losses: {loss} is for .* task {task} .*Choices: {choices}"
+    with pytest.raises(ConfigError, match=message):
+        build(losses=[entry], task=build_task(task))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"losses": [{"type": "clipvil_bce", "parms": {"loss_scale": 500}}]},
+            r"losses\[0\]\.parms: unknown key\. Did you mean 'params'",
+        ),
+        ({"losses": [{"params": {}}]}, r"losses\[0\]\.type: missing"),
+        ({"pretrained_answers": "all_ans.json"}, r"pretrained_answers: .*pretrained names none"),
+        ({"zoo_requirements": ["clipvil.base"]}, r"clipvil\.zoo_requirements: .*expected \[\]"),
+        (
+            {"run": {"model_config": {"clipvill": {}}}},
+            r"model_config\.clipvill: this run has no clipvill\. Did you mean 'clipvil'",
+        ),
+        (
+            {"run": {"dataset_config": {"toys": {}, "toy": {}}}},
+            r"dataset_config\.toys: this run has no toys\. Did you mean 'toy'",
+        ),
+        (
+            {"run": {"evaluation": {"metrics": "vqa_score"}}, "task": build_task("entailment")},
+            r"evaluation\.metrics: vqa_score is for .*Choices: accuracy\.",
+        ),
+    ],
+)
+def test_a_section_without_effect_is_an_error(
+    build: Any, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(**changes)
+
+
+def test_a_section_of_another_dataset_is_remarked_on(
+    build: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(run={"dataset_config": {"toy": {}, "easy_vqa": {}}})
+    assert "dataset_config.easy_vqa has no effect: this run has toy" in caplog.text
+
+
+def test_the_datasets_of_a_run_have_one_task(build: Any) -> None:
+    tasks = {"a": build_task("vqa"), "b": build_task("entailment")}
+    for name, task in tasks.items():
+        registry.register(f"{name}_task", task)
+        registry.register(f"{name}_text_vocab", TEXT)
+        registry.register(f"{name}_answer_vocab", ANSWERS)
+    with pytest.raises(ConfigError, match=r"\(a: vqa, b: entailment\).*<dataset>\.task"):
+        build(run={"datasets": "a,b"})
+    registry.register("b_task", build_task("vqa"))
+    build(run={"datasets": "a,b"})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "tower"),
+    [
+        ("AdamW", {"momentum": 0.9}),
+        ("clipvil_adamw_sgd", {"momentum": 0.9}),
+        ("clipvil_adamw_sgd", {"algorithm": "adamw", "momentum": 0.9}),
+    ],
+)
+def test_momentum_without_sgd_is_an_error(
+    build: Any, optimizer: str, tower: dict[str, Any]
+) -> None:
+    config = OmegaConf.create({"optimizer": {"type": optimizer, "groups": {"tower": tower}}})
+    with pytest.raises(ConfigError, match=r"optimizer\.groups\.tower\.momentum: .* null"):
+        build().get_optimizer_parameters(config)

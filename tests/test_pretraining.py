@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.pretraining import PretrainingNetwork
 from tests.golden.compare import TINY
@@ -37,3 +38,10 @@ def test_every_parameter_learns(sections: dict[str, Any]) -> None:
     output.losses.total.backward()
     for name, parameter in network.named_parameters():
         assert (parameter.grad is not None) is parameter.requires_grad, name
+
+
+def test_a_tuning_method_is_refused() -> None:
+    tuning = {"method": "lora", "params": {}}
+    with pytest.raises(ConfigError, match=r"clipvil\.tuning\.method: got lora.*expected full"):
+        PretrainingNetwork.from_config(**TINY, tuning=tuning)
+    PretrainingNetwork.from_config(**TINY, tuning={"method": "full"})

@@ -27,6 +27,7 @@ from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import Source
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
+from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
 
@@ -63,6 +64,7 @@ class Description:
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
         text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
         max_seq_length: word pieces of a question, [CLS] and [SEP] included.
+        task: of `clipvil_mmf.tasks`, its name or `{type: ..., params: {...}}`.
         tied: published key -> the key whose tensor it shares.
         format: of this file.
     """
@@ -73,6 +75,7 @@ class Description:
     images: dict[str, Any] = field(default_factory=published_images)
     text_vocabulary: str = "bert-base-uncased"
     max_seq_length: int = 20
+    task: Any = "vqa"
     tied: dict[str, str] = field(default_factory=dict)
     format: int = 1
 
@@ -85,14 +88,14 @@ class SavedModel:
         description: what it is.
         network: our names -> tensors.
         unused: names of `BEST.pth` -> tensors that no network of ours takes.
-        answers: the classifier's rows, None where they are not known.
+        labels: the rows of the head, None where they are not known.
         tokens: the text vocabulary, None where only its name is known.
     """
 
     description: Description
     network: dict[str, Tensor]
     unused: dict[str, Tensor] = field(default_factory=dict)
-    answers: list[str] | None = None
+    labels: list[str] | None = None
     tokens: list[str] | None = None
 
     @property
@@ -102,7 +105,7 @@ class SavedModel:
         return Source(
             description.layout["kind"],
             dict(self.network),
-            self.answers,
+            self.labels,
             self.tokens,
             description.network.get("tuning"),
         )
@@ -112,9 +115,9 @@ class RunState(NamedTuple):
     """The model in a file that a run of MMF left."""
 
     network: dict[str, Tensor]  # our names -> tensors
-    answers: list[str]
+    labels: list[str]
     tokens: list[str]
-    # Of a tuned run, whose file holds what has learnt alone: the name and sha256 of the rest.
+    # Of a tuned run, whose file holds trainable tensors alone: the name and sha256 of the rest.
     backbone: dict[str, str] | None = None
 
 
@@ -130,8 +133,8 @@ def write_saved(model: SavedModel, folder: str | Path) -> None:
         write_safetensors(model.network, partial / WEIGHTS)
         if model.unused:
             write_safetensors(model.unused, partial / UNUSED)
-        if model.answers is not None:
-            text = json.dumps(model.answers, ensure_ascii=False, indent=0)
+        if model.labels is not None:
+            text = json.dumps(model.labels, ensure_ascii=False, indent=0)
             (partial / ANSWERS).write_text(text, encoding="utf-8")
         if model.tokens is not None:
             text = "".join(f"{token}\n" for token in model.tokens)
@@ -188,15 +191,15 @@ def from_tensors(
         CheckpointError: ``config.yaml`` or ``answers.json`` is missing or wrong.
     """
     description = _read_description(folder / CONFIG)
-    answers = None
+    labels = None
     if (folder / ANSWERS).is_file():
-        answers = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+        labels = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
     vocabulary = folder / VOCABULARY
     return SavedModel(
         description,
         network=without_ddp(tensors),
         unused=dict(unused or {}),
-        answers=answers,
+        labels=labels,
         tokens=read_tokens(vocabulary) if vocabulary.is_file() else None,
     )
 
@@ -241,7 +244,7 @@ def _read_run(path: Path) -> SavedModel:
     return SavedModel(
         description,
         run.network,
-        answers=run.answers,
+        labels=run.labels,
         tokens=run.tokens,
     )
 
@@ -342,11 +345,11 @@ def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
     params = given["fusion"].get("params") or {}
     words = params.get("vocab_size") or len(run.tokens)
     fusion = {**given["fusion"], "params": {**params, "vocab_size": words}}
-    return {**given, "fusion": fusion, "num_labels": len(run.answers)}
+    return {**given, "fusion": fusion, "num_labels": len(run.labels)}
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:
-    """``images`` and ``max_seq_length`` of an MMF configuration's one dataset; or published ones.
+    """``images``, ``max_seq_length`` and ``task`` of a configuration's one dataset; or published.
 
     Raises:
         CheckpointError: it has several datasets.
@@ -368,4 +371,5 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
             for key, value in images.items()
         },
         "max_seq_length": int(params.get("max_seq_length", 20)),
+        "task": saved_task(section),
     }

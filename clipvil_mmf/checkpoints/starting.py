@@ -28,7 +28,7 @@ from clipvil_mmf.checkpoints.native import (
     without_ddp,
 )
 from clipvil_mmf.checkpoints.published.answers import map_answers, read_answer_table, take_rows
-from clipvil_mmf.checkpoints.published.translation import translate
+from clipvil_mmf.checkpoints.published.convert import translate
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import named_tensors, read_file
@@ -42,29 +42,29 @@ _VOCAB_KEY = "dataset_config.<dataset>.processors.answer_processor.params.vocab"
 
 
 @dataclass(frozen=True)
-class Task:
+class Run:
     """What a run brings that a checkpoint has to fit.
 
     Args:
-        answers: the rows of its classifier.
+        labels: the rows of its head.
         tokens: its text vocabulary.
         answer_table: path of the pre-training's answer table; None for ``all_ans.json`` beside
             the checkpoint.
     """
 
-    answers: Sequence[str]
+    labels: Sequence[str]
     tokens: Sequence[str]
     answer_table: str | None = None
 
 
-def starting_weights(network: ClipVilNetwork, path: str | Path, task: Task) -> dict[str, Tensor]:
+def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dict[str, Tensor]:
     """Weights to start from.
 
     Args:
         network: what they are for; what its tuning method adds may be lacking.
         path: a published or imported checkpoint, what a run of MMF left (its save_dir, or a file
             there), a CLIP model or a BERT.
-        task: the run's.
+        run: its labels and words.
 
     Returns:
         Our names -> tensors; a CLIP model and a BERT give a part of the network.
@@ -77,23 +77,23 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, task: Task) -> d
     if file.is_dir():
         file = file / WEIGHTS if (file / WEIGHTS).is_file() else run_file(file)
     loaded = read_file(file)
-    run = run_state(loaded)
-    if run is None:
+    left = run_state(loaded)
+    if left is None:
         source = _recognise(named_tensors(loaded, file), path)
     else:
-        refuse_tuned(run, file)
-        source = Source("run", run.network, run.answers, run.tokens, _tuning_of_run(file))
-    return _fit(network, source, path, task, starts=True)
+        refuse_tuned(left, file)
+        source = Source("run", left.network, left.labels, left.tokens, _tuning_of_run(file))
+    return _fit(network, source, path, run, starts=True)
 
 
-def load_starting_weights(network: ClipVilNetwork, files: Iterable[str | Path], task: Task) -> None:
+def load_starting_weights(network: ClipVilNetwork, files: Iterable[str | Path], run: Run) -> None:
     """Load weights to start from, each file over those before it; see :func:`starting_weights`.
 
     What the tuning method adds begins by its own rule, unless a file has brought it.
     """
     brought = False
     for file in files:
-        weights = starting_weights(network, file, task)
+        weights = starting_weights(network, file, run)
         # A tower or a BERT is a part.
         network.load_state_dict(weights, strict=False)
         brought = brought or any(map(is_added, weights))
@@ -102,7 +102,7 @@ def load_starting_weights(network: ClipVilNetwork, files: Iterable[str | Path], 
 
 
 def whole_weights(
-    network: ClipVilNetwork, tensors: Mapping[str, Tensor], path: str | Path, task: Task
+    network: ClipVilNetwork, tensors: Mapping[str, Tensor], path: str | Path, run: Run
 ) -> dict[str, Tensor]:
     """All weights of the network from a published or imported checkpoint that has been read.
 
@@ -110,16 +110,16 @@ def whole_weights(
         network: what the weights are for.
         tensors: as they lie in the file.
         path: where they come from; files beside it say more about them.
-        task: the run's.
+        run: its labels and words.
 
     Raises:
         CheckpointError: it does not fit, or holds a part of the network alone.
     """
-    return _fit(network, _recognise(tensors, path), path, task, starts=False)
+    return _fit(network, _recognise(tensors, path), path, run, starts=False)
 
 
 def _fit(
-    network: ClipVilNetwork, source: Source, path: str | Path, task: Task, starts: bool
+    network: ClipVilNetwork, source: Source, path: str | Path, run: Run, starts: bool
 ) -> dict[str, Tensor]:
     part = source.part
     if part is not None and not starts:
@@ -131,11 +131,11 @@ def _fit(
     if part is None:
         fresh |= _fit_method(network, source, path, starts)
         if source.kind == _PRETRAINED:
-            source, of_head = _from_table(network, source, path, task, starts)
+            source, of_head = _from_table(network, source, path, run, starts)
         else:
-            source, of_head = _by_label(network, source, path, task, starts)
+            source, of_head = _by_label(network, source, path, run, starts)
         fresh |= of_head
-    _check_words(network, source, path, task)
+    _check_words(network, source, path, run)
     try:
         found, report = match(network.state_dict(), source, network.tuning.backbone_name, fresh)
     except CheckpointError as error:
@@ -208,7 +208,7 @@ def in_yaml(section: Mapping[str, Any]) -> str:
 
 
 def _from_table(
-    network: ClipVilNetwork, source: Source, path: str | Path, task: Task, starts: bool
+    network: ClipVilNetwork, source: Source, path: str | Path, run: Run, starts: bool
 ) -> tuple[Source, dict[str, str]]:
     """Make the head of a pre-trained checkpoint the run's, by the table of its answers.
 
@@ -216,9 +216,9 @@ def _from_table(
         The source with the run's rows, and what of the network keeps its initialisation.
     """
     beside = Path(path) if Path(path).is_dir() else Path(path).parent
-    file = Path(task.answer_table) if task.answer_table else beside / TABLE_FILE
+    file = Path(run.answer_table) if run.answer_table else beside / TABLE_FILE
     table = source.labels
-    if table is None and (file.is_file() or task.answer_table or not starts):
+    if table is None and (file.is_file() or run.answer_table or not starts):
         if not file.is_file():
             raise CheckpointError(
                 f"{path} is pre-trained: its answer head has a row for each answer of the "
@@ -239,8 +239,8 @@ def _from_table(
             f"{path} has an answer head of {rows} rows, but the answer table has {len(table)} "
             "answers: it is the table of another pre-training."
         )
-    mapped = map_answers(task.answers, table)
-    if len(mapped.missing) == len(task.answers):
+    mapped = map_answers(run.labels, table)
+    if len(mapped.missing) == len(run.labels):
         return _without_head(network, source, "none of the labels is in the pre-training table")
     logger.info("%s: %s; their rows are zero", path, mapped)
     tensors = {n: take_rows(source.tensors[n], mapped.rows) for n in _label_names(network, source)}
@@ -248,18 +248,18 @@ def _from_table(
 
 
 def _by_label(
-    network: ClipVilNetwork, source: Source, path: str | Path, task: Task, starts: bool
+    network: ClipVilNetwork, source: Source, path: str | Path, run: Run, starts: bool
 ) -> tuple[Source, dict[str, str]]:
     """Put the rows of a head whose labels are known in the run's order.
 
     At a start, labels that the checkpoint does not know keep their initialisation.
     """
-    theirs, ours = source.labels, list(task.answers)
+    theirs, ours = source.labels, list(run.labels)
     rows = _head_rows(network, source)
     if theirs is None and rows is not None and rows != len(ours):
         raise CheckpointError(
             f"{path} answers with {rows} answers, but this run's vocabulary has {len(ours)}: it "
-            "was fine-tuned for another task, and its answers are not known. Import it with the "
+            "was fine-tuned for another run, and its answers are not known. Import it with the "
             "list of its answers (clipvil import --answers FILE) to start from it, or give the run "
             f"the answers it was fine-tuned with ({_VOCAB_KEY})."
         )
@@ -321,14 +321,14 @@ def _head_rows(network: ClipVilNetwork, source: Source) -> int | None:
     return len(source.tensors[names[0]]) if names else None
 
 
-def _check_words(network: ClipVilNetwork, source: Source, path: str | Path, task: Task) -> None:
+def _check_words(network: ClipVilNetwork, source: Source, path: str | Path, run: Run) -> None:
     """The token ids of the run must mean what they meant to the checkpoint."""
     advice = (
         "Give the run the vocabulary it was trained with "
         "(dataset_config.<dataset>.processors.text_processor.params.vocab; the published one is "
         "bert-base-uncased)."
     )
-    if source.tokens is not None and source.tokens != list(task.tokens):
+    if source.tokens is not None and source.tokens != list(run.tokens):
         raise CheckpointError(f"{path} was trained with another text vocabulary. {advice}")
     theirs = source.tensors.get("fusion.embeddings.word.weight")
     if theirs is None:

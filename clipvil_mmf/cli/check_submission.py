@@ -1,4 +1,4 @@
-"""``clipvil check-submission``: would a leaderboard server take this file; what is its score?"""
+"""``clipvil check-submission``: is a prediction file in order; what is its score?"""
 
 from __future__ import annotations
 
@@ -28,12 +28,8 @@ _TEST_DEV = (
 )
 
 
-class Format(str, Enum):
-    """Field names of the rows; ``auto``: those of the dataset's server, or of the first row."""
-
-    auto = "auto"
-    vqa = "vqa"
-    gqa = "gqa"
+# Field names of the rows; ``auto``: those of the dataset's server, or of the first row.
+Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
 
 
 def command(
@@ -65,7 +61,7 @@ def command(
     except (OSError, ValueError, ModuleNotFoundError) as e:
         typer.echo(f"error: {e}", err=True)
         raise typer.Exit(1) from e
-    console.print(_table(submission, layout.name))
+    console.print(_table(submission, layout))
     for problem in submission.problems:
         typer.echo(f"{problem.what}: {problem.count}")
         for example in problem.examples:
@@ -74,10 +70,11 @@ def command(
             typer.echo(f"  ... and {problem.count - len(problem.examples)} more")
     accuracy = score(submission.predictions, expected)
     if submission.accepted:
-        complete = "complete for test-dev alone" if part else "a server would accept it"
-        typer.echo(f"{file}: {complete}")
+        accepted = "a server would accept it" if layout.has_server else "complete and in order"
+        typer.echo(f"{file}: {'complete for test-dev alone' if part else accepted}")
     else:
-        typer.echo(f"{file}: a server would refuse it", err=True)
+        refused = "a server would refuse it" if layout.has_server else "not in order"
+        typer.echo(f"{file}: {refused}", err=True)
     if accuracy is not None:
         typer.echo(f"accuracy: {accuracy:.4f}")
     if part:
@@ -91,8 +88,9 @@ def _layout(rows: Sequence[Any], questions: str) -> Layout:
     return layout_of_rows(rows) if server is None else LAYOUTS[server]
 
 
-def _table(submission: Submission, layout: str) -> Table:
-    table = Table("", "count", title=f"{layout} leaderboard file")
+def _table(submission: Submission, layout: Layout) -> Table:
+    kind = "leaderboard" if layout.has_server else "prediction"
+    table = Table("", "count", title=f"{layout.name} {kind} file")
     table.columns[1].justify = "right"
     table.add_row("rows in the file", f"{submission.rows:,}")
     table.add_row("questions of the split", f"{submission.expected:,}")

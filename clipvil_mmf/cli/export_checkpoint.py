@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipvil_mmf.checkpoints.published.exporting import export_checkpoint
+from clipvil_mmf.checkpoints.published.convert import export_checkpoint
 
 
 def command(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from yaml import YAMLError
 
-from clipvil_mmf.checkpoints.published.importing import ImportReport, import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import ImportReport, import_checkpoint
 from clipvil_mmf.checkpoints.published.layouts import Kind
 from clipvil_mmf.tuning import is_added
 
@@ -72,7 +72,7 @@ def command(
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(report, checkpoint))
     typer.echo(f"written: {folder}")
-    if report.model.answers is None and "classifier" in report.model.description.network:
+    if report.model.labels is None and "classifier" in report.model.description.network:
         typer.echo("answers: not known; import with --answers FILE to ask the model from Python")
 
 

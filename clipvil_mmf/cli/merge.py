@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipvil_mmf.checkpoints.merging import merge
+from clipvil_mmf.checkpoints.tuned import merge
 
 
 def command(

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipvil_mmf.data.answer_vocabulary import build_answers, read_answers
 from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
+from clipvil_mmf.data.label_vocabulary import build_labels, read_labels
 from clipvil_mmf.data.prepare import (
     Item,
     Prepared,
@@ -120,7 +120,7 @@ def _check_options(root: Path, answers: Path | None, min_count: int | None) -> N
             "--answers takes a vocabulary, --min-count makes one; expected one of them"
         )
     if answers is not None:
-        read_answers(answers)
+        read_labels(answers)
 
 
 def _check_found(
@@ -163,7 +163,7 @@ def _vocabulary(
     """
     published = answers or known.find(root, known.answers.name)
     if published is not None and min_count is None:
-        return published, len(read_answers(published))
+        return published, len(read_labels(published))
     labelled = [ready for ready in prepared if ready.table.is_labelled]
     if not labelled:
         raise PrepareError(
@@ -171,7 +171,7 @@ def _vocabulary(
             f"answers to make one of. Get it from {known.answers.url}, or add a labelled split"
         )
     at_least = known.min_count if min_count is None else min_count
-    made = build_answers((ready.table for ready in labelled), at_least)
+    made = build_labels((ready.table for ready in labelled), at_least)
     path = root / f"answers_min{at_least}.json"
     write_vocabulary(path, made)
     return path, len(made)

@@ -6,7 +6,6 @@ import contextlib
 import io
 import re
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.layers.dtypes import PRECISIONS, precision_name
 from clipvil_mmf.profiling.batch import BatchSizes
 from clipvil_mmf.profiling.figure import check_matplotlib, draw
 from clipvil_mmf.profiling.files import check_folder
 from clipvil_mmf.profiling.processes import Row, measure_apart
 from clipvil_mmf.profiling.request import Request
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
+from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.tuning import METHODS
 from clipvil_mmf.user_dir import IMPORTED
 from mmf_bridge.common.device import check_device
@@ -30,13 +31,6 @@ from mmf_bridge.common.precision import Precision as RunPrecision
 
 PUBLISHED_ANSWERS, PUBLISHED_WORDS = 3129, 30522
 _SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier")
-
-
-class Precision(str, Enum):
-    """What is computed in; bf16 is autocast."""
-
-    float32 = "float32"
-    bf16 = "bf16"
 
 
 def command(
@@ -63,7 +57,7 @@ def command(
         int, typer.Option(help="Size of the text vocabulary, where the yaml has none.", min=1)
     ] = PUBLISHED_WORDS,
     precision: Annotated[
-        Precision | None, typer.Option(help="What is computed in; else training.precision.")
+        str | None, typer.Option(help="fp32 or bf16 (autocast); else training.precision.")
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="Of each measurement; medians are shown.", min=1)
@@ -84,7 +78,7 @@ def command(
         request = request_of(settings, answers, words)
         sizes = _sizes(settings, batch_size, image_size, tokens)
         device = check_device(device, "--device") if device else settings.training.device
-        computed_in = precision.value if precision else _precision(settings.training, device)
+        computed_in = _precision(settings.training, device, precision)
         request = replace(
             request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
         )
@@ -164,8 +158,15 @@ def request_of(settings: Any, answers: int, words: int) -> Request:
         answers=answers,
         optimizer=OmegaConf.to_container(settings.optimizer, resolve=True),
         losses=model.losses,
+        task=_task(settings),
         max_norm=training.max_grad_l2_norm if training.clip_gradients else None,
     )
+
+
+def _task(settings: Any) -> str | dict[str, Any]:
+    """The task of the run's first dataset, as its section says."""
+    name = str(settings.datasets or settings.dataset).split(",")[0]
+    return saved_task(OmegaConf.select(settings, f"dataset_config.{name}") or {})
 
 
 def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
@@ -231,15 +232,16 @@ def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | Non
     return sizes
 
 
-def _precision(training: Any, device: str) -> str:
-    """What a run computes in on a device, by MMF's section `training`."""
+def _precision(training: Any, device: str, given: str | None) -> str:
+    """What is given, else what a run computes in on a device, by MMF's section `training`."""
+    if given is not None:
+        return precision_name("--precision", given)
     name = RunPrecision(training, device).name
-    names = {"fp32": Precision.float32, "bf16": Precision.bf16}
-    if name not in names:
+    if name not in PRECISIONS:
         raise ConfigError(
-            f"training.precision: {name} is not measured; choose by --precision float32 or bf16."
+            f"training.precision: {name} is not measured; choose by --precision fp32 or bf16."
         )
-    return names[name].value
+    return name
 
 
 def _title(config: str, request: Request) -> str:

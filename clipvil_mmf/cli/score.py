@@ -12,8 +12,8 @@ from rich.table import Table
 
 from clipvil_mmf.cli.check_submission import Format
 from clipvil_mmf.cli.questions import EASY_VQA, find_files, load_questions
-from clipvil_mmf.data.answer_vocabulary import read_answers
 from clipvil_mmf.data.catalogue import CATALOGUES
+from clipvil_mmf.data.label_vocabulary import read_labels
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.submission import LAYOUTS, layout_of_rows, predictions_of, read_rows
 from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths, from_questions, read_truths
@@ -67,7 +67,7 @@ def command(
                 "--vocab: belongs to GQA, whose published code leaves questions out by it; the "
                 "official VQA accuracy knows no vocabulary. Leave it out"
             )
-        vocabulary = None if vocab is None else frozenset(read_answers(vocab))
+        vocabulary = None if vocab is None else frozenset(read_labels(vocab))
         rows = read_rows(file)
         layout = layout_of_rows(rows) if format is Format.auto else LAYOUTS[format.value]
         predictions = predictions_of(rows, layout, truths.columns.ids, str(file))

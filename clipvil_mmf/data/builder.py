@@ -18,17 +18,15 @@ from clipvil_mmf.data.table import QuestionTable
 
 
 class ClipVilBuilder(MMFDatasetBuilder):
-    """Builds ``ClipVilDataset`` on both MMF lines; subclasses give questions and answers.
+    """Builds ``ClipVilDataset`` on both MMF lines; subclasses give questions and labels.
 
     For the model, MMF's registry gets ``<dataset>_text_vocab`` and ``<dataset>_answer_vocab`` (the
-    lists of tokens and of answers) and ``<dataset>_num_final_outputs``. The lists are also written
-    to ``<save_dir>/vocabularies``.
+    lists of tokens and of labels), ``<dataset>_num_final_outputs`` and ``<dataset>_task`` (a
+    ``tasks.Task``). The lists are also written to ``<save_dir>/vocabularies``.
     """
 
     # The dataclass of the dataset's section of the configuration.
     params_class: type[DatasetParams] = DatasetParams
-    # The names of the question id and the answer in a leaderboard file.
-    prediction_fields = ("question_id", "answer")
 
     def __init__(self, dataset_name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(dataset_name, ClipVilDataset)
@@ -38,8 +36,8 @@ class ClipVilBuilder(MMFDatasetBuilder):
         """The questions of a split (train, val or test); ``None`` if the dataset lacks it."""
         raise NotImplementedError(f"{type(self).__name__}.table: a dataset says here what it asks.")
 
-    def answers(self, params: Any) -> Sequence[str] | None:
-        """The answer list that the dataset brings, if it does."""
+    def labels(self, params: Any) -> Sequence[str] | None:
+        """The list of labels that the dataset brings, if it does."""
         return None
 
     def vocabulary_texts(self, params: Any, train: QuestionTable | None) -> Sequence[str]:
@@ -92,22 +90,22 @@ class ClipVilBuilder(MMFDatasetBuilder):
             training_questions=training_texts,
             params=params,
             image_root=self.image_root(params),
-            answers=lambda: self.answers(params),
-            prediction_fields=self.prediction_fields,
+            labels=lambda: self.labels(params),
         )
         return self.dataset
 
     def update_registry_for_model(self, config: Any) -> None:
-        """Tell the model the vocabularies, and keep them beside the checkpoints."""
+        """Tell the model the task and the vocabularies, and keep these beside the checkpoints."""
         if self.dataset is None:  # a split that does not exist
             return
         vocabularies = {
             "text": list(self.dataset.text_processor.tokens),
-            "answer": list(self.dataset.answer_processor.answers),
+            "answer": list(self.dataset.labels),
         }
         for kind, words in vocabularies.items():
             registry.register(f"{self.dataset_name}_{kind}_vocab", words)
         registry.register(f"{self.dataset_name}_num_final_outputs", len(vocabularies["answer"]))
+        registry.register(f"{self.dataset_name}_task", self.dataset.task)
         if is_master():
             folder = Path(get_mmf_env("save_dir"), "vocabularies")
             write_lines(folder / f"{self.dataset_name}_text.txt", vocabularies["text"])

@@ -6,7 +6,8 @@ A batch (``ClipVilDataset.collate``) is a ``SampleList`` with
   their ``region_features``, ``region_boxes`` and ``region_mask`` (``regions.py``);
 * ``image_index`` (B,) int64: the row of these that each question is about;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64;
-* ``targets`` (B, A) float32 soft targets, on labelled splits;
+* ``targets``, on labelled splits, as the task makes them: (B, labels) float32 scores, or (B,) int64
+  classes;
 * ``question_id``: a list of B ids, as the annotation gives them.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,7 @@ from mmf.common.sample import Sample, SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import ConfigError, check_choice, from_config
-from clipvil_mmf.data.answers import UnknownAnswerError
+from clipvil_mmf.config import ConfigError, check_choice, from_config, near_matches
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 from clipvil_mmf.data.images import (
     ImageParams,
@@ -34,12 +34,16 @@ from clipvil_mmf.data.images import (
     normalize,
     report_bad_images,
 )
+from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.regions import RegionParams, RegionStore, pad_regions
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.data.token_cache import TokenCache
+from clipvil_mmf.tasks import Task, build_task
 
 logger = logging.getLogger(__name__)
+
+_PROCESSORS = ("text_processor", "answer_processor")
 
 
 @dataclass
@@ -47,9 +51,12 @@ class DatasetParams(ImageParams):
     """The section ``dataset_config.<dataset>`` of a yaml file; see also ``ImageParams``.
 
     Args:
+        task: what is asked, a name of ``tasks.TASKS`` or ``{type: NAME, params: {...}}``; null for
+            the dataset's own.
         data_dir: folder of the dataset's files.
         zoo_requirements: entries of MMF's zoo to download, such as ``vqa2.defaults``.
-        processors: MMF's ``text_processor`` and ``answer_processor``, each ``{type, params}``.
+        processors: MMF's ``text_processor`` and ``answer_processor`` (the labels, of every task),
+            each ``{type, params}``.
         group_by_image: keep the questions of an image in one batch, so that the visual tower runs
             once for all of them; ``false`` shuffles questions alone.
         group_by_aspect_ratio: keep questions on landscape images in other batches than those on
@@ -64,6 +71,7 @@ class DatasetParams(ImageParams):
             and test it stays and counts as wrong). Both log how many there are.
     """
 
+    task: Any = "vqa"
     data_dir: str | None = None
     zoo_requirements: list[str] = field(default_factory=list)
     processors: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +83,9 @@ class DatasetParams(ImageParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.task is None:
+            self.task = type(self).task
+        _check_processors(self.processors)
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "keep", "skip"))
         if self.features is not None:
             self.features = from_config(RegionParams, self.features, "features")
@@ -83,6 +94,25 @@ class DatasetParams(ImageParams):
                     raise ConfigError(
                         f"{key}: true, but with features no image is read; set it to false."
                     )
+
+
+def _check_processors(processors: dict[str, Any]) -> None:
+    """Check the names of the processors, and the keys of each: MMF passes over others.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    sections = [("processors", processors, _PROCESSORS)]
+    for name, section in processors.items():
+        if isinstance(section, dict):
+            sections.append((f"processors.{name}", section, ("type", "params")))
+    for where, section, choices in sections:
+        for key in section:
+            if key not in choices:
+                raise ConfigError(
+                    f"{where}.{key}: unknown key.{near_matches(str(key), choices)} "
+                    f"Choices: {', '.join(choices)}."
+                )
 
 
 class ImagePaths(Sequence[str]):
@@ -139,8 +169,7 @@ class ClipVilDataset(BaseDataset):
         training_questions: gives the texts that a text vocabulary is made from.
         params: the checked section; by default ``config`` is checked as ``DatasetParams``.
         image_root: the folder that the table's image paths are relative to.
-        answers: gives the dataset's own answer list, if it brings one.
-        prediction_fields: the names of the question id and the answer in a leaderboard file.
+        labels: gives the dataset's own list of labels, if it brings one.
 
     Raises:
         ConfigError: a bad key or value in ``config``.
@@ -158,24 +187,29 @@ class ClipVilDataset(BaseDataset):
         training_questions: Callable[[], Sequence[str]],
         params: DatasetParams | None = None,
         image_root: str = "",
-        answers: Callable[[], Sequence[str] | None] = lambda: None,
-        prediction_fields: tuple[str, str] = ("question_id", "answer"),
+        labels: Callable[[], Sequence[str] | None] = lambda: None,
     ) -> None:
         super().__init__(dataset_name, config, dataset_type)
-        self.params = params or from_config(DatasetParams, config, f"dataset_config.{dataset_name}")
+        section = f"dataset_config.{dataset_name}"
+        self.params = params or from_config(DatasetParams, config, section)
+        self.task: Task = build_task(self.params.task, f"{section}.task")
+        if self.task.images_per_sample != 1:
+            raise ConfigError(
+                f"{section}.task: {self.task.name} has {self.task.images_per_sample} images "
+                f"per sample, but {dataset_name} has one."
+            )
         self.table = table
         self.is_labelled = table.is_labelled
         self._split = dataset_type
         self._training_questions = training_questions
-        self._dataset_answers = answers
+        self._dataset_labels = labels
         self._image_root = image_root
-        self._prediction_fields = prediction_fields
         self._mean = torch.tensor(list(self.params.mean)).view(3, 1, 1)
         self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
         skip_bad = self.params.on_bad_image == "skip"
         paths = ImagePaths(table, image_root)
         if image_root and self.params.features is None and not self.params.allow_outside_images:
-            _refuse_outside(table, image_root, f"dataset_config.{dataset_name}")
+            _refuse_outside(table, image_root, section)
         self._transform = build_transform(self.params)
         self._images: ImageStore | RegionStore
         if self.params.features is not None:
@@ -201,7 +235,7 @@ class ClipVilDataset(BaseDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a spawned worker needs: a mapped table is opened there by its path."""
-        left_out = ("writer", "_global_config", "_training_questions", "_dataset_answers")
+        left_out = ("writer", "_global_config", "_training_questions", "_dataset_labels")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     @property
@@ -209,27 +243,39 @@ class ClipVilDataset(BaseDataset):
         return self._split == "train"
 
     def init_processors(self) -> None:
-        """Build the processors and prepare the answers with them; MMF calls it after loading.
+        """Build the processors and prepare the labels with them; MMF calls it after loading.
 
         Raises:
             ConfigError: a processor is missing or badly configured.
-            UnknownAnswerError: an answer outside the vocabulary (``on_unknown_answer: raise``).
+            UnknownLabelError: a label outside the vocabulary (``on_unknown_answer: raise``).
             AnnotationError: no question is left.
         """
+        lacking = [name for name in _PROCESSORS if not self.params.processors.get(name)]
+        if lacking:
+            raise ConfigError(
+                f"dataset_config.{self.dataset_name}.processors.{lacking[0]}: missing; expected "
+                "{type: ..., params: {...}}, as in the dataset's defaults."
+            )
         super().init_processors()
         if self._tokens is not None:
             return  # prepared before
         if self.text_processor.needs_fit:
             self.text_processor.fit(self._training_questions())
         if self.answer_processor.needs_fit:
-            self.answer_processor.fit(self._dataset_answers(), self.dataset_name)
+            self.answer_processor.fit(self._own_labels(), self.dataset_name)
+        elif self.task.labels is not None and self.labels != list(self.task.labels):
+            raise ConfigError(
+                f"dataset_config.{self.dataset_name}.task.params.labels: the task says its labels, "
+                f"and processors.answer_processor.params.vocab others; set the latter to "
+                f"{FROM_DATASET}."
+            )
         if self.is_labelled:
-            self._prepare_answers()
+            self._prepare_labels()
         if not len(self):
             raise AnnotationError(
                 f"{self.table.source}: none of its questions can be used: on_bad_image and "
-                "on_unknown_answer left out all of them. Correct the image folder or the answer "
-                "vocabulary"
+                "on_unknown_answer left out all of them. Correct the image folder or the "
+                "vocabulary of labels"
             )
         self._tokens = TokenCache(self.text_processor)
         images = np.unique(self._image_rows()).size
@@ -237,8 +283,20 @@ class ClipVilDataset(BaseDataset):
             "%s %s: %d questions on %d images", self.dataset_name, self._split, len(self), images
         )
 
-    def _prepare_answers(self) -> None:
-        """Find the vocabulary's rows of the table's answers; deal with unknown ones."""
+    @property
+    def labels(self) -> list[str]:
+        """All labels; the rows of the head."""
+        return self.answer_processor.labels
+
+    def _own_labels(self) -> Sequence[str] | None:
+        """The labels that the task says, or else the dataset."""
+        if self.task.labels is not None:
+            return self.task.labels
+        labels = self._dataset_labels()
+        return None if labels is None else self.task.order_labels(labels)
+
+    def _prepare_labels(self) -> None:
+        """Find the vocabulary's rows of the table's labels; deal with unknown ones."""
         self._vocabulary_rows = self.answer_processor.rows_of(self.table.answer_texts)
         soft = self.table.answers_of(np.arange(len(self.table)))
         known = self._vocabulary_rows[soft.rows] >= 0
@@ -249,8 +307,8 @@ class ClipVilDataset(BaseDataset):
             question = self.table.question(int(unknown[0]))
             try:
                 self.answer_processor(question.answers)
-            except UnknownAnswerError as error:
-                raise UnknownAnswerError(
+            except UnknownLabelError as error:
+                raise UnknownLabelError(
                     f"{self.table.source}: question {question.question_id!r}: {error}"
                 ) from error
         usable = np.ones(len(self.table), dtype=bool)
@@ -260,7 +318,7 @@ class ClipVilDataset(BaseDataset):
         skips = self._trains and self.params.on_unknown_answer == "skip"
         left_out = self._count(~usable) if skips else 0
         logger.warning(
-            "%s %s: %d questions have answers outside the vocabulary; %d are left out",
+            "%s %s: %d questions have labels outside the vocabulary; %d are left out",
             self.dataset_name,
             self._split,
             affected,
@@ -298,7 +356,7 @@ class ClipVilDataset(BaseDataset):
         Returns:
             one ``Sample`` each, with ``question_id``; ``image``, (3, H, W) uint8 or the image's
             regions, and ``image_row``, its number in the split; ``input_ids`` and ``input_mask``
-            (T,) int64; and ``targets`` (A,) float32 on labelled splits.
+            (T,) int64; and ``targets`` on labelled splits, see the task.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         if self._kept is not None:
@@ -324,13 +382,14 @@ class ClipVilDataset(BaseDataset):
         ]
 
     def _targets(self, chosen: np.ndarray) -> torch.Tensor:
-        """(B, A) float32 soft targets of these questions of the table."""
+        """The targets of these questions of the table, as the task makes them."""
         soft = self.table.answers_of(chosen)
-        columns = self._vocabulary_rows[soft.rows]
-        known = columns >= 0
-        targets = np.zeros((len(chosen), self.answer_processor.get_vocab_size()), np.float32)
-        targets[soft.positions[known], columns[known]] = soft.scores[known]
-        return torch.from_numpy(targets)
+        rows = self._vocabulary_rows[soft.rows]
+        known = rows >= 0
+        pairs = replace(
+            soft, positions=soft.positions[known], rows=rows[known], scores=soft.scores[known]
+        )
+        return torch.from_numpy(self.task.targets(pairs, len(chosen), len(self.labels)))
 
     def collate(self, samples: Sequence[Sample]) -> SampleList:
         """Make a batch of samples; see the top of this file.
@@ -338,7 +397,7 @@ class ClipVilDataset(BaseDataset):
         With ``pad_to: longest`` T is the length of the longest question of the batch.
 
         Raises:
-            AnnotationError: a batch to train on, whose answers are not known.
+            AnnotationError: a batch to train on, whose labels are not known.
         """
         if self._trains and not self.is_labelled:
             self.table.check_labelled()
@@ -400,14 +459,10 @@ class ClipVilDataset(BaseDataset):
         )
 
     def format_for_prediction(self, report: Any) -> list[dict[str, Any]]:
-        """Make rows of a leaderboard file: ``{"question_id", "answer"}``, or GQA's names.
+        """The rows of a prediction file, as the task makes them.
 
         Args:
-            report: has ``scores`` (B, A), of any float dtype, and ``question_id``, a list of B.
+            report: has ``scores`` (B, labels), of any float dtype, and ``question_id``, a list of
+                B.
         """
-        id_field, answer_field = self._prediction_fields
-        best = report.scores.argmax(dim=1).tolist()
-        return [
-            {id_field: question_id, answer_field: self.answer_processor.idx2word(row)}
-            for question_id, row in zip(report.question_id, best, strict=True)
-        ]
+        return self.task.prediction_rows(report.question_id, report.scores, self.labels)

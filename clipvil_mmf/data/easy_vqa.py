@@ -30,6 +30,10 @@ class EasyVQAParams(DatasetParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.zoo_requirements:
+            raise ConfigError(
+                "zoo_requirements: easy_vqa is read from the package easy-vqa; expected []."
+            )
         if self.question_types is None:
             return
         if not self.question_types:
@@ -70,6 +74,6 @@ class EasyVQABuilder(ClipVilBuilder):
         """The training questions of all types."""
         return [question.text for question in easy_vqa_files.read_questions("train")]
 
-    def answers(self, params: Any) -> list[str]:
+    def labels(self, params: Any) -> list[str]:
         """The package's 13 answers."""
         return easy_vqa_files.read_answers()

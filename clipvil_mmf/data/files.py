@@ -11,8 +11,6 @@ from typing import Any
 from mmf.utils.distributed import is_master
 
 from clipvil_mmf.config import ConfigError, check_at_least
-from clipvil_mmf.data.answer_vocabulary import build_answers
-from clipvil_mmf.data.answers import FROM_DATASET
 from clipvil_mmf.data.builder import ClipVilBuilder
 from clipvil_mmf.data.catalogue import (
     Catalogue,
@@ -22,6 +20,8 @@ from clipvil_mmf.data.catalogue import (
     store_folder,
 )
 from clipvil_mmf.data.dataset import DatasetParams
+from clipvil_mmf.data.label_vocabulary import build_labels
+from clipvil_mmf.data.labels import FROM_DATASET
 from clipvil_mmf.data.store import open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
@@ -44,7 +44,7 @@ class FilesParams(DatasetParams):
             of other names are given as ``{questions: FILE, annotations: FILE}``. A split without
             parts does not exist.
         store_dir: where the converted question files are kept; null for ``<data_dir>/stores``.
-        answer_min_count: with ``answer_processor.params.vocab: dataset``, how often an answer has
+        answer_min_count: with ``answer_processor.params.vocab: dataset``, how often a label has
             to be the main one of a training question to get into the vocabulary.
     """
 
@@ -91,8 +91,8 @@ class FilesBuilder(ClipVilBuilder):
         tables = [self._part(params, part, f"annotations.{split}") for part in parts]
         return QuestionTable.concatenate(tables) if tables else None
 
-    def answers(self, params: FilesParams) -> Sequence[str] | None:
-        """The frequent answers of the training questions.
+    def labels(self, params: FilesParams) -> Sequence[str] | None:
+        """The frequent labels of the training questions.
 
         Raises:
             AnnotationError: they have none.
@@ -101,7 +101,7 @@ class FilesBuilder(ClipVilBuilder):
         if train is None:
             return None
         train.check_labelled()
-        return build_answers([train], params.answer_min_count)
+        return build_labels([train], params.answer_min_count)
 
     def image_root(self, params: FilesParams) -> str:
         """The folder that the image paths of the tables are relative to."""
@@ -203,12 +203,12 @@ class CatalogueBuilder(FilesBuilder):
     def load(
         self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any
     ) -> Any | None:
-        """Build the dataset of a split, once its answer vocabulary has been found."""
+        """Build the dataset of a split, once its vocabulary of labels has been found."""
         self._find_vocabulary(config)
         return super().load(config, dataset_type, *args, **kwargs)
 
     def _find_vocabulary(self, config: Any) -> None:
-        """Let the answer vocabulary be found in every folder where the dataset's files may lie.
+        """Let the vocabulary of labels be found in every folder where the dataset's files may lie.
 
         Raises:
             ConfigError: it is in none of them.

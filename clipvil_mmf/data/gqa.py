@@ -6,9 +6,19 @@ hold region features and fit other models.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from mmf.common.registry import registry
 
-from clipvil_mmf.data.files import CatalogueBuilder
+from clipvil_mmf.data.files import CatalogueBuilder, FilesParams
+
+
+@dataclass
+class GQAParams(FilesParams):
+    """The section ``dataset_config.gqa``."""
+
+    task: Any = "gqa"
 
 
 @registry.register_builder("gqa")
@@ -16,4 +26,4 @@ class GQABuilder(CatalogueBuilder):
     """Builds GQA (arXiv 1902.09506)."""
 
     name = "gqa"
-    prediction_fields = ("questionId", "prediction")
+    params_class = GQAParams

@@ -6,6 +6,7 @@ torch's parameter groups: the published one (`clipvil_adamw_sgd`), or torch's ow
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from torch import nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice, from_config
+
+logger = logging.getLogger(__name__)
 
 DECAY, NO_DECAY, TOWER = "decay", "no_decay", "tower"
 ALGORITHMS = ("adamw", "sgd")
@@ -37,6 +40,8 @@ class TowerConfig:
         for key in ("lr", "weight_decay", "momentum"):
             if getattr(self, key) is not None:
                 check_at_least(key, getattr(self, key), 0.0)
+        if self.momentum and self.algorithm == "adamw":
+            raise ConfigError("momentum: adamw has none; set it to null, or algorithm to sgd.")
 
 
 @dataclass
@@ -82,6 +87,9 @@ def parameter_groups(
             members[NO_DECAY].append(parameter)
         else:
             members[DECAY].append(parameter)
+    for part in config.no_decay:
+        if not any(part in name for name, _ in model.named_parameters()):
+            logger.warning("optimizer.groups.no_decay: %r is in the name of no parameter", part)
     if not any(members.values()):
         raise ConfigError("model_config.clipvil: every parameter is frozen, nothing can learn.")
     options: dict[str, dict[str, Any]] = {DECAY: {}, NO_DECAY: {"weight_decay": 0.0}, TOWER: {}}

@@ -1,7 +1,7 @@
-"""Whether a leaderboard server would take a prediction file. Imports the standard library.
+"""Whether a prediction file answers each question of a split exactly once, and none else.
 
-VQA: ``[{"question_id": int, "answer": str}, ...]``; GQA: ``[{"questionId": str, "prediction":
-str}, ...]``; each question of the split exactly once, none else.
+Its rows are those of a task, ``[{"question_id": int, "answer": str}, ...]`` for vqa; a leaderboard
+server refuses others. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,27 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.tasks import TASKS
 from clipvil_mmf.text_files import TextFileError, read_text
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The names of the two fields of a row.
+    """The rows of a task's prediction file.
 
     Args:
-        name: vqa or gqa.
+        name: of the task.
         id_key: field of the question id.
-        answer_key: field of the answer.
+        answer_key: field of the label.
+        has_server: whether a leaderboard server takes such files.
     """
 
     name: str
     id_key: str
     answer_key: str
+    has_server: bool
 
 
 LAYOUTS = {
-    "vqa": Layout("vqa", "question_id", "answer"),
-    "gqa": Layout("gqa", "questionId", "prediction"),
+    name: Layout(name, *task.row_fields, task.has_server) for name, (_, task) in TASKS.items()
 }
 
 
@@ -47,7 +49,7 @@ class SubmissionError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of fault, for which a server would refuse the file.
+    """One kind of fault, for which the file is refused.
 
     Args:
         what: the fault.
@@ -67,7 +69,7 @@ class Submission:
     Args:
         rows: number of rows of the file.
         expected: number of questions.
-        problems: why a server would refuse it.
+        problems: why it is refused.
         predictions: question id -> answer, of the rows that are in order.
     """
 
@@ -78,7 +80,7 @@ class Submission:
 
     @property
     def accepted(self) -> bool:
-        """Whether a server would take the file."""
+        """Whether the file is in order."""
         return not self.problems
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tasks import Task
 from clipvil_mmf.vision import Regions
 
 
@@ -36,17 +38,27 @@ class Batch:
 
     Args:
         inputs: the arguments of the network's forward.
-        targets: (B, answers) float32, one right answer each.
+        targets: as the task makes them, one right label each.
     """
 
     inputs: tuple[Tensor | Regions, Tensor, Tensor, Tensor, Tensor]
     targets: Tensor
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """The labels of a batch, see `tasks.LabelPairs`."""
+
+    positions: np.ndarray
+    rows: np.ndarray
+    scores: np.ndarray
+
+
 def synthetic_batch(
     network: ClipVilNetwork,
     sizes: BatchSizes,
-    answers: int,
+    labels: int,
+    task: Task,
     device: torch.device,
     seed: int = 0,
 ) -> Batch:
@@ -58,7 +70,8 @@ def synthetic_batch(
     Args:
         network: says whether it takes images or regions, and how many word pieces it knows.
         sizes: of the batch.
-        answers: the classifier's rows.
+        labels: the classifier's rows.
+        task: makes the targets.
         device: where the batch goes.
         seed: of its numbers.
     """
@@ -77,7 +90,8 @@ def synthetic_batch(
     input_ids = torch.randint(0, words, (count, tokens), generator=draw)
     lengths = torch.linspace(max(1, tokens // 2), tokens, count + 1).long()[:count]
     input_mask = (torch.arange(tokens) < lengths[:, None]).long()
-    right = torch.randint(0, answers, (count, 1), generator=draw)
+    right = torch.randint(0, labels, (count,), generator=draw).numpy()
+    pairs = Pairs(np.arange(count), right, np.ones(count, np.float32))
     inputs = (
         images,
         torch.arange(count, device=device),
@@ -85,4 +99,5 @@ def synthetic_batch(
         input_mask.to(device),
         torch.zeros_like(input_ids).to(device),
     )
-    return Batch(inputs, torch.zeros(count, answers).scatter_(1, right, 1.0).to(device))
+    targets = torch.from_numpy(task.targets(pairs, count, labels))
+    return Batch(inputs, targets.to(device))

@@ -17,8 +17,6 @@ from clipvil_mmf.profiling.batch import Batch
 from clipvil_mmf.profiling.memory import Memory, peak_memory
 from clipvil_mmf.profiling.operations import multiply_adds, operations_of
 
-PRECISIONS = ("float32", "bf16")
-
 # Side of the matrices whose product says what a device can do, and how many are timed.
 _SIDE, _CPU_SIDE = 8192, 1024
 _PRODUCTS = 5
@@ -90,7 +88,7 @@ class TrainingStep:
         loss: scores and targets, (B, answers) each -> ().
         batch: that it trains on.
         max_norm: gradients are clipped to this joint norm; None does not clip.
-        precision: one of `PRECISIONS`; bf16 is autocast, as in training.
+        precision: fp32 or bf16; bf16 is autocast, as in training.
     """
 
     def __init__(
@@ -100,7 +98,7 @@ class TrainingStep:
         loss: Callable[[Tensor, Tensor], Tensor],
         batch: Batch,
         max_norm: float | None = None,
-        precision: str = "float32",
+        precision: str = "fp32",
     ) -> None:
         self.network = network
         self.optimizer = optimizer

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.layers.dtypes import PRECISIONS
+from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
 from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
-from clipvil_mmf.profiling.measure import PRECISIONS, Figures, TrainingStep, measure
+from clipvil_mmf.profiling.measure import Figures, TrainingStep, measure
+from clipvil_mmf.tasks import Task, build_task
 
 OWN_OPTIMIZER = "clipvil_adamw_sgd"
-LOSSES = ("clipvil_bce", "logit_bce")
+LOSSES = ("clipvil_bce", "logit_bce", "clipvil_cross_entropy", "cross_entropy")
 
 
 @dataclass
@@ -27,25 +30,33 @@ class Request:
         sections: of the network, as `ClipVilNetwork.from_config` takes them, `tuning` included.
         answers: the classifier's rows.
         optimizer: MMF's section: `type`, `params`, `groups`.
-        losses: MMF's list of them.
+        losses: MMF's list of them; None for the task's.
         max_norm: of clipped gradients, None for no clipping.
         sizes: of the batch.
-        precision: float32 or bf16.
+        precision: fp32 or bf16.
         device: cpu, cuda, cuda:1 ...
         repeats: of each measurement.
+<<<<<<< HEAD
         user_dirs: packages of one's own, whose components the sections may name.
+=======
+        task: its name, or `{type: ..., params: {...}}`.
+>>>>>>> main
     """
 
     sections: dict[str, Any]
     answers: int
     optimizer: dict[str, Any]
-    losses: list[dict[str, Any]]
+    losses: list[dict[str, Any]] | None
     max_norm: float | None = None
     sizes: BatchSizes = field(default_factory=BatchSizes)
-    precision: str = "float32"
+    precision: str = "fp32"
     device: str = "cpu"
     repeats: int = 3
+<<<<<<< HEAD
     user_dirs: list[str] = field(default_factory=list)
+=======
+    task: Any = "vqa"
+>>>>>>> main
 
 
 def perform(request: Request) -> Figures:
@@ -55,6 +66,7 @@ def perform(request: Request) -> Figures:
         ConfigError: a section is wrong, or the tuning method does not suit the network.
     """
     check_choice("precision", request.precision, PRECISIONS)
+    task = build_task(request.task)
     torch.manual_seed(0)
     network = ClipVilNetwork.from_config(**request.sections, num_labels=request.answers)
     device = torch.device(request.device)
@@ -62,8 +74,8 @@ def perform(request: Request) -> Figures:
     step = TrainingStep(
         network,
         _optimizer(network, request.optimizer),
-        _loss(request.losses),
-        synthetic_batch(network, request.sizes, request.answers, device),
+        _loss(request.losses, task),
+        synthetic_batch(network, request.sizes, request.answers, task, device),
         request.max_norm,
         request.precision,
     )
@@ -84,17 +96,22 @@ def _optimizer(network: ClipVilNetwork, section: dict[str, Any]) -> torch.optim.
     return kind(groups, **(section.get("params") or {}))
 
 
-def _loss(losses: list[dict[str, Any]]) -> Any:
+def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
     """The sum of the losses, as a function of scores and targets."""
-    scales = []
+    if losses is None:
+        return task.loss
+    task.check_losses([str(loss.get("type")) for loss in losses], "losses")
+    terms = []
     for loss in losses:
         check_choice("losses", loss.get("type", ""), LOSSES)
         # MMF's logit_bce is in the scale of LXMERT's, too.
-        scales.append(float((loss.get("params") or {}).get("loss_scale", 1)))
-    if not scales:
+        scale = float((loss.get("params") or {}).get("loss_scale", 1))
+        is_bce = str(loss["type"]).endswith("bce")
+        terms.append(partial(scaled_bce, loss_scale=scale) if is_bce else class_cross_entropy)
+    if not terms:
         raise ConfigError(f"losses: none is named. Choices: {', '.join(LOSSES)}.")
 
     def total(scores: Tensor, targets: Tensor) -> Tensor:
-        return torch.stack([scaled_bce(scores, targets, scale) for scale in scales]).sum()
+        return torch.stack([term(scores, targets) for term in terms]).sum()
 
     return total

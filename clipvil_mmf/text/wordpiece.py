@@ -10,7 +10,7 @@ import numpy as np
 from mmf.common.registry import registry
 from mmf.datasets.processors.processors import BaseProcessor
 
-from clipvil_mmf.config import check_at_least, check_choice, from_config
+from clipvil_mmf.config import ConfigError, check_at_least, check_choice, from_config
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import (
     SPECIAL_TOKENS,
@@ -49,6 +49,11 @@ class WordPieceParams:
         check_at_least("max_seq_length", self.max_seq_length, 3)
         check_at_least("vocab_size", self.vocab_size, len(SPECIAL_TOKENS) + 1)
         check_at_least("min_frequency", self.min_frequency, 1)
+        for key in ("vocab_size", "min_frequency"):
+            if self.vocab != TRAIN and getattr(self, key) != getattr(type(self), key):
+                raise ConfigError(
+                    f"{key}: for vocab: {TRAIN} alone, but vocab is {self.vocab!r}; leave it out."
+                )
 
 
 @registry.register_processor("clipvil_wordpiece")

@@ -11,6 +11,7 @@ from torch import nn
 
 from clipvil_mmf.config import check_choice
 from clipvil_mmf.fusion import Fusion, Visual
+from clipvil_mmf.layers.dtypes import PRECISIONS, precision_name
 
 
 class Network(Protocol):
@@ -26,7 +27,6 @@ class Network(Protocol):
 
 
 MODES = ("train", "eval")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass
@@ -37,12 +37,13 @@ class BackboneConfig:
     # has other hidden states in each epoch. eval: it is not. The tower's BatchNorm has a key of
     # its own, image_encoder.params.batch_norm.
     backbone_mode: str = "train"
-    # What the frozen backbone computes in; trainable parts stay float32. bfloat16 rounds its hidden
+    # What the frozen backbone computes in; trainable parts stay in fp32. bf16 rounds its hidden
     # states to 3 digits, and is faster where the processor has it.
-    backbone_precision: str = "float32"
+    backbone_precision: str = "fp32"
 
     def __post_init__(self) -> None:
         check_choice("backbone_mode", self.backbone_mode, MODES)
+        self.backbone_precision = precision_name("backbone_precision", self.backbone_precision)
         check_choice("backbone_precision", self.backbone_precision, PRECISIONS)
 
 
@@ -55,6 +56,6 @@ def disable_dropout(network: Network, config: BackboneConfig) -> None:
 
 def precision(config: BackboneConfig, device: torch.device) -> AbstractContextManager[Any]:
     """The context that the frozen backbone runs in."""
-    if config.backbone_precision == "float32":
+    if config.backbone_precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

@@ -1,10 +1,10 @@
-"""How much the answers depend on each weight of the backbone: its diagonal Fisher information."""
+"""How much the scores depend on each weight of the backbone: its diagonal Fisher information."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from clipvil_mmf.bce import scaled_bce
 from clipvil_mmf.fusion import Text
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.vision import Regions
@@ -21,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
-    """One question, its image and its answers: what the network's forward takes, and targets."""
+    """One question, its image and its labels: what the network's forward takes, and targets.
+
+    ``loss`` of scores (1, labels) and targets is the negative log-likelihood, as the task has it.
+    """
 
     images: Tensor | Regions
     image_index: Tensor
@@ -29,6 +31,7 @@ class Sample(NamedTuple):
     input_mask: Tensor
     segment_ids: Tensor
     targets: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
 
 
 def fisher_information(
@@ -81,7 +84,7 @@ def _gradients(
     with torch.enable_grad():
         text = Text(sample.input_ids, sample.input_mask, sample.segment_ids)
         scores = network.classifier(network.fusion(text, visual))
-        return torch.autograd.grad(scaled_bce(scores, sample.targets, 1), weights)
+        return torch.autograd.grad(sample.loss(scores, sample.targets), weights)
 
 
 def _rank_and_processes() -> tuple[int, int]:

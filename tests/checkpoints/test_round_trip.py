@@ -10,8 +10,7 @@ from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.native import read_saved
-from clipvil_mmf.checkpoints.published.exporting import export_checkpoint
-from clipvil_mmf.checkpoints.published.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import export_checkpoint, import_checkpoint
 from clipvil_mmf.network import ClipVilNetwork
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
 

@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.published.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.checkpoints.starting import (
-    Task,
+    Run,
     load_starting_weights,
     starting_weights,
     whole_weights,
@@ -26,7 +26,7 @@ from tests.golden.tuned import SECTIONS
 
 ANSWERS = [f"answer {row}" for row in range(13)]
 WORDS = [f"word {row}" for row in range(200)]
-TASK = Task(ANSWERS, WORDS)
+RUN = Run(ANSWERS, WORDS)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_clip_gives_the_tower_and_bert_the_text_part(network, tmp_path, through_
     ):
         path = tmp_path / name
         path = imported(path, tmp_path) if through_import else path
-        weights = starting_weights(network, path, TASK)
+        weights = starting_weights(network, path, RUN)
         assert len(weights) == sum(key.startswith(part) for key in network.state_dict())
         assert all(name.startswith(part) for name in weights)
         assert len(weights) == count
@@ -68,7 +68,7 @@ def test_a_deeper_bert_gives_its_first_layers(tmp_path) -> None:
     fusion = {**TINY["fusion"], "params": {**TINY["fusion"]["params"], "num_hidden_layers": 2}}
     network = ClipVilNetwork.from_config(**{**TINY, "fusion": fusion})
     torch.save(bert_state(), tmp_path / "bert.bin")
-    weights = starting_weights(network, tmp_path / "bert.bin", TASK)
+    weights = starting_weights(network, tmp_path / "bert.bin", RUN)
     assert "fusion.layers.1.feed_forward.output.weight" in weights
     assert not any("layers.2." in name for name in weights)
 
@@ -76,16 +76,16 @@ def test_a_deeper_bert_gives_its_first_layers(tmp_path) -> None:
 def test_a_part_is_nothing_to_resume(network, tmp_path) -> None:
     torch.save(clip_state(), tmp_path / "clip.pt")
     with pytest.raises(CheckpointError, match=r"holds a clip model alone.*clipvil\.pretrained="):
-        whole_weights(network, clip_state(), tmp_path / "clip.pt", TASK)
+        whole_weights(network, clip_state(), tmp_path / "clip.pt", RUN)
 
 
 def test_rows_go_by_answer(network, publish, tmp_path) -> None:
     folder = imported(publish("clipvil_full"), tmp_path, ANSWERS[::-1])
-    weights = starting_weights(network, folder, TASK)
+    weights = starting_weights(network, folder, RUN)
     expected = golden_state("clipvil_full")
     assert torch.equal(weights["classifier.output.bias"], expected["logit_fc.3.bias"].flip(0))
     with pytest.raises(CheckpointError, match=r"1 of this run's are not among them \('more'\)"):
-        task = Task([*ANSWERS[:-1], "more"], WORDS)
+        task = Run([*ANSWERS[:-1], "more"], WORDS)
         whole_weights(network, read_weights(folder / "model.safetensors"), folder, task)
 
 
@@ -103,7 +103,7 @@ def test_a_fine_tuned_model_for_other_labels(publish, tmp_path, caplog, left_by)
         trained = ClipVilNetwork.from_config(**TINY)
         start = left_by_mmf(trained, tmp_path / "run", "best.ckpt")
         rows = trained.state_dict()["classifier.output.weight"]
-    load_starting_weights(network, [start], Task(labels, WORDS))
+    load_starting_weights(network, [start], Run(labels, WORDS))
     head = network.state_dict()["classifier.output.weight"]
     assert torch.equal(head[1], rows[7]) and torch.equal(head[3], rows[0])
     assert torch.equal(head[[0, 2]], fresh[[0, 2]])
@@ -114,7 +114,7 @@ def test_a_head_without_names_of_its_label_rows_starts_fresh(publish, tmp_path, 
     folder = imported(publish("clipvil_full"), tmp_path, ANSWERS)
     network = ClipVilNetwork.from_config(**TINY)
     network.classifier.label_tensors = ()
-    weights = starting_weights(network, folder, Task(ANSWERS[::-1], WORDS))
+    weights = starting_weights(network, folder, Run(ANSWERS[::-1], WORDS))
     assert not any(name.startswith("classifier.") for name in weights)
     assert "the head keeps its initialisation: the head does not say" in caplog.text
 
@@ -123,17 +123,17 @@ def test_a_head_without_names_of_its_label_rows_starts_fresh(publish, tmp_path, 
 def test_prefixes_of_distributed_training_make_no_difference(
     network, publish, tmp_path, prefixed
 ) -> None:
-    expected = starting_weights(network, publish("clipvil_full", ddp=False), TASK)
+    expected = starting_weights(network, publish("clipvil_full", ddp=False), RUN)
     state = golden_state("clipvil_full")
     keys = list(state) if prefixed == "all" else list(state)[::2]
     torch.save({f"module.{k}" if k in keys else k: v for k, v in state.items()}, tmp_path / "a.pth")
-    found = starting_weights(network, tmp_path / "a.pth", TASK)
+    found = starting_weights(network, tmp_path / "a.pth", RUN)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     run = {f"module.network.{name}": tensor for name, tensor in expected.items()}
     run["module._extra_state"] = {"text": WORDS, "answer": ANSWERS}
     torch.save({"model": run}, tmp_path / "best.ckpt")
-    found = starting_weights(network, tmp_path / "best.ckpt", TASK)
+    found = starting_weights(network, tmp_path / "best.ckpt", RUN)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -143,10 +143,10 @@ def test_the_trunk_of_a_pre_trained_file_needs_no_table(network, publish, tmp_pa
     for start in (path, imported(path, tmp_path)):
         caplog.clear()
         before = {name: value.clone() for name, value in network.classifier.state_dict().items()}
-        weights = starting_weights(network, start, TASK)
+        weights = starting_weights(network, start, RUN)
         trunk = {name for name in network.state_dict() if not name.startswith("classifier.")}
         assert weights.keys() == trunk
-        load_starting_weights(network, [start], TASK)
+        load_starting_weights(network, [start], RUN)
         after = network.classifier.state_dict()
         assert all(torch.equal(after[name], before[name]) for name in before)
         assert "6 of the network keep their initialisation" in caplog.text
@@ -155,16 +155,16 @@ def test_the_trunk_of_a_pre_trained_file_needs_no_table(network, publish, tmp_pa
 
 def test_another_number_of_answers(network, publish) -> None:
     with pytest.raises(CheckpointError, match=r"answers with 13 answers.*vocabulary has 2"):
-        starting_weights(network, publish("clipvil_full"), Task(["yes", "no"], WORDS))
+        starting_weights(network, publish("clipvil_full"), Run(["yes", "no"], WORDS))
 
 
 def test_the_words_must_be_the_same(network, publish, tmp_path) -> None:
     path = publish("clipvil_full")
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
     import_checkpoint(path, tmp_path / "a", config=HEADS, vocabulary=tmp_path / "vocab.txt")
-    starting_weights(network, tmp_path / "a", TASK)
+    starting_weights(network, tmp_path / "a", RUN)
     with pytest.raises(CheckpointError, match="another text vocabulary"):
-        starting_weights(network, tmp_path / "a", Task(ANSWERS, WORDS[::-1]))
+        starting_weights(network, tmp_path / "a", Run(ANSWERS, WORDS[::-1]))
 
 
 def test_the_pre_training_table(network, publish, tmp_path) -> None:
@@ -173,7 +173,7 @@ def test_the_pre_training_table(network, publish, tmp_path) -> None:
     table = [f"The answer {row}"[4:] for row in range(len(rows))][::-1]
     answers = ["an answer 3.", "nothing", *ANSWERS[2:]]
     (tmp_path / "table.json").write_text(json.dumps(table))
-    task = Task(answers, WORDS, str(tmp_path / "table.json"))
+    task = Run(answers, WORDS, str(tmp_path / "table.json"))
     for start in (path, imported(path, tmp_path, table)):
         head = starting_weights(network, start, task)["classifier.output.weight"]
         assert torch.equal(head[0], rows[len(rows) - 1 - 3])
@@ -182,9 +182,9 @@ def test_the_pre_training_table(network, publish, tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"of 13 rows, but the answer table has 12"):
         starting_weights(network, path, task)
     with pytest.raises(CheckpointError, match=r"is not at .*gone\.json"):
-        starting_weights(network, path, Task(answers, WORDS, str(tmp_path / "gone.json")))
+        starting_weights(network, path, Run(answers, WORDS, str(tmp_path / "gone.json")))
     with pytest.raises(CheckpointError, match=r"is not at .*all_ans\.json"):
-        whole_weights(network, read_weights(path), path, TASK)
+        whole_weights(network, read_weights(path), path, RUN)
 
 
 def left_by_mmf(network, folder, name, answers=ANSWERS):
@@ -205,20 +205,20 @@ def test_a_run_of_mmf(network, tmp_path, name) -> None:
     other.load_state_dict(expected)
     folder = left_by_mmf(other, tmp_path / "run", name)
     for path in (folder, folder / name):
-        weights = starting_weights(network, path, TASK)
+        weights = starting_weights(network, path, RUN)
         assert weights.keys() == expected.keys()
         assert all(torch.equal(weights[key], expected[key]) for key in expected)
-    weights = starting_weights(network, folder, Task(ANSWERS[::-1], WORDS))
+    weights = starting_weights(network, folder, Run(ANSWERS[::-1], WORDS))
     assert torch.equal(
         weights["classifier.output.weight"], expected["classifier.output.weight"].flip(0)
     )
     with pytest.raises(CheckpointError, match="another text vocabulary"):
-        starting_weights(network, folder, Task(ANSWERS, WORDS[::-1]))
+        starting_weights(network, folder, Run(ANSWERS, WORDS[::-1]))
 
 
 def test_a_folder_without_a_model(network, tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no model: neither model\.safetensors"):
-        starting_weights(network, tmp_path, TASK)
+        starting_weights(network, tmp_path, RUN)
 
 
 @pytest.mark.parametrize("method", SECTIONS)
@@ -228,7 +228,7 @@ def test_a_plain_checkpoint_is_the_start_of_every_tuning_method(publish, tmp_pat
     plain = ClipVilNetwork.from_config(**TINY)
     run = left_by_mmf(plain, tmp_path / "run", "best.ckpt")
     for path in (publish("clipvil_full"), run):
-        weights = starting_weights(network, path, TASK)
+        weights = starting_weights(network, path, RUN)
         assert len(weights) == len(plain.state_dict())
         added = network.state_dict().keys() - weights.keys()
         assert added
@@ -239,7 +239,7 @@ def test_a_pruned_ladder_comes_from_the_weights_that_were_loaded(publish) -> Non
     section = {"method": "ladder", "params": {**SECTIONS["lst"]["params"]}}
     section["params"]["initialization"] = "magnitude"
     network = ClipVilNetwork.from_config(**TINY, tuning=section)
-    load_starting_weights(network, [publish("clipvil_full")], TASK)
+    load_starting_weights(network, [publish("clipvil_full")], RUN)
     value = network.tuning.blocks[0].attention.value
     loaded = network.fusion.layers[0].attention.value.bias
     assert loaded.any()
@@ -252,8 +252,8 @@ def test_a_ladder_of_a_checkpoint_is_not_pruned_again(initialization, publish) -
     section["params"]["initialization"] = initialization
     network = ClipVilNetwork.from_config(**TINY, tuning=section)
     path = publish("lst")
-    load_starting_weights(network, [path], TASK)
-    expected = starting_weights(network, path, TASK)
+    load_starting_weights(network, [path], RUN)
+    expected = starting_weights(network, path, RUN)
     state = network.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     assert network.tuning.samples_wanted == 0
@@ -262,14 +262,14 @@ def test_a_ladder_of_a_checkpoint_is_not_pruned_again(initialization, publish) -
 def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None:
     tuned = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["unipt"])
     folder = left_by_mmf(tuned, tmp_path / "run", "best.ckpt")
-    assert starting_weights(tuned, folder, TASK).keys() == tuned.state_dict().keys()
+    assert starting_weights(tuned, folder, RUN).keys() == tuned.state_dict().keys()
     with pytest.raises(CheckpointError, match="was tuned by another method"):
-        starting_weights(network, folder, TASK)
+        starting_weights(network, folder, RUN)
     config = {"model_config": {"clipvil": {"tuning": SECTIONS["unipt"]}}}
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     for other in (network, ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["sherl"])):
         with pytest.raises(CheckpointError, match="was tuned with unipt"):
-            starting_weights(other, folder, TASK)
+            starting_weights(other, folder, RUN)
 
 
 def test_weights_without_their_configuration(network, publish, tmp_path) -> None:
@@ -277,7 +277,7 @@ def test_weights_without_their_configuration(network, publish, tmp_path) -> None
     (folder / "config.yaml").unlink()
     for path in (folder, folder / "model.safetensors"):
         with pytest.raises(CheckpointError, match=r"config\.yaml is missing"):
-            starting_weights(network, path, TASK)
+            starting_weights(network, path, RUN)
 
 
 def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp_path) -> None:

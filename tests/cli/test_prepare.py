@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
-from clipvil_mmf.data.answer_vocabulary import build_answers
 from clipvil_mmf.data.catalogue import VQA2, store_folder
+from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.data.table import QuestionTable
 
@@ -184,8 +184,8 @@ def test_which_answers_a_vocabulary_has():
 
     one = table({"red": 1.0, "blue": 0.3}, {"red": 0.9}, {"blue": 1.0}, {})
     two = table({"red": 1.0}, {"green": 0.3, "blue": 0.6}, {"yellow": 0.6})
-    assert build_answers([one, two], 2) == ["red", "blue"]  # 3 and 2 times
-    assert build_answers([one, two], 1) == ["red", "blue", "yellow"]
+    assert build_labels([one, two], 2) == ["red", "blue"]  # 3 and 2 times
+    assert build_labels([one, two], 1) == ["red", "blue", "yellow"]
 
 
 def test_without_a_published_vocabulary_one_is_made(vqa2):

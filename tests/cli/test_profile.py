@@ -44,11 +44,11 @@ def test_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("options", "precision", "device"),
     [
-        ((), "float32", "cpu"),
+        ((), "fp32", "cpu"),
         (("--", "training.precision=bf16"), "bf16", "cpu"),
-        (("--precision", "float32", "--", "training.precision=bf16"), "float32", "cpu"),
-        (("--", "training.device=cuda:1"), "float32", "cuda:1"),
-        (("--device", "cuda", "--", "training.device=cpu"), "float32", "cuda"),
+        (("--precision", "float32", "--", "training.precision=bf16"), "fp32", "cpu"),
+        (("--", "training.device=cuda:1"), "fp32", "cuda:1"),
+        (("--device", "cuda", "--", "training.device=cpu"), "fp32", "cuda"),
     ],
 )
 def test_precision_and_device_are_the_runs_unless_given(

@@ -14,7 +14,7 @@ mmf_bridge.finder.install()
 from mmf.common.registry import registry  # noqa: E402  (MMF imports only on the bridge)
 from omegaconf import OmegaConf  # noqa: E402
 
-import clipvil_mmf.data.answers  # noqa: E402
+import clipvil_mmf.data.labels  # noqa: E402
 import clipvil_mmf.text.wordpiece  # noqa: E402, F401
 from clipvil_mmf.data.annotations import Question  # noqa: E402
 from clipvil_mmf.data.dataset import ClipVilDataset  # noqa: E402
@@ -73,7 +73,7 @@ def make_dataset(questions):
             dataset_type,
             table=QuestionTable.from_questions(records, "toy.json"),
             training_questions=lambda: [question.text for question in records],
-            answers=lambda: answers,
+            labels=lambda: answers,
             image_root=root,
         )
         dataset.init_processors()

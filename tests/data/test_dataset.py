@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmf.common.registry import registry
 from mmf.common.report import Report
 from omegaconf import OmegaConf
 from PIL import Image
@@ -15,13 +16,14 @@ from torch.utils.data import DataLoader
 import clipvil_mmf.data.images
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.annotations import AnnotationError, Question
-from clipvil_mmf.data.answer_vocabulary import read_answers
-from clipvil_mmf.data.answers import UnknownAnswerError
 from clipvil_mmf.data.custom import CustomBuilder
 from clipvil_mmf.data.dataset import ClipVilDataset
 from clipvil_mmf.data.files import FilesParams
+from clipvil_mmf.data.label_vocabulary import read_labels
+from clipvil_mmf.data.labels import UnknownLabelError
 from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.data.vqa2 import VQA2Builder
+from tests.data.conftest import ANSWERS
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -132,7 +134,7 @@ def test_training_questions_without_answers_are_named(make_dataset, questions, t
     )
     for builder in (CustomBuilder(), VQA2Builder()):
         with pytest.raises(AnnotationError, match=message):
-            builder.answers(params)
+            builder.labels(params)
 
 
 def test_unlabelled_split_has_no_targets(make_dataset, questions):
@@ -166,7 +168,7 @@ def test_unknown_config_key_is_named(make_dataset):
 
 def test_unknown_answer_raises(make_dataset, questions):
     questions[4] = replace(questions[4], answers={"purple": 1.0})
-    with pytest.raises(UnknownAnswerError, match=r"toy.json: question 104: the answer 'purple' is"):
+    with pytest.raises(UnknownLabelError, match=r"toy.json: question 104: the label 'purple' is"):
         make_dataset()
 
 
@@ -175,7 +177,7 @@ def test_unknown_answers_can_be_skipped(make_dataset, questions, caplog):
     questions[0] = replace(questions[0], answers={"purple": 1.0, "red": 0.6})
     with caplog.at_level(logging.WARNING):
         train = make_dataset(on_unknown_answer="skip")
-    assert "toy train: 2 questions have answers outside the vocabulary; 1 are left" in caplog.text
+    assert "toy train: 2 questions have labels outside the vocabulary; 1 are left" in caplog.text
     assert len(train) == 11
     batch = batch_of(train, range(11))
     assert 104 not in batch.question_id
@@ -238,7 +240,7 @@ def test_a_spawned_worker_gives_the_same_batches(tmp_path):
         "train",
         table=open_or_convert([vqa / "train.json"], tmp_path / "store"),
         training_questions=list,
-        answers=lambda: read_answers(vqa / "trainval_label2ans.json"),
+        labels=lambda: read_labels(vqa / "trainval_label2ans.json"),
         image_root=str(vqa),
     )
     dataset.init_processors()
@@ -281,3 +283,72 @@ def test_images_outside_of_their_folder(tmp_path, make_dataset, image, inside):
             make_dataset(records, root=root)
     dataset = make_dataset(records, root=root, allow_outside_images=not inside)
     assert dataset[0].image.shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"answer_procesor": {"type": "clipvil_answer"}},
+            r"toy\.processors\.answer_procesor: unknown key\. Did you mean 'answer_processor'",
+        ),
+        (
+            {"answer_processor": {"type": "clipvil_answer", "parms": {"vocab": "a.txt"}}},
+            r"toy\.processors\.answer_processor\.parms: unknown key\. Did you mean 'params'",
+        ),
+        ({"text_processor": None}, r"toy\.processors\.text_processor: missing; expected \{type"),
+        (
+            {"text_processor": {"type": "clipvil_wordpiece", "params": {"vocab": "bert"}}},
+            None,
+        ),
+    ],
+)
+def test_processors_that_would_be_passed_over(make_dataset, change, message):
+    text = {"type": "clipvil_wordpiece", "params": {}}
+    labels = {"type": "clipvil_answer", "params": {"vocab": "dataset"}}
+    processors = {"text_processor": text, "answer_processor": labels, **change}
+    if message is None:
+        change["text_processor"]["params"]["min_frequency"] = 2
+        message = r"text_processor\.params\.min_frequency: for vocab: train alone"
+    with pytest.raises(ConfigError, match=message):
+        make_dataset(processors=processors)
+
+
+def test_a_batch_of_classes(make_dataset, questions):
+    questions[1] = replace(questions[1], answers={"purple": 1.0})
+    records = [replace(q, answers={max(q.answers, key=q.answers.get): 1.0}) for q in questions]
+    train = make_dataset(records, task="entailment", on_unknown_answer="keep")
+    assert train.labels == sorted(ANSWERS)  # green, no, red, yes
+    batch = batch_of(train, [0, 1, 2, 3])
+    assert batch.targets.tolist() == [3, -1, 2, 0] and batch.targets.dtype == torch.int64
+    report = Report(batch, {"scores": torch.eye(4)})
+    assert train.format_for_prediction(report)[1:3] == [
+        {"id": 101, "label": "no"},
+        {"id": 102, "label": "red"},
+    ]
+
+
+def test_the_task_may_say_its_labels(make_dataset, tmp_path):
+    task = {"type": "entailment", "params": {"labels": ["red", "yes", "no", "green"]}}
+    (tmp_path / "labels.txt").write_text("yes\nno\nred\ngreen\n")
+    processors = {
+        "text_processor": {"type": "clipvil_wordpiece", "params": {}},
+        "answer_processor": {
+            "type": "clipvil_answer",
+            "params": {"vocab": str(tmp_path / "labels.txt")},
+        },
+    }
+    with pytest.raises(
+        ConfigError, match=r"toy\.task\.params\.labels: .*set the latter to dataset"
+    ):
+        make_dataset(task=task, processors=processors)
+    del registry.mapping["state"]["toy_answer_processor"]
+    assert make_dataset(task=task).labels == ["red", "yes", "no", "green"]
+
+
+def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):
+    monkeypatch.setattr("clipvil_mmf.tasks.gqa.GQA.images_per_sample", 2)
+    with pytest.raises(
+        ConfigError, match=r"toy\.task: gqa has 2 images per sample, but toy has one"
+    ):
+        make_dataset(task="gqa")

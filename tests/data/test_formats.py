@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clipvil_mmf.data.formats import read_columns, recognise
-from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.questions import AnnotationError, Question
 from clipvil_mmf.data.vqa_normalize import normalize_answer
 from clipvil_mmf.plain_pickle import PlainUnpickler
 
@@ -41,6 +41,15 @@ def test_a_format_is_recognised_by_its_content(path, name, tmp_path):
     renamed = tmp_path / "renamed.json"
     renamed.write_bytes(path.read_bytes())
     assert name == recognise(renamed).NAME
+
+
+@pytest.mark.parametrize("key", ["id", "question_id"])
+@pytest.mark.parametrize("text", ["sentence", "hypothesis", "question"])
+def test_statements_with_a_class_are_a_list_of_questions(tmp_path, key, text):
+    rows = [{key: "a#0", "image": "a.jpg", text: "A dog.", "label": "neutral"}]
+    (tmp_path / "file.json").write_text(json.dumps(rows))
+    (question,) = read_columns([tmp_path / "file.json"]).questions()
+    assert question == Question("a#0", "A dog.", "a.jpg", {"neutral": 1.0})
 
 
 def test_official_and_lxmert_files_of_a_split_agree():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from clipvil_mmf.checkpoints.published.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.checkpoints.tuned import backbone_hash
 from clipvil_mmf.data import easy_vqa_files
 from tests.checkpoints.conftest import (  # noqa: F401 (fixtures)

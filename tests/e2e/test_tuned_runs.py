@@ -6,8 +6,7 @@ from safetensors.torch import load_file
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.merging import merge
-from clipvil_mmf.checkpoints.tuned import TUNED, read_extra, trainable_names
+from clipvil_mmf.checkpoints.tuned import TUNED, merge, read_extra, trainable_names
 from clipvil_mmf.model import ClipVil
 from clipvil_mmf.tuning import METHODS
 from tests.e2e.test_vqa_files import FIXTURES, TINY_MODEL, options

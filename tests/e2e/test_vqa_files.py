@@ -202,12 +202,12 @@ def test_a_small_model_of_ones_own_data(run_mmf, data, capfd):
 
 def test_an_answer_vocabulary_of_the_dataset_is_made_once(run_mmf, data, monkeypatch):
     """It is the same for all splits, and takes a look at every training question."""
-    made, stock = [], files.build_answers
-    monkeypatch.setattr(files, "build_answers", lambda *a: made.append(1) or stock(*a))
+    made, stock = [], files.build_labels
+    monkeypatch.setattr(files, "build_labels", lambda *a: made.append(1) or stock(*a))
     vocab = "dataset_config.gqa.processors.answer_processor.params.vocab=dataset"
     trainer = run_mmf(*options("gqa.yaml", "gqa", data), vocab)
     splits = [getattr(trainer, f"{name}_loader") for name in ("train", "val", "test")]
-    answers = [split.current_dataset.answer_processor.answers for split in splits]
+    answers = [split.current_dataset.answer_processor.labels for split in splits]
     assert answers[0] == answers[1] == answers[2] != []
     assert made == [1]
 

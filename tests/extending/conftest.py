@@ -43,7 +43,7 @@ class Kind:
     from_bert: dict[str, str]
     from_clip: dict[str, str]
     dataset: str = "vqa2"
-    test_questions: int = 27
+    test_questions: int = 24
     is_tuned: bool = False
     is_of_networks: bool = True
 

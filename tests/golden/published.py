@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints.matching import LoadReport, match
+from clipvil_mmf.checkpoints.published.convert import translate
 from clipvil_mmf.checkpoints.published.names import NameTable, table_for, table_with
-from clipvil_mmf.checkpoints.published.translation import translate
 from clipvil_mmf.network import ClipVilNetwork
 
 JOINT, CROSS_MODAL = table_with("joint"), table_with("cross_modal")

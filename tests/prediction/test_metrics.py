@@ -36,5 +36,15 @@ def test_a_question_outside_the_vocabulary_counts_as_wrong():
     assert values["val/gqa/vqa_score"].item() == 0.5
 
 
-def test_a_split_is_summed_up_batch_by_batch():
-    assert registry.get_metric_class("vqa_score").mean_of_samples
+@pytest.mark.parametrize("name", ["vqa_score", "accuracy"])
+def test_a_split_is_summed_up_batch_by_batch(name):
+    assert registry.get_metric_class(name).mean_of_samples
+
+
+def test_a_sample_without_a_class_counts_as_wrong():
+    batch = SampleList()
+    batch.add_field("targets", torch.tensor([1, 0, -1, 1]))
+    batch.add_field("dataset_name", "toy")
+    batch.add_field("dataset_type", "val")
+    values = Metrics(["accuracy"])(batch, {"scores": torch.tensor([[0.0, 1.0]]).repeat(4, 1)})
+    assert values["val/toy/accuracy"].item() == 0.5

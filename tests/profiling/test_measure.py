@@ -130,7 +130,7 @@ def test_operations_added_in_place_count() -> None:
     assert torch.equal(sums, torch.full((5, 8), 6.0))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_matrix_product_has_a_rate(precision: str) -> None:
     own = torch.get_float32_matmul_precision()
     assert 1e8 < matmul_rate(torch.device("cpu"), precision) < 1e15

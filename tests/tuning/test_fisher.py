@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from clipvil_mmf.loss_functions import scaled_bce
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import fisher
 from clipvil_mmf.tuning.fisher import Sample, fisher_information
@@ -22,7 +24,10 @@ def samples() -> Iterator[Sample]:
         image = inputs["images"][inputs["image_index"][row : row + 1]]
         names = ("input_ids", "input_mask", "segment_ids")
         texts = (inputs[name][row : row + 1] for name in names)
-        yield Sample(image, torch.zeros(1, dtype=torch.long), *texts, targets[row : row + 1])
+        index = torch.zeros(1, dtype=torch.long)
+        yield Sample(
+            image, index, *texts, targets[row : row + 1], partial(scaled_bce, loss_scale=1)
+        )
 
 
 def weights(network: ClipVilNetwork) -> list[torch.nn.Parameter]:
@@ -42,7 +47,7 @@ def test_it_is_the_sum_of_squared_gradients(count: int, caplog: pytest.LogCaptur
     backbone = network.state_dict()
     plain.load_state_dict({name: backbone[name] for name in plain.state_dict()})
     expected = [torch.zeros_like(weight) for weight in weights(plain)]
-    for *inputs, targets in list(samples())[:count]:
+    for *inputs, targets, _ in list(samples())[:count]:
         plain.zero_grad()
         scores = plain(*inputs).scores
         F.binary_cross_entropy_with_logits(scores, targets, reduction="sum").backward()

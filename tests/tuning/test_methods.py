@@ -169,7 +169,7 @@ def test_the_backbones_dropout_may_be_left_out() -> None:
 
 
 def test_a_backbone_in_bfloat16() -> None:
-    exact, rounded = build("unipt"), build("unipt", backbone_precision="bfloat16")
+    exact, rounded = build("unipt"), build("unipt", backbone_precision="bf16")
     scores = [network.eval()(**batch()).scores for network in (exact, rounded)]
     assert scores[1].dtype == torch.float32
     difference = (scores[0] - scores[1]).abs().max()
@@ -292,3 +292,11 @@ def test_recomputed_states_give_the_same_gradients(method: str, autocast: bool) 
         torch.testing.assert_close(found[True][3][name], gradient, msg=name)
     assert states[False] > states[True]
     assert states[True] <= 1
+
+
+def test_the_former_name_of_a_precision_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    network = build("unipt", backbone_precision="bfloat16")
+    assert network.tuning.config.backbone_precision == "bf16"
+    assert "backbone_precision: bfloat16 is called bf16 now" in caplog.text
+    with pytest.raises(ConfigError, match=r"backbone_precision: unknown value 'fp8'"):
+        build("unipt", backbone_precision="fp8")

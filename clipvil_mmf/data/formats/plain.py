@@ -2,7 +2,8 @@
 
 ``[{"question_id", "image", "question", "answer"}, ...]``. ``image`` is a path in the folder of the
 images. Instead of ``answer`` a row may have ``answers``: soft scores ``{answer: score}``, or the
-list of what ten people said. A list of rows of VQA's question files is read too.
+list of what ten people said. A list of rows of VQA's question files is read too, and
+``[{"id", "image", "sentence", "label"}, ...]``: a label of one class each.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from clipvil_mmf.data.formats.rows import (
     label,
     name,
     people,
-    question_id,
     soft_label,
+    string,
     text,
 )
 from clipvil_mmf.data.questions import AnnotationError
@@ -47,8 +48,8 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(
-            question_id(row, where),
-            text(row, ("question",), where),
+            _id(row, where),
+            text(row, ("question", "sentence", "hypothesis"), where),
             name(field(row, ("image", "image_id"), where), "image", where),
             _answers(row, where),
             kinds(row, ("question_type", "answer_type"), where),
@@ -57,7 +58,14 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     return builder.build()
 
 
+def _id(row: Any, where: str) -> Any:
+    found = field(row, ("question_id", "id"), where)
+    return string(found, "question_id", where) if isinstance(found, str) else found
+
+
 def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:
+    if isinstance(row.get("label"), str):
+        return {string(row["label"], "label", where): 1.0}
     found = row.get("answers")
     if found is None:
         return label(row, where)

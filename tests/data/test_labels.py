@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.data.answers import AnswerProcessor, UnknownAnswerError
+from clipvil_mmf.data.labels import LabelProcessor, UnknownLabelError
 
 
 @pytest.mark.parametrize("name", ["answers.txt", "trainval_label2ans.json"])
@@ -13,17 +13,18 @@ def test_reads_a_vocabulary_file_in_its_order(tmp_path, name):
     path = tmp_path / name
     answers = ["net", "a b", "1"]
     path.write_text(json.dumps(answers) if name.endswith("json") else "\n".join(answers) + "\n")
-    processor = AnswerProcessor({"vocab": str(path)})
+    processor = LabelProcessor({"vocab": str(path)})
     assert not processor.needs_fit
-    assert processor.answers == answers and processor.get_vocab_size() == 3
+    assert processor.labels == answers and processor.get_vocab_size() == 3
     assert processor({"a b": 0.6, "net": 1}) == [(1, 0.6), (0, 1.0)]
-    assert processor.idx2word(2) == "1"
 
 
 def test_unknown_answer_says_what_to_do():
-    processor = AnswerProcessor({})
+    processor = LabelProcessor({})
     processor.fit(["yes", "no"], "toy")
-    with pytest.raises(UnknownAnswerError, match=r"'maybe' is not among the 2 .*on_unknown_answer"):
+    with pytest.raises(
+        UnknownLabelError, match=r"the label 'maybe' is not among the 2 .*on_unknown_answer"
+    ):
         processor({"maybe": 1.0})
 
 
@@ -42,37 +43,39 @@ def test_bad_file(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match=f"answers.txt.*{message}"):
-        AnswerProcessor({"vocab": str(path)})
+        LabelProcessor({"vocab": str(path)})
 
 
 def test_bad_json_file(tmp_path):
     (tmp_path / "a.json").write_text('{"yes": 0}')
     with pytest.raises(ConfigError, match=r"a\.json: expected a list of answers"):
-        AnswerProcessor({"vocab": str(tmp_path / "a.json")})
+        LabelProcessor({"vocab": str(tmp_path / "a.json")})
 
 
 @pytest.mark.parametrize("name", ["answers.txt", "answers.json"])
 def test_a_byte_order_mark_is_no_part_of_an_answer(tmp_path, name):
     text = json.dumps(["red", "où"]) if name.endswith("json") else "red\noù\n"
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
-    assert AnswerProcessor({"vocab": str(tmp_path / name)}).answers == ["red", "où"]
+    assert LabelProcessor({"vocab": str(tmp_path / name)}).labels == ["red", "où"]
 
 
 @pytest.mark.parametrize("sign", ["\n", "\r"])
 def test_an_answer_of_two_lines_is_named(tmp_path, sign):
     """The vocabulary that a run writes has one answer a line."""
-    with pytest.raises(ConfigError, match=r"toy: the answer 'two.{2}lines' has a line break"):
-        AnswerProcessor({}).fit(["red", f"two{sign}lines"], "toy")
+    with pytest.raises(ConfigError, match=r"toy: the label 'two.{2}lines' has a line break"):
+        LabelProcessor({}).fit(["red", f"two{sign}lines"], "toy")
     (tmp_path / "a.json").write_text(json.dumps(["red", f"two{sign}lines"]))
-    with pytest.raises(ConfigError, match=r"a\.json: the answer 'two.{2}lines' has a line break"):
-        AnswerProcessor({"vocab": str(tmp_path / "a.json")})
+    with pytest.raises(ConfigError, match=r"a\.json: the label 'two.{2}lines' has a line break"):
+        LabelProcessor({"vocab": str(tmp_path / "a.json")})
 
 
 def test_dataset_without_answers_needs_a_file():
-    with pytest.raises(ConfigError, match=r"answer_processor.params.vocab: toy brings no answer"):
-        AnswerProcessor({}).fit(None, "toy")
+    with pytest.raises(
+        ConfigError, match=r"answer_processor.params.vocab: toy brings no list of labels"
+    ):
+        LabelProcessor({}).fit(None, "toy")
 
 
 def test_an_empty_line_in_the_middle_is_an_answer(tmp_path):
     (tmp_path / "answers.txt").write_text("yes\n\nno\n")
-    assert AnswerProcessor({"vocab": str(tmp_path / "answers.txt")}).answers == ["yes", "", "no"]
+    assert LabelProcessor({"vocab": str(tmp_path / "answers.txt")}).labels == ["yes", "", "no"]

@@ -1,35 +1,43 @@
-"""Published checkpoint -> folder with the weights in safetensors and all that they need."""
+"""Published files and ours: translated, imported into a folder of ours, exported again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.matching import LoadReport, match
+from clipvil_mmf.checkpoints.matching import LoadReport, Source, match
 from clipvil_mmf.checkpoints.native import (
     SECTIONS,
     Description,
     SavedModel,
     read_preprocessing,
+    read_saved,
     read_sections,
     write_saved,
 )
 from clipvil_mmf.checkpoints.published.answers import read_answer_table
-from clipvil_mmf.checkpoints.published.layouts import Kind
-from clipvil_mmf.checkpoints.published.shapes import infer_network
-from clipvil_mmf.checkpoints.published.translation import translate
+from clipvil_mmf.checkpoints.published.layouts import (
+    Kind,
+    Layout,
+    canonical,
+    detect_layout,
+    take_shared_tasks,
+)
+from clipvil_mmf.checkpoints.published.names import table_for, table_of_published
+from clipvil_mmf.checkpoints.published.shapes import infer_network, infer_tuning
 from clipvil_mmf.fusion import build_fusion
 from clipvil_mmf.layers.published import BERT
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.text.vocabulary import read_tokens
+from clipvil_mmf.tuning import is_added
 from clipvil_mmf.vision import build_image_encoder
-from clipvil_mmf.weight_files import read_weights
+from clipvil_mmf.weight_files import read_weights, write_torch
 
 # BERT's own copy of the word embeddings, in checkpoints with the head for masked words.
 _TIED = ("cls.predictions.decoder.weight", f"{BERT}embeddings.word_embeddings.weight")
@@ -40,6 +48,46 @@ _PARTS: dict[Kind, tuple[str, ...]] = {
     Kind.clip: ("image_encoder",),
     Kind.bert: ("fusion",),
 }
+
+
+class Published(NamedTuple):
+    """A published file, translated."""
+
+    source: Source  # under our names; its keys are those of `BEST.pth`
+    layout: Layout  # how its keys are written
+    tensors: dict[str, Tensor]  # under the names of `BEST.pth`
+    shared: dict[str, str]  # key of a further task -> the key whose tensor it shares
+
+
+def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) -> Published:
+    """Bring a published file's tensors under our names.
+
+    Args:
+        state: as the file has it.
+        path: the file, for errors.
+        kind: what it is known to hold; None to find out.
+
+    Raises:
+        CheckpointError: its layout is unknown, or it has tensors of several tasks.
+    """
+    layout = detect_layout(state, path, kind)
+    published = canonical(state, layout)
+    shared = take_shared_tasks(published, path)
+    table = table_of_published(published)
+    tensors, keys, spare = {}, {}, {}
+    for key, tensor in published.items():
+        name = table.ours(key) or key
+        tensors[name], keys[name] = tensor, key
+        reason = table.why_unused(key)
+        if reason is not None:
+            spare[name] = reason
+    tuning = infer_tuning({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+
+    def key_of(name: str) -> str:
+        return keys.get(name) or table.find_published(name) or name
+
+    source = Source(layout.kind.value, tensors, tuning=tuning, key_of=key_of, spare=spare)
+    return Published(source, layout, published, shared)
 
 
 @dataclass
@@ -88,10 +136,8 @@ def import_checkpoint(
     report = read_published(path, kind, config)
     model = report.model
     if answers is not None:
-        model.answers = read_answer_table(answers)
-        _check_count(
-            "answers", len(model.answers), model.description.network["num_labels"], answers
-        )
+        model.labels = read_answer_table(answers)
+        _check_count("answers", len(model.labels), model.description.network["num_labels"], answers)
     if vocabulary is not None:
         model.tokens = _read_vocabulary(Path(vocabulary))
         words = model.description.network["fusion"]["params"]["vocab_size"]
@@ -231,3 +277,47 @@ def _check_count(what: str, got: int, expected: int, file: str | Path) -> None:
             f"{file} has {got} {what}, but the checkpoint has {expected}: it is another list than "
             "the one that the checkpoint was trained with."
         )
+
+
+@dataclass
+class ExportReport:
+    """What an exported file holds: numbers of tensors."""
+
+    kind: str
+    network: int
+    added: int  # by a tuning method
+    unused: int
+
+
+def export_checkpoint(
+    model: str | Path, output: str | Path, ddp: bool | None = None
+) -> ExportReport:
+    """Write an imported checkpoint, or what a run of MMF left, in the published layout.
+
+    An imported checkpoint is written with the keys that it came with, all of them as long as its
+    ``unused.safetensors`` is there; a run of MMF with those of `BEST.pth` (without parts that the
+    network does not have, such as CLIP's text tower).
+
+    Args:
+        model: see :func:`clipvil_mmf.checkpoints.native.read_saved`.
+        output: the file to write, a ``.pth``.
+        ddp: whether keys get DDP's ``module.``; None for what the imported file had.
+
+    Raises:
+        CheckpointError: the model is incomplete, not one of ours, or has a component without a
+            published counterpart.
+        WeightFileError: a file cannot be read or written.
+    """
+    saved = read_saved(model)
+    table = table_for(saved.network)
+    network = {table.published(name): tensor for name, tensor in saved.network.items()}
+    tensors: dict[str, Tensor] = {**network, **saved.unused}
+    for key, source in saved.description.tied.items():
+        tensors[key] = tensors[source]
+    described = saved.description.layout
+    layout = Layout(**{**described, "kind": Kind(described["kind"])})
+    layout = layout if ddp is None else replace(layout, ddp=ddp)
+    write_torch({layout.in_file(name): tensor for name, tensor in tensors.items()}, output)
+    unused = len(saved.unused) + len(saved.description.tied)
+    added = sum(map(is_added, saved.network))
+    return ExportReport(layout.kind.value, len(network) - added, added, unused)

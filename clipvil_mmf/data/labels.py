@@ -1,0 +1,124 @@
+"""The vocabulary of labels: MMF's processor ``clipvil_answer``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmf.common.registry import registry
+from mmf.datasets.processors.processors import BaseProcessor
+
+from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.data.label_vocabulary import VocabularyError, read_labels
+
+FROM_DATASET = "dataset"
+_WHERE = "processors.answer_processor.params"
+
+
+class UnknownLabelError(ValueError):
+    """A label that the vocabulary lacks; the message names both."""
+
+
+@dataclass
+class LabelParams:
+    """Where the labels come from.
+
+    Args:
+        vocab: ``dataset`` for the list that the dataset brings, or a file: one label a line
+            (``.txt``), or a JSON list as LXMERT's ``trainval_label2ans.json``. A relative path is
+            looked up in the current directory, then in the dataset's ``data_dir``.
+    """
+
+    vocab: str = FROM_DATASET
+
+
+@registry.register_processor("clipvil_answer")
+class LabelProcessor(BaseProcessor):
+    """Label <-> row of the head, in the order of the vocabulary file.
+
+    Args:
+        config: see ``LabelParams``.
+        data_dir: of the dataset.
+    """
+
+    def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
+        super().__init__(config)
+        params = from_config(LabelParams, config, _WHERE)
+        self._labels: list[str] = []
+        self._rows: dict[str, int] = {}
+        if params.vocab != FROM_DATASET:
+            inside = Path(data_dir or ".", params.vocab)
+            here = Path(params.vocab).is_file() or not inside.is_file()
+            path = params.vocab if here else str(inside)
+            try:
+                self._set(read_labels(path), path)
+            except (FileNotFoundError, VocabularyError) as error:
+                raise ConfigError(f"{_WHERE}.vocab: {error}") from error
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether the dataset is still to give its labels."""
+        return not self._labels
+
+    def fit(self, labels: Sequence[str] | None, dataset: str) -> None:
+        """Take the dataset's own labels (``vocab: dataset``).
+
+        Raises:
+            ConfigError: the dataset brings none either.
+        """
+        if not labels:
+            raise ConfigError(
+                f"dataset_config.{dataset}.processors.answer_processor.params.vocab: {dataset} "
+                "brings no list of labels; expected the path of one (.txt or .json)."
+            )
+        self._set(list(labels), dataset)
+
+    def __call__(self, item: Mapping[str, float]) -> list[tuple[int, float]]:
+        """Map soft labels ``{label: score}`` to ``[(row, score), ...]``.
+
+        Raises:
+            UnknownLabelError: a label outside the vocabulary.
+        """
+        pairs = []
+        for label, score in item.items():
+            if label not in self._rows:
+                raise UnknownLabelError(
+                    f"the label {label!r} is not among the {len(self._labels)} of the "
+                    "vocabulary. Add it (processors.answer_processor.params.vocab), or set "
+                    "on_unknown_answer: keep or skip in the dataset's configuration"
+                )
+            pairs.append((self._rows[label], float(score)))
+        return pairs
+
+    def rows_of(self, labels: Sequence[str]) -> np.ndarray:
+        """(N,) int64 rows of the head of these labels; -1 for unknown ones."""
+        return np.asarray([self._rows.get(label, -1) for label in labels], dtype=np.int64)
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels; the rows of the head."""
+        return self._labels
+
+    def get_vocab_size(self) -> int:
+        """The number of labels."""
+        return len(self._labels)
+
+    def _set(self, labels: list[str], source: str) -> None:
+        doubled = [label for label, count in Counter(labels).items() if count > 1]
+        if doubled:
+            raise ConfigError(
+                f"{source}: the label {doubled[0]!r} occurs twice; expected each once."
+            )
+        broken = next((label for label in labels if {"\n", "\r"} & set(label)), None)
+        if broken is not None:
+            raise ConfigError(
+                f"{source}: the label {broken!r} has a line break; expected one line: a run keeps "
+                "its vocabulary as a file with one label a line. Write a blank in its place in "
+                "the question files, or in the vocabulary."
+            )
+        self._labels = labels
+        self._rows = {label: row for row, label in enumerate(labels)}

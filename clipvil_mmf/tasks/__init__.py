@@ -1,0 +1,52 @@
+"""What is asked: the key ``task`` of a dataset's section.
+
+A task is one file, with a dataclass of its ``params`` and a :class:`Task`, and a line here; or a
+line of a plugin: ``TASKS["my_task"] = (MyConfig, MyTask)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clipvil_mmf.config import build
+from clipvil_mmf.tasks.entailment import Entailment, EntailmentConfig
+from clipvil_mmf.tasks.gqa import GQA, GQAConfig
+from clipvil_mmf.tasks.task import CLASSES, SOFT, LabelPairs, Task
+from clipvil_mmf.tasks.vqa import VisualQuestionAnswering, VQAConfig
+
+TASKS: dict[str, tuple[type, type[Task]]] = {
+    "vqa": (VQAConfig, VisualQuestionAnswering),
+    "gqa": (GQAConfig, GQA),
+    "entailment": (EntailmentConfig, Entailment),
+}
+
+
+def build_task(section: str | Mapping[str, Any], where: str = "task") -> Task:
+    """The task of a section.
+
+    Args:
+        section: a name of ``TASKS``, or ``{type: NAME, params: {...}}``.
+        where: dotted place of the section, the prefix of every error.
+
+    Raises:
+        ConfigError: an unknown task, key or value.
+    """
+    plain = {"type": section} if isinstance(section, str) else section
+    task = build(TASKS, plain, where)
+    task.name = plain["type"]
+    return task
+
+
+def saved_task(section: Mapping[str, Any]) -> str | dict[str, Any]:
+    """The section ``task`` of a dataset's section in the configuration of a run, as plain values.
+
+    Runs that are older than the key were ``vqa``, or ``gqa``, which differs in its rows alone.
+    """
+    from omegaconf import OmegaConf
+
+    task = section.get("task") or "vqa"
+    return OmegaConf.to_container(task, resolve=True) if OmegaConf.is_config(task) else task
+
+
+__all__ = ["CLASSES", "SOFT", "TASKS", "LabelPairs", "Task", "build_task", "saved_task"]

@@ -1,0 +1,66 @@
+"""The task ``entailment``: an image and a sentence belong to one of k classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.tasks.task import CLASSES, LabelPairs, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class EntailmentConfig:
+    """``params`` of the task ``entailment``."""
+
+    # The classes, in the order of the head's rows; null for those of the training data, sorted.
+    labels: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        doubled = [label for label, count in Counter(self.labels).items() if count > 1]
+        if len(self.labels) < 2 or doubled:
+            what = f"{doubled[0]!r} twice" if doubled else f"{len(self.labels)} of them"
+            raise ConfigError(f"labels: got {what}, expected two classes or more, each once.")
+
+
+class Entailment(Task):
+    """Visual entailment (SNLI-VE, arXiv 1901.06706), and any other choice of one class."""
+
+    target_kind = CLASSES
+    default_loss = "clipvil_cross_entropy"
+    default_metric = "accuracy"
+    row_fields = ("id", "label")
+
+    def __init__(self, config: EntailmentConfig) -> None:
+        super().__init__(config)
+        self.labels = config.labels
+
+    def order_labels(self, labels: Sequence[str]) -> list[str]:
+        """Sorted, so that the order does not depend on counts."""
+        return sorted(labels)
+
+    def targets(self, pairs: LabelPairs, samples: int, labels: int) -> np.ndarray:
+        """(B,) int64: a sample's main class among those that are labels; -1 without one."""
+        targets = np.full(samples, -1, np.int64)
+        labelled, first = np.unique(pairs.positions, return_index=True)
+        targets[labelled] = pairs.rows[first]
+        return targets
+
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy: the mean over the samples that have a class."""
+        from clipvil_mmf.loss_functions import class_cross_entropy
+
+        return class_cross_entropy(scores, targets)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """The softmax: (B, classes), which sum up to 1."""
+        return scores.softmax(dim=1)

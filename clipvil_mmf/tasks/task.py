@@ -1,0 +1,146 @@
+"""What is asked of a sample: its labels, targets, loss, metric and prediction rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from clipvil_mmf.config import ConfigError
+
+if TYPE_CHECKING:  # the commands that check prediction files start without torch
+    from torch import Tensor
+
+# What `targets` of a batch are.
+SOFT = "soft scores"  # (B, labels) float32 in [0, 1]
+CLASSES = "classes"  # (B,) int64, -1 for none
+
+# The targets that losses and metrics take, by their names in MMF; one that is not here is taken.
+LOSSES: Mapping[str, str] = {
+    "logit_bce": SOFT,
+    "clipvil_bce": SOFT,
+    "bce": SOFT,
+    "weighted_softmax": SOFT,
+    "softmax_kldiv": SOFT,
+    "clipvil_cross_entropy": CLASSES,
+    "cross_entropy": CLASSES,
+}
+METRICS: Mapping[str, str] = {"vqa_score": SOFT, "vqa_accuracy": SOFT}
+
+
+class LabelPairs(Protocol):
+    """The labels of a batch's samples, a pair of a sample and a label each."""
+
+    positions: np.ndarray  # (M,) int64, which sample of the batch; in ascending order
+    rows: np.ndarray  # (M,) int64, which label, a row of the head
+    scores: np.ndarray  # (M,) float32 in (0, 1], the main label of a sample first
+
+
+class Task:
+    """A task: what data, model and prediction files have to know of what is asked.
+
+    A task is one file with a dataclass of its ``params`` and a subclass of this, and a line in
+    ``tasks.TASKS``. It sees arrays and tensors alone.
+
+    Args:
+        config: the checked ``params`` of the section ``task``.
+    """
+
+    # Its key in ``TASKS``; ``build_task`` sets it.
+    name: str
+    # ``SOFT`` or ``CLASSES``.
+    target_kind: ClassVar[str]
+    # The loss of MMF that a run has unless it names others; ``clipvil_task`` is ``loss`` itself.
+    default_loss: ClassVar[str] = "clipvil_task"
+    # The metric of MMF that a run is judged by unless it names others.
+    default_metric: ClassVar[str]
+    # The names of the sample's id and of its label in a row of a prediction file.
+    row_fields: ClassVar[tuple[str, str]]
+    # Whether a leaderboard server takes such a file.
+    has_server: ClassVar[bool] = False
+    # How many images a sample has.
+    images_per_sample: ClassVar[int] = 1
+    # The labels, where the task itself says them; None: a file, or the training labels.
+    labels: Sequence[str] | None = None
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.config == other.config  # type: ignore[attr-defined]
+
+    def order_labels(self, labels: Sequence[str]) -> list[str]:
+        """The rows of the head of the labels in the training data, the most frequent first."""
+        return list(labels)
+
+    def targets(self, pairs: LabelPairs, samples: int, labels: int) -> np.ndarray:
+        """The targets of a batch.
+
+        Args:
+            pairs: its labels; a sample may have none.
+            samples: B.
+            labels: rows of the head.
+
+        Returns:
+            (B, labels) float32 or (B,) int64, by ``target_kind``.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.targets: a task makes its targets here.")
+
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The mean negative log-likelihood of the targets: what ``default_loss`` computes.
+
+        Args:
+            scores: (B, labels), as the network gives them.
+            targets: see ``targets``.
+
+        Returns:
+            () float32.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.loss: a task says its loss here.")
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """(B, labels) scores of the network -> (B, labels) in [0, 1]."""
+        raise NotImplementedError(f"{type(self).__name__}.probabilities: a task says them here.")
+
+    def prediction_rows(
+        self, ids: Sequence[int | str], scores: Tensor, labels: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """The rows of a prediction file: of each sample its id and its best label.
+
+        Args:
+            ids: B, as the data give them.
+            scores: (B, labels), of any float dtype.
+            labels: rows of the head.
+        """
+        id_field, label_field = self.row_fields
+        best = scores.argmax(dim=1).tolist()
+        return [
+            {id_field: key, label_field: labels[row]} for key, row in zip(ids, best, strict=True)
+        ]
+
+    def check_losses(self, names: Collection[str], key: str) -> None:
+        """Check that losses fit the targets.
+
+        Args:
+            names: of MMF's losses.
+            key: of the configuration that names them.
+
+        Raises:
+            ConfigError: one is for other targets.
+        """
+        self._check(names, key, LOSSES, self.default_loss)
+
+    def check_metrics(self, names: Collection[str], key: str) -> None:
+        """Check that metrics fit the targets; as ``check_losses``."""
+        self._check(names, key, METRICS, self.default_metric)
+
+    def _check(self, names: Collection[str], key: str, known: Mapping[str, str], own: str) -> None:
+        fitting = [name for name, kind in known.items() if kind == self.target_kind]
+        for name in names:
+            if name != own and known.get(name, self.target_kind) != self.target_kind:
+                choices = ", ".join(dict.fromkeys([own, *fitting]))
+                raise ConfigError(
+                    f"{key}: {name} is for targets that are {known[name]}, but those of the task "
+                    f"{self.name} are {self.target_kind}. Choices: {choices}."
+                )

@@ -1,0 +1,108 @@
+"""What each task makes of labels and scores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.tasks import CLASSES, SOFT, TASKS, build_task
+
+# Sample 0 has the labels 2 (the main one) and 1, sample 2 the label 0, sample 1 none.
+PAIRS = SimpleNamespace(
+    positions=np.array([0, 0, 2]), rows=np.array([2, 1, 0]), scores=np.float32([1, 0.3, 0.9])
+)
+LABELS = ["a", "b", "c"]
+SCORES = torch.tensor([[0.1, 2.0, -1.0], [0.0, 0.0, 1.0], [3.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("name", ["vqa", "gqa"])
+def test_answers_are_scored_one_by_one(name: str) -> None:
+    task = build_task(name)
+    targets = torch.from_numpy(task.targets(PAIRS, 3, 3))
+    torch.testing.assert_close(
+        targets, torch.tensor([[0, 0.3, 1], [0, 0, 0], [0.9, 0, 0]]), check_dtype=True
+    )
+    expected = F.binary_cross_entropy_with_logits(SCORES, targets, reduction="sum") / 3
+    torch.testing.assert_close(task.loss(SCORES, targets), expected)
+    assert torch.equal(task.probabilities(SCORES), SCORES.sigmoid())
+
+
+def test_a_class_is_the_main_label() -> None:
+    task = build_task("entailment")
+    targets = torch.from_numpy(task.targets(PAIRS, 3, 3))
+    assert targets.tolist() == [2, -1, 0] and targets.dtype == torch.int64
+    expected = F.cross_entropy(SCORES[[0, 2]], targets[[0, 2]])
+    torch.testing.assert_close(task.loss(SCORES, targets), expected)
+    torch.testing.assert_close(task.probabilities(SCORES).sum(1), torch.ones(3))
+
+
+def test_samples_without_a_class_add_nothing_to_the_loss() -> None:
+    scores = SCORES.clone().requires_grad_()
+    loss = build_task("entailment").loss(scores, torch.full((3,), -1))
+    loss.backward()
+    assert loss == 0 and not scores.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("vqa", {"question_id": 7, "answer": "b"}),
+        ("gqa", {"questionId": 7, "prediction": "b"}),
+        ("entailment", {"id": 7, "label": "b"}),
+    ],
+)
+def test_rows(name: str, row: dict[str, object]) -> None:
+    rows = build_task(name).prediction_rows([7, "x"], SCORES[:2].bfloat16(), LABELS)
+    assert rows[0] == row
+    assert list(rows[1].values()) == ["x", "c"]
+
+
+def test_labels_are_ordered_by_the_task() -> None:
+    assert build_task("vqa").order_labels(["no", "a"]) == ["no", "a"]
+    assert build_task("entailment").order_labels(["no", "a"]) == ["a", "no"]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("entailmnt", r"here\.type: unknown value 'entailmnt'\. Did you mean 'entailment'"),
+        ({"params": {}}, r"here\.type: missing\. Choices: vqa, gqa, entailment"),
+        ({"type": "vqa", "params": {"labels": ["a"]}}, r"here\.params\.labels: unknown key"),
+        ({"type": "entailment", "parms": {}}, r"here\.parms: unknown key\. Did you mean 'params'"),
+        ({"type": "entailment", "params": {"labels": ["a"]}}, r"labels: got 1 of them.*two"),
+        ({"type": "entailment", "params": {"labels": ["a", "a"]}}, r"labels: got 'a' twice"),
+    ],
+)
+def test_a_bad_section_is_one_clear_error(section: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_task(section, "here")
+
+
+def test_tasks_are_equal_where_their_params_are() -> None:
+    named = {"type": "entailment", "params": {"labels": ["a", "b"]}}
+    assert build_task("vqa") == build_task({"type": "vqa"}) != build_task("gqa")
+    assert build_task("entailment") != build_task(named) == build_task(dict(named))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_fits_its_own_loss_and_metric(name: str) -> None:
+    task = build_task(name)
+    assert task.target_kind in (SOFT, CLASSES)
+    task.check_losses([task.default_loss, "a_loss_of_a_plugin"], "losses")
+    task.check_metrics([task.default_metric, "accuracy"], "metrics")
+
+
+def test_tasks_need_neither_torch_nor_mmf() -> None:
+    code = (
+        "import sys, clipvil_mmf.tasks;"
+        "print([m for m in ('torch', 'mmf', 'omegaconf') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
