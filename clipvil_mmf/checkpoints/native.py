@@ -351,10 +351,15 @@ def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
 def read_preprocessing(config: Any) -> dict[str, Any]:
     """``images``, ``max_seq_length`` and ``task`` of a configuration's one dataset; or published.
 
+    Sections of datasets that the run does not have, which a yaml file may bring, do not count.
+
     Raises:
         CheckpointError: it has several datasets.
     """
-    datasets = OmegaConf.select(config, "dataset_config") or {}
+    sections = OmegaConf.select(config, "dataset_config") or {}
+    names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
+    used = str(names).split(",") if names else list(sections)
+    datasets = {name: sections[name] for name in used if name in sections}
     if len(datasets) > 1:
         raise CheckpointError(
             f"The configuration has several datasets ({', '.join(datasets)}), which may prepare "
