@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 # Digits are ASCII's: the official code is Python 2's.
@@ -57,6 +58,7 @@ def clean_answer(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
+@lru_cache(maxsize=1 << 18)  # ten people give few different answers
 def normalize_answer(answer: str) -> str:
     """The form in which the official evaluation compares answers.
 

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from clipvil_mmf.data.formats import read_columns
+from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.image_files import image_size
 from clipvil_mmf.data.images import BadImageError, FitPad, decode
 from clipvil_mmf.data.questions import AnnotationError
@@ -128,7 +128,7 @@ def read_regions(path: Path) -> None:
 KINDS: dict[str, tuple[Callable, Sequence[Callable[[Path], object]], type[Exception]]] = {
     "weights": (weights, [read_weights], WeightFileError),
     "checkpoints": (weights, [safe_load], ValueError),
-    "annotations": (annotations, [lambda p: list(read_columns([p]).questions())], AnnotationError),
+    "annotations": (annotations, [lambda p: list(read_table([p]))], AnnotationError),
     "images": (images, [read_image], BadImageError),
     "regions": (regions, [read_regions], BadRegionsError),
 }

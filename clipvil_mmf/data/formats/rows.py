@@ -16,6 +16,8 @@ import numpy as np
 from clipvil_mmf.data.questions import AnnotationError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+_COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
 
 def field(row: Any, names: tuple[str, ...], where: str) -> Any:
@@ -83,6 +85,17 @@ def name(value: Any, what: str, where: str) -> str:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     return string(value, what, where)
+
+
+def image_file(name: str) -> str:
+    """The path of an image in its folder: COCO's lie in a folder for each of its sets.
+
+    Args:
+        name: of the image; without the ending of an image it is that of a JPEG file.
+    """
+    file = name if name.lower().endswith(_ENDINGS) else f"{name}.jpg"
+    coco = _COCO.match(file)
+    return f"{coco[1]}/{file}" if coco else file
 
 
 def question_id(row: Any, where: str) -> Any:
