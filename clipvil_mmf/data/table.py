@@ -427,6 +427,8 @@ class TableBuilder:
             for answer in given:
                 self._given.add(answer)
         for name, kind in (kinds or {}).items():
+            if name not in KINDS:
+                raise ValueError(f"kind {name!r}: expected one of {', '.join(KINDS)}")
             names = self._kinds.setdefault(name, _Names())
             names.fill(self._labels)
             names.add(kind)

@@ -50,6 +50,23 @@ def test_batch_contract(make_dataset):
     assert batch.get_batch_size() == 4
 
 
+def test_a_batch_is_made_once(make_dataset, monkeypatch):
+    """What the data loader asks for is the batch, and collating hands it on."""
+    dataset = make_dataset(in_memory=True)
+    made, stock = [], dataset.__getitems__
+
+    class Watched(torch.utils.data.Dataset):
+        def __getitems__(self, indices):
+            made.append(stock(indices))
+            return made[-1]
+
+    (batch,) = DataLoader(Watched(), batch_sampler=[[0, 5, 1]], collate_fn=dataset.collate)
+    assert batch is made[0] and batch.question_id == [100, 105, 101]
+    one = dataset[5]
+    assert one.question_id == [105] and one.images.shape == (1, 3, 8, 8)
+    assert torch.equal(one.input_ids[0], batch.input_ids[1])
+
+
 def test_each_question_gets_its_own_image(make_dataset, questions):
     dataset = make_dataset(mean=[0, 0, 0], std=[1, 1, 1])
     batch = batch_of(dataset, range(12))
