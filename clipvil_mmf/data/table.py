@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -417,15 +418,17 @@ class TableBuilder:
             given: what each annotator answered, as written.
             main: the main answer; by default the first one with the highest score.
         """
-        for answer in sorted(answers or (), key=lambda a: (a != main, -answers[a])):  # type: ignore[index]
-            self._answers.add(answer)
-            self._scores.append(answers[answer])  # type: ignore[index]
         if answers is not None:
-            self._sizes.append(len(answers))
+            best = sorted(answers, key=answers.__getitem__, reverse=True)
+            if main in answers and main != best[0]:
+                best.remove(main)
+                best.insert(0, main)
+            self._answers.add(*best)
+            self._scores.extend([answers[answer] for answer in best])
+            self._sizes.append(len(best))
         if given is not None:
+            self._given.add(*given)
             self._people.append(len(given))
-            for answer in given:
-                self._given.add(answer)
         for name, kind in (kinds or {}).items():
             if name not in KINDS:
                 raise ValueError(f"kind {name!r}: expected one of {', '.join(KINDS)}")
@@ -483,10 +486,11 @@ class _Names:
 
     def __init__(self) -> None:
         self._rows = array("i")
-        self._numbers: dict[str, int] = {}
+        self._numbers: defaultdict[str, int] = defaultdict()
+        self._numbers.default_factory = self._numbers.__len__  # a new name's number
 
-    def add(self, name: str) -> None:
-        self._rows.append(self._numbers.setdefault(name, len(self._numbers)))
+    def add(self, *names: str) -> None:
+        self._rows.extend(map(self._numbers.__getitem__, names))
 
     def fill(self, count: int) -> None:
         while len(self._rows) < count:

@@ -78,6 +78,7 @@ def normalize_answer(answer: str) -> str:
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@lru_cache
 def leave_one_out(matches: int, people: int) -> float:
     """The official accuracy of an answer that some of the people gave.
 
@@ -99,6 +100,8 @@ def soft_scores(answers: Iterable[str]) -> dict[str, float]:
     Args:
         answers: what each of the people said, as written.
     """
-    counts = Counter(normalize_answer(answer) for answer in answers)
+    counts: Counter[str] = Counter()
+    for answer, count in Counter(answers).items():
+        counts[normalize_answer(answer)] += count
     people = sum(counts.values())
     return {answer: leave_one_out(count, people) for answer, count in counts.items()}

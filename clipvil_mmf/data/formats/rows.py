@@ -123,7 +123,9 @@ def people(found: Any, what: str, where: str) -> tuple[str, ...]:
         raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
     if not len(found):
         raise AnnotationError(f"{where} has no {what}: the list is empty; expected one at least")
-    return tuple(string(answer, "answer", where) for answer in found)
+    if not all(type(answer) is str and answer.isascii() for answer in found):  # most are
+        return tuple(string(answer, "answer", where) for answer in found)
+    return tuple(found)
 
 
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:

@@ -39,7 +39,7 @@ _FOLDERS = {
     "test2015": "test2015",
     _TEST_DEV: "test2015",
 }
-_scores = lru_cache(maxsize=1 << 16)(soft_scores)  # most answers are given to many questions
+_scores = lru_cache(maxsize=4096)(soft_scores)  # many questions get the same answers
 
 
 def recognises(file: QuestionFile) -> bool:
