@@ -118,7 +118,13 @@ def build(
             )
     if key not in plain:
         raise ConfigError(f"{where}.{key}: missing. Choices: {', '.join(registry)}.")
-    check_choice(f"{where}.{key}", plain[key], registry)
+    if plain[key] not in registry:
+        raise ConfigError(
+            f"{where}.{key}: unknown value {plain[key]!r}."
+            f"{near_matches(str(plain[key]), registry)} Choices: {', '.join(registry)}. One of a "
+            "package of your own is known once that is imported: env.user_dir=PACKAGE for mmf_run, "
+            "--user-dir PACKAGE for clipvil, `import PACKAGE` in Python."
+        )
     config_class, component_class = registry[plain[key]]
     config = from_config(config_class, plain.get("params"), f"{where}.params")
     try:

@@ -56,6 +56,11 @@ def test_errors_name_the_key(params: Any, message: str) -> None:
         from_config(Example, params, "x")
 
 
+def test_an_unknown_type_may_be_of_a_package_that_is_not_imported() -> None:
+    with pytest.raises(ConfigError, match=r"part\.type: unknown value 'own'.*--user-dir PACKAGE"):
+        build({"component": (Example, Component)}, {"type": "own"}, "part")
+
+
 def test_build_by_type() -> None:
     registry = {"component": (Example, Component)}
     built = build(registry, {"type": "component", "params": {"depth": 2}}, "part", 7)

@@ -135,7 +135,7 @@ UNIPT = {"method": "unipt", "params": {"reduction_factor": 2}}
 def test_a_run_whose_yaml_leaves_parameters_to_their_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, trained: Any, written: Any
 ) -> None:
-    """As docs/adding-an-encoder.md drops those of another encoder."""
+    """As docs/extending.md drops those of another encoder."""
     monkeypatch.setitem(IMAGE_ENCODERS, "plain", (PlainConfig, PlainEncoder))
     monkeypatch.setitem(FUSIONS, "narrow", (NarrowConfig, JointFusion))
     # The vocabulary's size is the data's, and null in a run's yaml.

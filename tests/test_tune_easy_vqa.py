@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from clipvil_mmf.tuning import METHODS
+
 FILE = Path(__file__).resolve().parents[1] / "scripts" / "tune_easy_vqa.py"
 LOG = """\
 2026-01-01T00:00:00 INFO: Total Parameters: 921381. Trained Parameters: 21517
@@ -28,6 +30,10 @@ def printed(script, row):
     console = Console(width=120, record=True, file=io.StringIO())
     script.show({"frozen": row}, console)
     return console.export_text()
+
+
+def test_every_method_is_tuned(script):
+    assert script.METHODS.keys() == METHODS.keys()
 
 
 def test_figures_are_the_score_and_the_report(script, tmp_path):
@@ -64,7 +70,7 @@ def test_a_failing_run_is_named_and_not_taken_for_done(script, tmp_path, monkeyp
         with pytest.raises(
             SystemExit, match=r"unipt: mmf_run failed with exit code 3; see .*partial"
         ):
-            script.train("unipt", again=False)
+            script.train("easy_vqa_transfer", "unipt", again=False)
 
 
 def test_what_is_left_of_an_interrupted_run_is_replaced(script, tmp_path, monkeypatch):
@@ -78,7 +84,7 @@ def test_what_is_left_of_an_interrupted_run_is_replaced(script, tmp_path, monkey
     monkeypatch.setattr(script.subprocess, "run", run)
     (tmp_path / "unipt").mkdir()
     (tmp_path / "unipt" / "current.ckpt").touch()
-    script.train("unipt", again=False)
+    script.train("easy_vqa_transfer", "unipt", again=False)
     assert given[0][-1] == "env.overwrite=true"
 
 
@@ -88,4 +94,4 @@ def test_what_has_ended_is_not_trained_again(script, tmp_path, monkeypatch):
     (tmp_path / "unipt").mkdir()
     (tmp_path / "unipt" / "tune.log").write_text(LOG)
     (tmp_path / "unipt" / "clipvil_final.pth").touch()
-    assert script.train("unipt", again=False) == (tmp_path / "unipt", LOG)
+    assert script.train("easy_vqa_transfer", "unipt", again=False) == (tmp_path / "unipt", LOG)

@@ -11,6 +11,8 @@ from importlib import import_module
 
 import typer
 
+from clipvil_mmf.cli.user_dir import with_user_dir
+
 # name -> (module, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check-submission": (
@@ -51,6 +53,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 
+# Commands that meet no component of one's own.
+_WITHOUT_USER_DIR = ("doctor", "prepare")
+
 app = typer.Typer(
     name="clipvil",
     add_completion=False,
@@ -72,23 +77,23 @@ def main() -> None:
     """Keeps `clipvil` a group of commands, however many are registered."""
 
 
-def _register(name: str, module: str, help_text: str) -> None:
-    app.command(name, help=help_text, add_help_option=False, context_settings=_PASS_ON)(
-        _call(name, module)
-    )
+def subcommand(name: str) -> typer.Typer:
+    """The command of a name of `COMMANDS`, imported now."""
+    function = import_module(COMMANDS[name][0]).command
+    parser = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    parser.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
+    return parser
 
 
-def _call(name: str, module: str) -> Callable[[typer.Context], None]:
+def _call(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        subcommand = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        subcommand.command()(import_module(module).command)
-        subcommand(context.args, prog_name=f"clipvil {name}")
+        subcommand(name)(context.args, prog_name=f"clipvil {name}")
 
     return command
 
 
-for _name, (_module, _help_text) in COMMANDS.items():
-    _register(_name, _module, _help_text)
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, help=_help, add_help_option=False, context_settings=_PASS_ON)(_call(_name))
 
 
 if __name__ == "__main__":

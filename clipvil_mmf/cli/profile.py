@@ -25,6 +25,7 @@ from clipvil_mmf.profiling.request import Request
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
 from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.tuning import METHODS
+from clipvil_mmf.user_dir import IMPORTED
 from mmf_bridge.common.device import check_device
 from mmf_bridge.common.precision import Precision as RunPrecision
 
@@ -81,6 +82,8 @@ def command(
         request = replace(
             request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
         )
+        own = [settings.env.user_dir] if settings.env.user_dir else []
+        request = replace(request, user_dirs=[*IMPORTED, *own])
         requests = requests_of(request, methods)
         rows = _measure(requests)
         title = _title(config, request)

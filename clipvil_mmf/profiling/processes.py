@@ -12,6 +12,7 @@ from clipvil_mmf.config import ConfigError
 from clipvil_mmf.profiling.batch import BatchSizes
 from clipvil_mmf.profiling.measure import Figures, Parameters
 from clipvil_mmf.profiling.request import Request, perform
+from clipvil_mmf.user_dir import import_user_dir
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def main() -> None:
     """Read a request from standard input; print its figures, or why there are none, as JSON."""
     plain = json.load(sys.stdin)
     request = Request(**{**plain, "sizes": BatchSizes(**plain["sizes"])})
+    for user_dir in request.user_dirs:
+        import_user_dir(user_dir)
     try:
         answer = {"figures": asdict(perform(request))}
     except ConfigError as e:

@@ -36,7 +36,11 @@ class Request:
         precision: fp32 or bf16.
         device: cpu, cuda, cuda:1 ...
         repeats: of each measurement.
+<<<<<<< HEAD
+        user_dirs: packages of one's own, whose components the sections may name.
+=======
         task: its name, or `{type: ..., params: {...}}`.
+>>>>>>> main
     """
 
     sections: dict[str, Any]
@@ -48,7 +52,11 @@ class Request:
     precision: str = "fp32"
     device: str = "cpu"
     repeats: int = 3
+<<<<<<< HEAD
+    user_dirs: list[str] = field(default_factory=list)
+=======
     task: Any = "vqa"
+>>>>>>> main
 
 
 def perform(request: Request) -> Figures:

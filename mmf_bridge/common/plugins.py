@@ -44,10 +44,16 @@ def import_if_package(name: str) -> bool:
 
 
 def find_in_plugins(path: str) -> str | None:
-    """The absolute path of a plugin's file given relative to its repository or its package."""
+    """The absolute path of a plugin's file given relative to its repository or its package.
+
+    MMF puts the folder of the including file before an include: ``DIR/projects/NAME/...`` is looked
+    for as ``projects/NAME/...`` too.
+    """
+    _, projects, rest = path.rpartition("projects/")
     for root in _plugin_roots():
-        if (root / path).exists():
-            return str((root / path).resolve())
+        for name in (path, projects + rest):
+            if (root / name).exists():
+                return str((root / name).resolve())
     return None
 
 

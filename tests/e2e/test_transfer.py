@@ -7,18 +7,12 @@ import torch
 from omegaconf import OmegaConf
 
 from clipvil_mmf.data import easy_vqa_files
-from clipvil_mmf.tuning import METHODS
+from scripts.tune_easy_vqa import METHODS, options_of
 from tests.bridge.runs import ROOT
 
 CONFIGS = ROOT / "projects" / "clipvil" / "configs"
-FOLDER = CONFIGS / "easy_vqa_transfer"
+TRANSFER = f"config={CONFIGS / 'easy_vqa_transfer.yaml'}"
 BACKBONE = f"config={CONFIGS / 'easy_vqa_backbone.yaml'}"
-
-
-def test_there_is_a_file_for_each_method():
-    assert {file.stem for file in FOLDER.glob("*.yaml")} == METHODS.keys()
-    for file in FOLDER.glob("*.yaml"):
-        assert OmegaConf.load(file).model_config.clipvil.tuning.method == file.stem
 
 
 def test_the_tuned_question_types_are_those_that_the_backbone_lacks():
@@ -39,8 +33,7 @@ def backbone(tmp_path, run):
 
 @pytest.mark.parametrize("method", ["unipt", "lora"])
 def test_a_method_tunes_the_backbone(tmp_path, run, backbone, method):
-    config = f"config={FOLDER / method}.yaml"
-    trainer = run(config, f"model_config.clipvil.pretrained={backbone}")
+    trainer = run(TRANSFER, *options_of(method), f"model_config.clipvil.pretrained={backbone}")
     state = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
     start = {key.removeprefix("module."): value for key, value in state.items()}
     now = dict(trainer.model.named_parameters())
@@ -63,7 +56,8 @@ def test_a_method_tunes_the_backbone(tmp_path, run, backbone, method):
 def test_every_method_starts_from_the_backbone(run, backbone):
     for method in METHODS:
         trainer = run(
-            f"config={FOLDER / method}.yaml",
+            TRANSFER,
+            *options_of(method),
             f"model_config.clipvil.pretrained={backbone}",
             load_only=True,
         )
@@ -77,6 +71,6 @@ def test_every_method_starts_from_the_backbone(run, backbone):
 def test_a_missing_backbone_is_one_clear_error(tmp_path, run):
     with pytest.raises(ValueError, match=r"nowhere: no such file"):
         run(
-            f"config={FOLDER / 'unipt.yaml'}",
+            TRANSFER,
             f"model_config.clipvil.pretrained={tmp_path / 'nowhere'}",
         )

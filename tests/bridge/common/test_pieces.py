@@ -111,6 +111,15 @@ def test_a_plugin_imported_before_mmf_registers_itself_late(tmp_path, monkeypatc
     assert late_plugin.calls == [1]
 
 
+@pytest.mark.parametrize("folder", ["", "/elsewhere/configs/"])
+def test_a_file_of_a_plugin_is_found_as_an_include(folder):
+    """MMF puts the folder of the including file before it."""
+    path = "projects/clipvil/configs/vqa2.yaml"
+    found = plugins.find_in_plugins(f"{folder}{path}")
+    assert found and found.endswith(path)
+    assert plugins.find_in_plugins(f"{folder}projects/clipvil/configs/nothing.yaml") is None
+
+
 def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch):
     (tmp_path / "json").mkdir()
     monkeypatch.chdir(tmp_path)
