@@ -2,15 +2,19 @@
 
     python benchmarks/annotations.py [--questions N] [--images M] [--workers 0,2,8]
 
-Writes made-up files in VQA v2's official format, and measures, each in processes of its own. No
+Writes synthetic files in VQA v2's official format, and measures, each in processes of its own. No
 image file exists: every picture is the same small constant one, so that what is measured is the
-annotations'. The baseline is the same dataset, with the questions as a list of Python dictionaries
-in the place of the mapped store: it tokenises, makes targets and collates alike.
+annotations'. Three ways to keep the questions stand behind the same dataset, which tokenises, makes
+targets and batches alike: the plugin's store (plain pyarrow), the library ``datasets`` of Hugging
+Face (``pip install datasets``; left out where it is not installed), and a list of Python
+dictionaries that is read from the JSON files at each start.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import json
 import multiprocessing
 import os
@@ -23,23 +27,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
-from clipvil_mmf.data.formats import read_columns
-from clipvil_mmf.data.store import open_or_convert, store_path
-from clipvil_mmf.data.table import QuestionTable, SoftAnswers
+from clipvil_mmf.data import locking, store, table
+from clipvil_mmf.data.formats import read_table
+from clipvil_mmf.data.table import SoftAnswers
 from mmf_bridge.common.by_value import HandOver
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
 BATCH, BATCHES = 32, 200
 WORDS = "what color is the how many are there man on dog in a red".split()  # noqa: SIM905
 SELF = [sys.executable, __file__]
+PYARROW, DATASETS, DICTIONARIES = "pyarrow", "datasets", "dictionaries"
 UNDER_WAY = "under way"  # printed with each batch: a process may be killed in its epoch
 
 
@@ -109,26 +117,18 @@ class Dictionaries:
         images: dict[str, int] = {}
         self._answers: dict[str, int] = {}
         self._rows = []
-        for question in read_columns(files).questions():
-            image = images.setdefault(question.image, len(images))
+        for question in read_table(files):
+            images.setdefault(question.image, len(images))
             row = {"id": question.question_id, "text": question.text, "image": question.image}
-            self._rows.append({**row, "image_row": image, "answers": question.answers})
+            self._rows.append({**row, "answers": question.answers})
             for answer in question.answers:
                 self._answers.setdefault(answer, len(self._answers))
         self.answer_texts = list(self._answers)
         self.image_count = len(images)
+        self.image_rows = np.asarray([images[row["image"]] for row in self._rows], np.int32)
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    @property
-    def image_rows(self) -> np.ndarray:
-        """(N,) int64 the image of each question."""
-        return self.images_of(range(len(self)))
-
-    def images_of(self, rows: Iterable[int]) -> np.ndarray:
-        """(B,) int64 the images of these questions."""
-        return np.asarray([self._rows[row]["image_row"] for row in rows], dtype=np.int64)
 
     def ids(self, rows: Iterable[int]) -> list[int]:
         """The ids of these questions."""
@@ -153,7 +153,101 @@ class Dictionaries:
         )
 
 
-def dataset_on(table: QuestionTable | Dictionaries) -> tuple[Dataset, object]:
+def convert_with_datasets(files: list[Path], folder: Path) -> None:
+    """Let ``datasets`` keep the questions: its cache has a lock, and appears complete or not."""
+    import datasets
+
+    features = datasets.Features(
+        {
+            "id": datasets.Value("int64"),
+            "text": datasets.Value("string"),
+            "image": datasets.Value("string"),
+            "answers": datasets.List(datasets.Value("string")),
+            "scores": datasets.List(datasets.Value("float32")),
+            "given": datasets.List(datasets.Value("string")),
+            "question_type": datasets.Value("string"),
+            "answer_type": datasets.Value("string"),
+        }
+    )
+
+    class Questions(datasets.ArrowBasedBuilder):
+        def _info(self) -> datasets.DatasetInfo:
+            return datasets.DatasetInfo(features=features)
+
+        def _split_generators(self, _: object) -> list[datasets.SplitGenerator]:
+            return [datasets.SplitGenerator("train", {"files": files})]
+
+        def _generate_tables(self, files: list[Path]) -> Iterable[tuple[int, pa.Table]]:
+            (part,) = read_table(files).parts
+            strings = pa.list_(pa.string())
+            for number, batch in enumerate(part.table.to_batches(max_chunksize=10_000)):
+                answers = batch["answers"]
+                begin, end = answers.offsets[0].as_py(), answers.offsets[-1].as_py()
+                texts, scores = answers.values.slice(begin, end - begin).flatten()
+                starts = pa.array(answers.offsets.to_numpy() - begin)
+                columns = {
+                    "id": batch["id"],
+                    "text": batch["text"],
+                    "image": batch["image"].cast(pa.string()),
+                    "answers": pa.ListArray.from_arrays(starts, texts.cast(pa.string())),
+                    "scores": pa.ListArray.from_arrays(starts, scores),
+                    "given": batch["given"].cast(strings),
+                    "question_type": batch["question_type"].cast(pa.string()),
+                    "answer_type": batch["answer_type"].cast(pa.string()),
+                }
+                yield number, pa.table(columns)
+
+    datasets.disable_progress_bars()
+    builder = Questions(cache_dir=str(folder))
+    builder.download_and_prepare(verification_mode="no_checks")
+    builder.as_dataset("train").save_to_disk(str(folder / "kept"))
+
+
+class WithDatasets:
+    """Questions that ``datasets`` has mapped; in the place of a ``QuestionTable``.
+
+    Its features have no dictionaries: images and answers get their numbers at each start.
+
+    Args:
+        folder: where ``convert_with_datasets`` has kept them.
+    """
+
+    is_labelled = True
+    source = "datasets"
+
+    def __init__(self, folder: Path) -> None:
+        from datasets import load_from_disk
+
+        kept = load_from_disk(str(folder / "kept"))
+        self._ids, self._texts = kept.select_columns("id"), kept.select_columns("text")
+        image = kept.data["image"].combine_chunks().dictionary_encode()
+        self.image_rows, self.image_count = image.indices.to_numpy(), len(image.dictionary)
+        answers = kept.data["answers"].combine_chunks()
+        texts = answers.values.dictionary_encode()
+        self.answer_texts = texts.dictionary.to_pylist()
+        self._starts, self._answers = answers.offsets.to_numpy(), texts.indices.to_numpy()
+        self._scores = kept.data["scores"].combine_chunks().values.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def ids(self, rows: Iterable[int]) -> list[int]:
+        """The ids of these questions."""
+        return self._ids[rows]["id"]
+
+    def texts(self, rows: Iterable[int]) -> list[str]:
+        """These questions."""
+        return self._texts[rows]["text"]
+
+    def answers_of(self, rows: np.ndarray) -> SoftAnswers:
+        """The answers of these questions."""
+        runs = [np.arange(self._starts[row], self._starts[row + 1]) for row in rows]
+        places = np.concatenate(runs)
+        positions = np.repeat(np.arange(len(rows)), [len(run) for run in runs])
+        return SoftAnswers(positions, self._answers[places], self._scores[places])
+
+
+def dataset_on(table: Any) -> tuple[Dataset, object]:
     """The plugin's dataset on these questions, and its batches."""
     from mmf.common.registry import registry
     from omegaconf import OmegaConf
@@ -194,16 +288,14 @@ def memory(pid: int) -> dict[str, float]:
     return {"rss": found["Rss"], "pss": found["Pss"], "private": private}
 
 
-def measure_workers(kind: str, store: Path, files: list[Path], workers: int, start: str) -> dict:
+def measure_workers(kind: str, folder: Path, files: list[Path], workers: int, start: str) -> dict:
     """Memory of this process and of its workers after some batches; time to the first one."""
     import clipvil_mmf.data.dataset
     import clipvil_mmf.data.labels
     import clipvil_mmf.text.wordpiece  # noqa: F401 (MMF, which is no part of the time)
 
     began = time.perf_counter()
-    mapped = kind == "mapped"
-    table = QuestionTable.open(store_path(files, store)) if mapped else Dictionaries(files)
-    dataset, batches = dataset_on(table)
+    dataset, batches = dataset_on(opened(kind, files, folder))
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
@@ -228,18 +320,69 @@ def measure_workers(kind: str, store: Path, files: list[Path], workers: int, sta
     }
 
 
-def measure_conversion(files: list[Path], store: Path) -> dict:
+def opened(kind: str, files: list[Path], folder: Path) -> Any:
+    """What stands in the place of a table, read or mapped as at the start of a run."""
+    if kind == DATASETS:
+        return WithDatasets(folder / kind)
+    return store.open_or_convert(files, folder / kind) if kind == PYARROW else Dictionaries(files)
+
+
+def measure_conversion(kind: str, files: list[Path], folder: Path) -> dict:
     """Time and peak memory of one conversion."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.perf_counter()
-    open_or_convert(files, store)
+    if kind == DATASETS:
+        convert_with_datasets(files, folder / kind)
+    else:
+        store.open_or_convert(files, folder / kind)
     seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "peak": peak, "before": before}
+
+
+def measure_opening(kind: str, files: list[Path], folder: Path) -> dict:
+    """Time to open what is kept; the second time, when its pages are in memory."""
+    opened(kind, files, folder)
     began = time.perf_counter()
-    QuestionTable.open(store_path(files, store))
-    return {
-        "convert": seconds,
-        "open": time.perf_counter() - began,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    opened(kind, files, folder)
+    return {"seconds": time.perf_counter() - began}
+
+
+def own_lines(kind: str) -> str:
+    """Lines of our own code that keep the questions and read them back, without comments."""
+    ours = (store, locking, table.Part, table.open_part, table.map_table, table.check_table)
+    theirs = (convert_with_datasets, WithDatasets)
+    used = {PYARROW: ours, DATASETS: theirs, DICTIONARIES: (Dictionaries,)}[kind]
+    count = sum(code_lines(inspect.getsource(part)) for part in used)
+    if kind != PYARROW:
+        return str(count)
+    names = [
+        "is_fresh",
+        "_is_of",
+        "_description",
+        "_state",
+        "_sha256",
+        "_checksum",
+        "_fingerprint",
+        "_describe",
+    ]
+    checks = [*(getattr(store, name) for name in names), store._DamageError, table.check_table]
+    return f"{count} ({sum(code_lines(inspect.getsource(check)) for check in checks)})"
+
+
+def code_lines(source: str) -> int:
+    """Lines of a source that are neither blank, comments nor docstrings."""
+    tree = ast.parse(source)
+    lines = {number for number, line in enumerate(source.splitlines(), 1) if line.strip()}
+    lines -= {
+        number
+        for number, line in enumerate(source.splitlines(), 1)
+        if line.lstrip().startswith("#")
     }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(lines)
 
 
 def left_behind(command: list[str], seconds: float | None, places: list[Path]) -> list[str]:
@@ -278,14 +421,16 @@ def child(*arguments: object) -> dict:
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def measure(what: str, *arguments: str) -> None:
+def measure(what: str, kind: str, folder: str, *arguments: str) -> None:
     """What ``child`` runs."""
-    if what == "convert":
-        *files, store = map(Path, arguments)
-        found = measure_conversion(files, store)
+    if kind == DATASETS:
+        import datasets  # noqa: F401 (no part of the time)
+    if what == "workers":
+        workers, start, *files = arguments
+        found = measure_workers(kind, Path(folder), [*map(Path, files)], int(workers), start)
     else:
-        kind, workers, start, store, *files = arguments
-        found = measure_workers(kind, Path(store), [*map(Path, files)], int(workers), start)
+        run = measure_conversion if what == "convert" else measure_opening
+        found = run(kind, [*map(Path, arguments)], Path(folder))
     print(json.dumps(found))
 
 
@@ -300,38 +445,59 @@ def report(questions: int, images: int, workers: list[int], most_spawned: int = 
     """
     console = Console(width=110)
     folder = Path(tempfile.mkdtemp(prefix="annotations-"))
+    stores = folder / "stores"
+    stores.mkdir()
     try:
         files = write_files(folder, questions, images)
-        store = folder / "stores" / "train"
         size = sum(file.stat().st_size for file in files) / 2**20
-        found = child("convert", *files, store)
-        kept = store_path(files, store).iterdir()
-        stored = sum(file.stat().st_size for file in kept) / 2**20
-        table = Table(title=f"{questions:,} questions on {images:,} images (made up)")
-        table.add_column("what")
-        table.add_column("figure", justify="right")
-        table.add_row("JSON files", f"{size:.0f} MiB")
-        table.add_row("store", f"{stored:.0f} MiB")
-        table.add_row("conversion", f"{found['convert']:.1f} s")
-        table.add_row("peak memory of the conversion", f"{found['peak']:.0f} MiB")
-        table.add_row("opening the store", f"{found['open'] * 1000:.1f} ms")
+        kinds = [PYARROW, DATASETS, DICTIONARIES]
+        if find_spec(DATASETS) is None:
+            kinds.remove(DATASETS)
+            print("datasets is not installed, so its rows are left out: pip install datasets")
+        rows = Table(
+            title=f"{questions:,} synthetic questions on {images:,} images, JSON files of "
+            f"{size:.0f} MiB",
+            caption="peak: of the process, and what of it is there before the conversion (torch, "
+            "MMF). opening: with its checks; what is kept is in the page cache. own lines: code "
+            "that keeps the questions and reads them back; and what of it notices changed files "
+            "and damage, which the others do not.",
+        )
+        for name in ("annotations", "conversion", "peak MiB", "kept MiB", "opening", "own lines"):
+            rows.add_column(name, justify="right")
+        for kind in kinds:
+            cells = ["-"] * 4
+            if kind != DICTIONARIES:
+                run = child("convert", kind, stores, *files)
+                places = [stores / DATASETS] if kind == DATASETS else stores.glob(f"{kind}-*")
+                kept = [file for place in places for file in place.rglob("*.arrow")]
+                if kind == DATASETS:  # beside it lies the cache that it was made from
+                    kept = [file for file in kept if "kept" in file.parts]
+                stored = sum(file.stat().st_size for file in kept) / 2**20
+                opening = child("open", kind, stores, *files)
+                cells = [
+                    f"{run['seconds']:.1f} s",
+                    f"{run['peak']:.0f} ({run['before']:.0f})",
+                    f"{stored:.0f}",
+                    f"{opening['seconds'] * 1000:.0f} ms",
+                ]
+            rows.add_row(kind, *cells, str(own_lines(kind)))
+        console.print(rows)
 
-        runs = [("mapped", count, "fork") for count in workers]
+        runs = [(kind, count, "fork") for kind in kinds for count in workers]
         # Each spawned worker imports MMF; of many of them that would be what takes the time.
-        runs += [("mapped", count, "spawn") for count in workers if 0 < count <= most_spawned]
-        runs += [("dictionaries", count, "fork") for count in workers]
+        spawned = [count for count in workers if 0 < count <= most_spawned]
+        runs += [(kind, count, "spawn") for kind in kinds[:-1] for count in spawned]
         rows = Table(
             title=f"memory in MiB after {BATCHES} batches of {BATCH} a worker (largest worker)",
             caption="No image is read: every picture is the same constant one, of 8 x 8 pixels. "
-            "first batch: from opening the questions on, with MMF imported. dictionaries: the same "
-            "dataset, its questions a list of Python dictionaries.",
+            "first batch: from opening the questions on, with MMF imported.",
         )
         for name in ("annotations", "workers", "start", "first batch", "main RSS", "worker RSS"):
             rows.add_column(name, justify="right")
         for name in ("worker PSS", "worker private"):
             rows.add_column(name, justify="right")
         for kind, count, start in runs:
-            run = child("workers", kind, count, start, store, *files)
+            run = child("workers", kind, stores, count, start, *files)
             worker = [
                 f"{run['workers'][k]:.0f}" if count else "-" for k in ("rss", "pss", "private")
             ]
@@ -343,21 +509,26 @@ def report(questions: int, images: int, workers: list[int], most_spawned: int = 
                 f"{run['main']['rss']:.0f}",
                 *worker,
             )
-        console.print(table, rows)
+        console.print(rows)
 
-        places = [Path("/dev/shm"), Path(tempfile.gettempdir()), store.parent]
-        epoch = [*SELF, "--measure", "workers", "mapped", "2", "fork", str(store), *map(str, files)]
-        again = folder / "stores" / "again"
-        convert = [*SELF, "--measure", "convert", *map(str, files), str(again)]
-        halfway = 3 + found["convert"] / 2
+        places = [Path("/dev/shm"), Path(tempfile.gettempdir()), stores]
+        epoch = [*SELF, "--measure", "workers", PYARROW, str(stores), "2", "fork"]
+        again = folder / "again"
+        again.mkdir()
+        convert = [*SELF, "--measure", "convert", PYARROW, str(again), *map(str, files)]
+        began = time.perf_counter()
+        child("convert", PYARROW, again, *files)
+        halfway = (time.perf_counter() - began) / 2
+        shutil.rmtree(again)
+        again.mkdir()
         for what, command, seconds in (
-            ("an epoch", epoch, None),
+            ("an epoch", [*epoch, *map(str, files)], None),
             ("a conversion", convert, halfway),
         ):
             left = left_behind(command, seconds, places)
             print(f"left by SIGKILL during {what}: {', '.join(left) or 'nothing'}")
-        child("convert", *files, again)
-        partial = [name for name in os.listdir(again.parent) if "partial" in name]
+        child("convert", PYARROW, again, *files)
+        partial = [name for name in os.listdir(again) if "partial" in name]
         print(f"after the next conversion: {', '.join(partial) or 'nothing half-written'}")
     finally:
         shutil.rmtree(folder)

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from clipvil_mmf.cli.check_submission import Format
-from clipvil_mmf.cli.questions import EASY_VQA, find_files, load_questions
+from clipvil_mmf.cli.questions import load_questions
 from clipvil_mmf.data.catalogue import CATALOGUES
 from clipvil_mmf.data.label_vocabulary import read_labels
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.submission import LAYOUTS, layout_of_rows, predictions_of, read_rows
-from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths, from_questions, read_truths
+from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths
 
 _CANNOT = "not among the vocabulary's answers"
 
@@ -70,7 +70,7 @@ def command(
         vocabulary = None if vocab is None else frozenset(read_labels(vocab))
         rows = read_rows(file)
         layout = layout_of_rows(rows) if format is Format.auto else LAYOUTS[format.value]
-        predictions = predictions_of(rows, layout, truths.columns.ids, str(file))
+        predictions = predictions_of(rows, layout, truths.ids, str(file))
         scores = score_predictions(predictions, truths, vocabulary)
     except (OSError, ValueError, ModuleNotFoundError) as e:
         typer.echo(f"error: {e}", err=True)
@@ -91,10 +91,7 @@ def load_truths(
         FileNotFoundError: a file is missing.
     """
     split = split or ("val" if questions in CATALOGUES else "test")
-    if questions == EASY_VQA:
-        return from_questions(load_questions(questions, split), f"{EASY_VQA} {split}")
-    files = find_files(questions, split, root)
-    return read_truths(files.questions, annotations or files.annotations)
+    return Truths(load_questions(questions, split, root, annotations))
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:

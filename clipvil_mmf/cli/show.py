@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 from clipvil_mmf.cli.questions import image_folder, load_questions
-from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.data.questions import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
 from clipvil_mmf.prediction.submission import layout_of_rows, predictions_of, read_rows
 

@@ -14,7 +14,7 @@ from pathlib import Path
 OFFICIAL = "official"
 LXMERT = "lxmert"
 MMF = "mmf"
-LAYOUTS = (OFFICIAL, LXMERT, MMF)
+RELEASES = (OFFICIAL, LXMERT, MMF)
 
 
 class CatalogueError(ValueError):
@@ -35,7 +35,7 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Release:
     """The files of a split in one of the formats.
 
     Args:
@@ -60,7 +60,7 @@ class Split:
         questions: how many it has.
         images: how many images they are about, if that is known.
         image_folder: the folder of the images, as the archives unpack.
-        layouts: format (``LAYOUTS``) -> files, in the order in which they are looked for.
+        releases: format (``RELEASES``) -> files, in the order in which they are looked for.
         labelled: whether the answers are public.
         part_of: the split that has its questions, too.
     """
@@ -68,7 +68,7 @@ class Split:
     questions: int
     images: int | None
     image_folder: str
-    layouts: Mapping[str, Layout]
+    releases: Mapping[str, Release]
     labelled: bool = True
     part_of: str | None = None
 
@@ -169,7 +169,7 @@ def find_split(dataset: str, split: str, root: Path) -> SplitFiles:
     known = catalogue(dataset)
     wanted = known.split(split)
     lacking = []
-    for files in wanted.layouts.values():
+    for files in wanted.releases.values():
         paths = [known.find(root, file.name) for file in files.files]
         if all(paths):
             return SplitFiles(*(path for path in paths if path is not None))
@@ -198,28 +198,28 @@ _GQA_ZIPS = "https://downloads.cs.stanford.edu/nlp/data/gqa"
 _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
-def _vqa_official(year: str, part: str, labelled: bool = True) -> Layout:
+def _vqa_official(year: str, part: str, labelled: bool = True) -> Release:
     questions = DataFile(
         f"v2_OpenEnded_mscoco_{year}_questions.json", f"{_VQA_ZIPS}/v2_Questions_{part}_mscoco.zip"
     )
     annotations = DataFile(
         f"v2_mscoco_{year}_annotations.json", f"{_VQA_ZIPS}/v2_Annotations_{part}_mscoco.zip"
     )
-    return Layout(questions, annotations if labelled else None)
+    return Release(questions, annotations if labelled else None)
 
 
-def _lxmert(dataset: str, split: str) -> Layout:
-    return Layout(DataFile(f"{split}.json", f"{_LXMERT_FILES}/{dataset}/{split}.json"))
+def _lxmert(dataset: str, split: str) -> Release:
+    return Release(DataFile(f"{split}.json", f"{_LXMERT_FILES}/{dataset}/{split}.json"))
 
 
-def _mmf(dataset: str, name: str) -> Layout:
-    return Layout(
+def _mmf(dataset: str, name: str) -> Release:
+    return Release(
         DataFile(f"{name}.npy", f"{_MMF_FILES}/{dataset}/defaults/annotations/annotations.tar.gz")
     )
 
 
-def _gqa_official(name: str) -> Layout:
-    return Layout(DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip"))
+def _gqa_official(name: str) -> Release:
+    return Release(DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip"))
 
 
 VQA2 = Catalogue(

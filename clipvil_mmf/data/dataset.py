@@ -1,11 +1,12 @@
 """The dataset that MMF sees: a table of questions and images -> the batches of the model.
 
-A batch (``ClipVilDataset.collate``) is a ``SampleList`` with
+A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
 
 * ``images`` (B_img, 3, H, W) float32: the batch's unique images; or, where ``features`` is set,
   their ``region_features``, ``region_boxes`` and ``region_mask`` (``regions.py``);
 * ``image_index`` (B,) int64: the row of these that each question is about;
-* ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64;
+* ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64; with ``pad_to: longest`` T is the
+  length of the batch's longest question;
 * ``targets``, on labelled splits, as the task makes them: (B, labels) float32 scores, or (B,) int64
   classes;
 * ``question_id``: a list of B ids, as the annotation gives them.
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmf.common.sample import Sample, SampleList
+from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.utils.distributed import is_master
 
@@ -304,7 +305,7 @@ class ClipVilDataset(BaseDataset):
         if not len(unknown):
             return
         if self.params.on_unknown_answer == "raise":
-            question = self.table.question(int(unknown[0]))
+            question = self.table[int(unknown[0])]
             try:
                 self.answer_processor(question.answers)
             except UnknownLabelError as error:
@@ -346,40 +347,50 @@ class ClipVilDataset(BaseDataset):
     def __len__(self) -> int:
         return len(self.table) if self._kept is None else len(self._kept)
 
-    def __getitem__(self, index: int) -> Sample:
-        """One question; see ``__getitems__``."""
-        return self.__getitems__([index])[0]
+    def __getitem__(self, index: int) -> SampleList:
+        """A batch of one question; see ``__getitems__``."""
+        return self.__getitems__([index])
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
-        """The questions of a batch; each of their images is read once.
+    def __getitems__(self, indices: Sequence[int]) -> SampleList:
+        """The batch of these questions, see the top of this file; each image is read once.
 
-        Returns:
-            one ``Sample`` each, with ``question_id``; ``image``, (3, H, W) uint8 or the image's
-            regions, and ``image_row``, its number in the split; ``input_ids`` and ``input_mask``
-            (T,) int64; and ``targets`` on labelled splits, see the task.
+        torch's data loader asks for a batch at once, and hands it to ``collate``.
+
+        Raises:
+            AnnotationError: a batch to train on, whose labels are not known.
         """
+        if self._trains and not self.is_labelled:
+            self.table.check_labelled()
         chosen = np.asarray(indices, dtype=np.int64)
         if self._kept is not None:
             chosen = self._kept[chosen].astype(np.int64)
-        image_rows = self.table.images_of(chosen).tolist()
-        unique = list(dict.fromkeys(image_rows))
-        pictures = dict(zip(unique, self._images.read(unique), strict=True))
-        ids, lengths = self._tokens(self.table.texts(chosen.tolist()))
+        ids, lengths = self._tokens(self.table.texts(chosen))
+        if self.text_processor.params.pad_to == "longest":
+            ids = ids[:, : lengths.max()]
         input_ids = torch.from_numpy(ids).long()
-        input_mask = (torch.arange(ids.shape[1]) < torch.from_numpy(lengths)[:, None]).long()
-        fields: dict[str, Sequence[Any]] = {
-            "question_id": self.table.ids(chosen.tolist()),
-            "image": [pictures[row] for row in image_rows],
-            "image_row": image_rows,
-            "input_ids": input_ids.unbind(0),
-            "input_mask": input_mask.unbind(0),
-        }
+        batch = SampleList()
+        # The first tensor field is the one whose length MMF takes for the batch size.
+        batch.add_field("input_ids", input_ids)
+        mask = torch.arange(ids.shape[1]) < torch.from_numpy(lengths)[:, None]
+        batch.add_field("input_mask", mask.long())
+        batch.add_field("segment_ids", torch.zeros_like(input_ids))
         if self.is_labelled:
-            fields["targets"] = self._targets(chosen).unbind(0)
-        return [
-            Sample(dict(zip(fields, values, strict=True)))
-            for values in zip(*fields.values(), strict=True)
-        ]
+            batch.add_field("targets", self._targets(chosen))
+        places: dict[int, int] = {}
+        image_rows = self.table.image_rows[chosen].tolist()
+        index = [places.setdefault(row, len(places)) for row in image_rows]
+        batch.add_field("image_index", torch.tensor(index))
+        pictures = self._images.read(list(places))
+        # Not add_field, which wants as many rows as there are questions.
+        if self.params.features is not None:
+            for name, value in pad_regions(pictures).items():
+                batch[name] = value
+        else:
+            batch["images"] = normalize(pictures, self._mean, self._std)
+        batch.add_field("question_id", self.table.ids(chosen))
+        batch.add_field("dataset_name", self.dataset_name)
+        batch.add_field("dataset_type", self.dataset_type)
+        return batch
 
     def _targets(self, chosen: np.ndarray) -> torch.Tensor:
         """The targets of these questions of the table, as the task makes them."""
@@ -391,42 +402,8 @@ class ClipVilDataset(BaseDataset):
         )
         return torch.from_numpy(self.task.targets(pairs, len(chosen), len(self.labels)))
 
-    def collate(self, samples: Sequence[Sample]) -> SampleList:
-        """Make a batch of samples; see the top of this file.
-
-        With ``pad_to: longest`` T is the length of the longest question of the batch.
-
-        Raises:
-            AnnotationError: a batch to train on, whose labels are not known.
-        """
-        if self._trains and not self.is_labelled:
-            self.table.check_labelled()
-        batch = SampleList()
-        mask = torch.stack([sample["input_mask"] for sample in samples])
-        longest = mask.shape[1]
-        if self.text_processor.params.pad_to == "longest":
-            longest = int(mask.sum(1).max())
-        # The first tensor field is the one whose length MMF takes for the batch size.
-        ids = torch.stack([sample["input_ids"] for sample in samples])[:, :longest].contiguous()
-        batch.add_field("input_ids", ids)
-        batch.add_field("input_mask", mask[:, :longest].contiguous())
-        batch.add_field("segment_ids", torch.zeros_like(ids))
-        if self.is_labelled:
-            batch.add_field("targets", torch.stack([sample["targets"] for sample in samples]))
-        places: dict[int, int] = {}
-        index = [places.setdefault(sample["image_row"], len(places)) for sample in samples]
-        batch.add_field("image_index", torch.tensor(index))
-        pictures: dict[int, Any] = {s["image_row"]: s["image"] for s in samples}
-        unique = [pictures[row] for row in places]
-        # Not add_field, which wants as many rows as there are questions.
-        if self.params.features is not None:
-            for name, value in pad_regions(unique).items():
-                batch[name] = value
-        else:
-            batch["images"] = normalize(unique, self._mean, self._std)
-        batch.add_field("question_id", [sample["question_id"] for sample in samples])
-        batch.add_field("dataset_name", self.dataset_name)
-        batch.add_field("dataset_type", self.dataset_type)
+    def collate(self, batch: SampleList) -> SampleList:
+        """Hand on the batch that ``__getitems__`` made; the bridge's data loader asks for it."""
         return batch
 
     def build_batch_sampler(

@@ -28,7 +28,6 @@ from clipvil_mmf.paths import config_dir
 
 logger = logging.getLogger(__name__)
 
-_ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".npy")  # of question files
 MMF_SPLITS = ("train", "val", "test")
 
 
@@ -188,7 +187,7 @@ class CatalogueBuilder(FilesBuilder):
             CatalogueError: there is no such split, or its files are missing.
             FileNotFoundError: there is no such file.
         """
-        if part.endswith(_ENDINGS):
+        if Path(part).suffix:  # no split has one in its name, every file has
             return super().files_of(params, part)
         try:
             files = find_split(self.name, part, self.root(params))

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _SHARD = 4096  # images between two checkpoints
 _THREADS = 16  # what waits is the disk
+_CHECKSUM = 4  # bytes
 
 
 def read_sizes(
@@ -51,7 +53,7 @@ def read_sizes(
         return _gather([scan(paths, root, start) for start in starts])
     name = f"{root.resolve()}{', upright' if upright else ''}"
     folder = store / f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    files = {start: folder / f"{start:08d}.npy" for start in starts}
+    files = {start: folder / f"{start:08d}" for start in starts}
     found = {start: _kept(file, min(_SHARD, len(paths) - start)) for start, file in files.items()}
     kept = {start: part for start, part in found.items() if part is not None}
     sizes = {start: _tried_again(part, paths, root, start, upright) for start, part in kept.items()}
@@ -67,8 +69,9 @@ def read_sizes(
                 else:
                     sizes[start] = _tried_again(before, paths, root, start, upright)
                 if sizes[start] is not before:
-                    with writing(file) as partial, partial.open("wb") as out:
-                        np.save(out, sizes[start])
+                    content = sizes[start].tobytes()
+                    with writing(file) as partial:
+                        partial.write_bytes(_checksum(content) + content)
                 bar.update(len(sizes[start]))
     except StoreError as error:
         logger.warning("The sizes of the images are read at each start: %s", error)
@@ -79,14 +82,19 @@ def read_sizes(
 
 
 def _kept(file: Path, count: int) -> np.ndarray | None:
-    """A shard that was kept; None if there is none, or a damaged one."""
+    """A shard that was kept (a checksum, then the sizes); None if it is missing or damaged."""
     if not file.is_file():
         return None
-    try:
-        sizes = np.load(file)
-    except (OSError, ValueError, EOFError):
+    content = file.read_bytes()
+    checksum, sizes = content[:_CHECKSUM], content[_CHECKSUM:]
+    if checksum != _checksum(sizes) or len(sizes) != count * 8:
+        logger.warning("%s is damaged; the sizes of its images are read anew", file)
         return None
-    return sizes if sizes.shape == (count, 2) and sizes.dtype == np.int32 else None
+    return np.frombuffer(sizes, dtype=np.int32).reshape(count, 2)
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM, "big")
 
 
 def _scan(paths: Sequence[str], root: Path, start: int, upright: bool = False) -> np.ndarray:

@@ -83,8 +83,8 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
         except CatalogueError:
             items += _missing_files(dataset, root, name)
             continue
-        layouts = [file for layout in split.layouts.values() for file in layout.files]
-        urls = {file.name: file.url for file in layouts}
+        releases = [file for release in split.releases.values() for file in release.files]
+        urls = {file.name: file.url for file in releases}
         items += [Item(name, path.name, path, urls[path.name]) for path in files.paths]
     for folder in dict.fromkeys(dataset.split(name).image_folder for name in splits):
         users = [name for name in splits if dataset.split(name).image_folder == folder]
@@ -94,8 +94,8 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
 
 
 def _missing_files(dataset: Catalogue, root: Path, name: str) -> list[Item]:
-    first, *others = dataset.split(name).layouts.values()
-    instead = " + ".join(file.name for layout in others for file in layout.files)
+    first, *others = dataset.split(name).releases.values()
+    instead = " + ".join(file.name for release in others for file in release.files)
     hint = f" (or {instead})" if instead else ""
     return [
         Item(name, f"{file.name}{hint}", dataset.find(root, file.name), file.url)

@@ -66,8 +66,3 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
         seen.add(key)
     if first is None:
         raise AnnotationError(f"{source}: no questions; expected at least one")
-
-
-def check_questions(questions: Iterable[Question], source: str) -> None:
-    """Check the ids of records, see ``check_ids``."""
-    check_ids((question.question_id for question in questions), source)

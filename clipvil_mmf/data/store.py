@@ -1,8 +1,10 @@
-"""Stores: a split's question files, converted once into Arrow files that processes map.
+"""Stores: a split's question files, converted once into an Arrow file that processes map.
 
-A store is a folder with ``questions.arrow``, ``images.arrow``, ``answers.arrow`` and ``store.json``
-(version, recognised format, source files, counts). It appears complete or not at all. Its name ends
-in a hash of where its files are (``store_path``): each set of files has a store of its own.
+A store is a folder with a table (``table.py``), whose name is its checksum, and ``store.json``: the
+version, the table's name, and of each source file its name, size, times and SHA-256. It appears
+complete or not at all. Its own name ends in a hash of where its files are (``store_path``), so each
+set of files has a store of its own. A store whose files have changed, or which is damaged, is made
+anew.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import hashlib
 import json
 import logging
 import os
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +23,22 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from clipvil_mmf.atomic import replacing_folder
-from clipvil_mmf.data.formats import read_columns
-from clipvil_mmf.data.locking import StoreError, explained, locked
-from clipvil_mmf.data.table import (
-    ANSWERS,
-    DESCRIPTION,
-    IMAGES,
-    QUESTIONS,
-    QuestionTable,
-    arrow_tables,
-    describe,
-)
+from clipvil_mmf.data.formats import read_table
+from clipvil_mmf.data.locking import StoreError, explained, locked, writing
+from clipvil_mmf.data.table import Part, QuestionTable, check_table, map_table
 
-__all__ = ["StoreError", "is_fresh", "open_or_convert", "store_path"]
+__all__ = ["StoreError", "is_fresh", "open_or_convert", "open_or_read", "store_path"]
 
 logger = logging.getLogger(__name__)
 
 # Raised with every change of what a store holds: older ones are then converted anew.
-_VERSION = 2
+_VERSION = 3
+DESCRIPTION = "store.json"
+_BLOCK = 1 << 24  # bytes that are read at once
+
+
+class _DamageError(Exception):
+    """A store that cannot be used; the message says what is wrong with it."""
 
 
 def store_path(files: Sequence[Path], folder: Path) -> Path:
@@ -56,27 +58,53 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
     Several processes may call this at once: one converts, the others wait.
 
     Args:
-        files: of the split, see ``formats.read_columns``.
+        files: of the split, see ``formats.read_table``.
         folder: the folder of the stores, and the first part of this one's name (``store_path``).
         progress: show a bar while converting.
 
     Raises:
         FileNotFoundError: a file is missing.
         AnnotationError: a file cannot be used.
-        StoreError: the store cannot be written (disk full, no permission), or is damaged.
+        StoreError: the store cannot be written (disk full, no permission).
     """
     store = store_path(files, folder)
-    if not is_fresh(folder, files):
-        with locked(store):
-            if not is_fresh(folder, files):
-                _convert(files, store, progress)
-    try:
-        return QuestionTable.open(store)
-    except (OSError, pa.ArrowInvalid) as e:
-        raise StoreError(
-            f"The store {store} is damaged: {e}. Delete this folder; it is converted anew at the "
-            "next start"
-        ) from e
+    with suppress(_DamageError):  # another process may be replacing it: the lock will tell
+        if _is_of(store, files):
+            return _open(store)
+    with locked(store):
+        try:
+            if _is_of(store, files):
+                return _open(store)
+        except _DamageError as damage:
+            logger.warning("The store %s is damaged (%s); it is made anew", store, damage)
+        _convert(files, store, progress)
+        try:
+            return _open(store)
+        except _DamageError as damage:
+            raise StoreError(
+                f"The store {store} was damaged as it was written ({damage}). Check the disk, or "
+                "name another folder in the dataset's configuration: store_dir"
+            ) from damage
+
+
+def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTable:
+    """``open_or_convert`` for those who only read: a store that cannot be written is no error.
+
+    Args:
+        files: as for ``open_or_convert``.
+        folder: as for ``open_or_convert``.
+        keep: convert the files where no store is there; otherwise nothing is written.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        AnnotationError: a file cannot be used.
+    """
+    if keep or is_fresh(folder, files):
+        try:
+            return open_or_convert(files, folder)
+        except StoreError as error:
+            logger.warning("The question files are read into memory. %s", error)
+    return read_table(files)
 
 
 def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
@@ -89,55 +117,123 @@ def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
     Raises:
         FileNotFoundError: a file is missing.
     """
-    description = store_path(files, folder) / DESCRIPTION
-    if not description.is_file():
+    return _is_of(store_path(files, folder), files)
+
+
+def _is_of(store: Path, files: Sequence[Path]) -> bool:
+    """``is_fresh`` of a store; a file of other times, but the same content, is noted there."""
+    known = _description(store)
+    found = [_state(file) for file in files]
+    if known.get("version") != _VERSION or not isinstance(known.get("files"), list):
+        return False
+    hashes = [file.get("sha256") for file in known["files"] if isinstance(file, dict)]
+    if len(hashes) != len(files):
+        return False
+    if known["files"] == [
+        {**state, "sha256": digest} for state, digest in zip(found, hashes, strict=True)
+    ]:
+        return True
+    sizes = [file.get("bytes") for file in known["files"]]
+    if sizes != [state["bytes"] for state in found] or hashes != [_sha256(f) for f in files]:
         return False
     try:
-        known = json.loads(description.read_text(encoding="utf-8"))
-    # Another process is just replacing the store, or the file is damaged.
-    except (FileNotFoundError, ValueError):
-        return False
-    return known.get("version") == _VERSION and known.get("files") == _fingerprint(files)
+        with writing(store / DESCRIPTION) as partial:
+            _describe(partial, known.get("table"), _fingerprint(files))
+    except StoreError as error:
+        logger.info("The question files are compared with their store at each start. %s", error)
+    return True
 
 
-def _fingerprint(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Names without folders: data may be moved together with its stores."""
-    found = []
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"Question file {file} does not exist; expected a JSON or npy file"
-            )
-        state = file.stat()
-        found.append({"name": file.name, "bytes": state.st_size, "modified": state.st_mtime_ns})
-    return found
+def _description(store: Path) -> dict[str, Any]:
+    """What is known of a store; nothing of one that is missing, being replaced, or damaged."""
+    try:
+        known = json.loads((store / DESCRIPTION).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
-def _convert(files: Sequence[Path], folder: Path, progress: bool) -> None:
+def _state(file: Path) -> dict[str, Any]:
+    """Its name without folders: data may be moved together with its stores."""
+    if not file.is_file():
+        raise FileNotFoundError(f"Question file {file} does not exist; expected a question file")
+    state = file.stat()
+    return {
+        "name": file.name,
+        "bytes": state.st_size,
+        "modified": state.st_mtime_ns,
+        "changed": state.st_ctime_ns,
+    }
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _open(store: Path) -> QuestionTable:
+    """Check a store and map it.
+
+    Raises:
+        _DamageError: a byte of it is not what was written.
+    """
+    found = sorted(file.name for file in store.glob("*.arrow"))
+    if found != [_description(store).get("table")]:
+        raise _DamageError(f"it has the tables {found}; expected the one that {DESCRIPTION} names")
+    file = store / found[0]
+    try:
+        if file.stem != _checksum(file):
+            raise _DamageError(f"{file.name} does not have this checksum")
+        table = map_table(file)
+        check_table(table)
+    except (OSError, ValueError) as e:
+        raise _DamageError(str(e)) from e
+    return QuestionTable([Part(table, file)])
+
+
+def _checksum(file: Path) -> str:
+    with pa.memory_map(str(file)) as content:
+        return f"{zlib.crc32(content.read_buffer()):08x}"
+
+
+def _convert(files: Sequence[Path], store: Path, progress: bool) -> None:
+    # Before the files are read: of those that change meanwhile the store will not be fresh.
     fingerprint = _fingerprint(files)
     size = sum(file["bytes"] for file in fingerprint)
-    names = " + ".join(file["name"] for file in fingerprint)
+    names = " + ".join(file.name for file in files)
     with tqdm(
         total=size, desc=f"converting {names}", unit="B", unit_scale=True, disable=not progress
     ) as bar:
-        columns = read_columns(files, bar.update)
-    with explained(folder), replacing_folder(folder) as partial:
-        for name, table in zip((QUESTIONS, IMAGES, ANSWERS), arrow_tables(columns), strict=True):
-            _write_table(partial / name, table)
-        description = {"version": _VERSION, **describe(columns), "files": fingerprint}
-        text = json.dumps(description, indent=2) + "\n"
-        (partial / DESCRIPTION).write_text(text, encoding="utf-8")
+        table = read_table(files, bar.update)
+    (part,) = table.parts
+    with explained(store), replacing_folder(store) as partial:
+        file = partial / "questions.arrow"
+        _write_table(file, part.table)
+        file = file.rename(file.with_stem(_checksum(file)))
+        _describe(partial / DESCRIPTION, file.name, fingerprint)
     logger.info(
         "%s: recognised as %s, %d questions on %d images; kept in %s",
         names,
-        columns.format,
-        len(columns.ids),
-        len(columns.images),
-        folder,
+        *table.formats,
+        len(table),
+        table.image_count,
+        store,
     )
+
+
+def _fingerprint(files: Sequence[Path]) -> list[dict[str, Any]]:
+    return [{**_state(file), "sha256": _sha256(file)} for file in files]
+
+
+def _describe(path: Path, table: Any, fingerprint: list[dict[str, Any]]) -> None:
+    description = {"version": _VERSION, "table": table, "files": fingerprint}
+    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         # One batch: a mapped column is then one array.
-        writer.write_table(table, max_chunksize=max(1, table.num_rows))
+        writer.write_table(table, max_chunksize=table.num_rows)

@@ -1,30 +1,61 @@
-"""The questions of a split as Arrow tables: in memory, or mapped from the files of a store.
+"""The questions of a split as one Arrow table: what formats write, and everything else reads.
 
-Nothing is decoded before it is asked for. Of a mapped table a process holds no copy: its pages
-belong to the files, all processes share them, and a pickled table is the path of its folder (with
-the description of the store, so that no other one is read there).
+One row a question. No field is null; a field that is unknown is absent from the whole table.
+
+=================  ====================================  =======================================
+field              type                                  meaning
+=================  ====================================  =======================================
+``id``             int64, or string                      as the file gives it; unique
+``text``           string                                the question
+``image``          dictionary<int32, string>             path of its image in their folder; the
+                                                         dictionary lists the images
+``answers``        list<struct<text: dictionary<int32,   right answers and their scores in
+(labelled splits)  string>, score: float32>>             [0, 1], the main one first
+``given``          list<dictionary<int32, string>>       what each annotator answered, as
+(VQA's own files)                                        written; where known, it is scored by
+``KINDS``          dictionary<int32, string>             names that scores are grouped by; ''
+(where known)                                            where a question has none
+=================  ====================================  =======================================
+
+The schema's metadata has, as JSON under ``clipvil``: ``format`` and ``source``, for messages, and
+``fields``, the names of the first row's fields.
+
+Nothing is decoded before it is asked for. A table may be mapped from the file of a store
+(``store.py``): then no process holds a copy, and a pickled table is the path of that file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from clipvil_mmf.data.columns import Columns, columns_of, flat_places
 from clipvil_mmf.data.image_sizes import read_sizes
 from clipvil_mmf.data.locking import StoreError
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
-QUESTIONS, IMAGES, ANSWERS = "questions.arrow", "images.arrow", "answers.arrow"
-DESCRIPTION = "store.json"
-# What is no kind of question among the columns of the questions.
-_PLAIN = ("id", "text", "image", "answers", "scores", "given")
+KINDS = ("answer_type", "question_type", "structural", "semantic", "balanced")
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_ANSWER = pa.struct(
+    [pa.field("text", _NAME, nullable=False), pa.field("score", pa.float32(), nullable=False)]
+)
+FIELDS: dict[str, tuple[pa.DataType, ...]] = {
+    "id": (pa.int64(), pa.string()),
+    "text": (pa.string(),),
+    "image": (_NAME,),
+    "answers": (pa.list_(pa.field("item", _ANSWER, nullable=False)),),
+    "given": (pa.list_(pa.field("item", _NAME, nullable=False)),),
+    **dict.fromkeys(KINDS, (_NAME,)),
+}
+_METADATA = b"clipvil"
 
 
 @dataclass(frozen=True)
@@ -42,95 +73,81 @@ class SoftAnswers:
     scores: np.ndarray
 
 
-class Strings(Sequence[str]):
-    """A column of strings, decoded one by one."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        array = _whole(column)
-        _, offsets, data = array.buffers()
-        self._offsets = np.frombuffer(offsets, dtype=np.int32) if len(array) else np.zeros(1)
-        self._data = memoryview(data) if data is not None else memoryview(b"")
-        self._count = len(array)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, row: Any) -> Any:
-        if not 0 <= row < self._count:
-            raise IndexError(row)
-        return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
-
-
 class Part:
-    """The questions that stand in one store, or in memory.
+    """The questions that stand in one file of a store, or in memory.
 
     Args:
-        questions: the columns ``id``, ``text``, ``image`` and, where they are known, ``answers``,
-            ``scores``, ``given`` and kinds of questions.
-        images: the column ``path``.
-        answers: the column ``text``.
-        description: ``format``, ``source`` and ``fields``.
-        folder: of the store.
+        table: see the top of this file; its columns have one chunk each.
+        file: of the store.
     """
 
-    def __init__(
-        self,
-        questions: pa.Table,
-        images: pa.Table,
-        answers: pa.Table,
-        description: dict[str, Any],
-        folder: Path | None = None,
-    ) -> None:
-        self._tables = (questions, images, answers, description)
-        self.description = description
-        self.folder = folder
-        ids = questions["id"]
-        self.ids: np.ndarray | Strings
-        self.ids = Strings(ids) if pa.types.is_string(ids.type) else _numpy(ids)
-        self.texts = Strings(questions["text"])
-        self.image_rows = _numpy(questions["image"])
-        self.images = Strings(images["path"])
-        self.answers = Strings(answers["text"])
-        names = questions.column_names
-        self.answer_starts, self.answer_rows = _lists(questions, "answers")
-        _, self.scores = _lists(questions, "scores")
-        self.given_starts, self.given_rows = _lists(questions, "given")
-        self.kinds = {name: _whole(questions[name]) for name in names if name not in _PLAIN}
+    def __init__(self, table: pa.Table, file: Path | None = None) -> None:
+        self.table = table
+        self.file = file
+        self.description: dict[str, Any] = json.loads(table.schema.metadata[_METADATA])
+        self.kinds = [name for name in KINDS if name in table.column_names]
+        image = _chunk(table, "image")
+        self.images, self.image_rows = image.dictionary, image.indices.to_numpy()
+        self.is_labelled = "answers" in table.column_names
+        self.answers = pa.array([], pa.string())
+        if self.is_labelled:
+            lists = _chunk(table, "answers")
+            texts, scores = lists.values.flatten()
+            self.answer_starts = lists.offsets.to_numpy()
+            self.answers, self.answer_rows = texts.dictionary, texts.indices.to_numpy()
+            self.scores = scores.to_numpy()
 
     def __len__(self) -> int:
-        return len(self.image_rows)
+        return self.table.num_rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.folder is None:
-            return Part, self._tables
-        return open_part, (self.folder, self.description)
+        return (Part, (self.table,)) if self.file is None else (open_part, (self.file,))
 
 
-def open_part(folder: Path, expected: dict[str, Any] | None = None) -> Part:
-    """Map the files of a store.
-
-    Args:
-        folder: of the store.
-        expected: its description, where another process has it open already.
+def open_part(file: Path) -> Part:
+    """Map a file of a store that another process has checked.
 
     Raises:
-        OSError: a file is missing or damaged.
-        StoreError: the store has been made anew since the other process opened it.
+        StoreError: it is no longer there.
     """
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    if expected is not None and description != expected:
+    try:
+        return Part(map_table(file), file)
+    except FileNotFoundError as e:
         raise StoreError(
-            f"The store {folder} was made anew during this run: its question files have changed. "
-            "Start the run again"
-        )
-    tables = []
-    for name in (QUESTIONS, IMAGES, ANSWERS):
-        with pa.memory_map(str(folder / name)) as file:
-            tables.append(pa.ipc.open_file(file).read_all())
-    return Part(*tables, description, folder)
+            f"The store {file.parent} was made anew during this run: its question files have "
+            "changed. Start the run again"
+        ) from e
 
 
-class QuestionTable:
+def map_table(file: Path) -> pa.Table:
+    """The table of an Arrow file, of which nothing is copied.
+
+    Raises:
+        OSError, pyarrow.ArrowInvalid: the file is missing or damaged.
+    """
+    with pa.memory_map(str(file)) as mapped:
+        return pa.ipc.open_file(mapped).read_all()
+
+
+def check_table(table: pa.Table) -> None:
+    """Check that a table keeps to the schema at the top of this file.
+
+    Raises:
+        ValueError: it does not (``pyarrow.ArrowInvalid`` is one, too).
+    """
+    table.validate(full=True)  # offsets, places in dictionaries, UTF-8
+    missing = {"id", "text", "image"} - set(table.column_names)
+    wrong = [f for f in table.schema if f.nullable or f.type not in FIELDS.get(f.name, ())]
+    broken = [
+        name
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if column.null_count or column.num_chunks != 1
+    ]
+    if missing or wrong or broken or _METADATA not in (table.schema.metadata or {}):
+        raise ValueError(f"fields missing: {missing}, of other types: {wrong}, broken: {broken}")
+
+
+class QuestionTable(Sequence[Question]):
     """The questions of a split, from one part or several, one after the other.
 
     Args:
@@ -142,10 +159,22 @@ class QuestionTable:
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
+        if len(parts) > 1:
+            _check_parts(parts)
         self._parts = list(parts)
-        self._starts = _offsets(len(part) for part in parts)
-        self._image_starts = _offsets(len(part.images) for part in parts)
-        self._answer_starts = _offsets(len(part.answers) for part in parts)
+        self._starts = np.cumsum([0, *map(len, parts)])
+        images = np.cumsum([0, *(len(part.images) for part in parts)])
+        self._answer_starts = np.cumsum([0, *(len(part.answers) for part in parts)])
+        self._ids, self._texts = (
+            pa.chunked_array([_chunk(part.table, name) for part in parts])
+            for name in ("id", "text")
+        )
+        self._images = pa.chunked_array([part.images for part in parts], pa.string())
+        rows = [part.image_rows + np.int32(n) for part, n in zip(parts, images, strict=False)]
+        self._image_rows = np.concatenate(rows) if len(parts) > 1 else parts[0].image_rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return QuestionTable, (self._parts,)
 
     @classmethod
     def from_questions(cls, questions: Iterable[Question], source: str) -> QuestionTable:
@@ -154,17 +183,16 @@ class QuestionTable:
         Raises:
             AnnotationError: bad ids, or answers for some questions only.
         """
-        return cls.from_columns(columns_of(questions, source))
-
-    @classmethod
-    def from_columns(cls, columns: Columns) -> QuestionTable:
-        """A table in memory."""
-        return cls([Part(*arrow_tables(columns), describe(columns))])
-
-    @classmethod
-    def open(cls, folder: Path) -> QuestionTable:
-        """A table that is mapped from a store (``store.py``)."""
-        return cls([open_part(folder)])
+        builder = TableBuilder("records", source)
+        for question in questions:
+            builder.add(
+                question.question_id,
+                question.text,
+                question.image,
+                question.answers,
+                fields=Question.__slots__,
+            )
+        return builder.build()
 
     @classmethod
     def concatenate(cls, tables: Sequence[QuestionTable]) -> QuestionTable:
@@ -173,18 +201,39 @@ class QuestionTable:
         Raises:
             AnnotationError: they do not fit together.
         """
-        parts = [part for table in tables for part in table._parts]
-        if len(parts) > 1:
-            _check_parts(parts)
-        return cls(parts)
+        return cls([part for table in tables for part in table._parts])
+
+    @property
+    def parts(self) -> list[Part]:
+        """What the table is made of, in order."""
+        return self._parts
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def __getitem__(self, row: Any) -> Any:
+        """One question as a record."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        (question_id,), (text,) = self.ids([row]), self.texts([row])
+        answers = None
+        if self.is_labelled:
+            soft = self.answers_of(np.asarray([row]))
+            texts = self._answers
+            answers = _label([texts[int(answer)].as_py() for answer in soft.rows], soft.scores)
+        return Question(question_id, text, self.image_path(int(self._image_rows[row])), answers)
+
+    def __iter__(self) -> Iterator[Question]:
+        """All questions as records."""
+        labels: Iterable[Any] = self.labels() if self.is_labelled else [None] * len(self)
+        images = self._images.to_pylist()
+        paths = (images[row] for row in self._image_rows.tolist())
+        return map(Question, self.ids(), self.texts(), paths, labels)
+
     @property
     def is_labelled(self) -> bool:
         """Whether the answers are known."""
-        return self._parts[0].scores is not None
+        return self._parts[0].is_labelled
 
     def check_labelled(self) -> None:
         """Check that the answers are known, as training needs them.
@@ -211,89 +260,73 @@ class QuestionTable:
         """The names of the recognised formats."""
         return list(dict.fromkeys(part.description["format"] for part in self._parts))
 
-    @property
-    def image_count(self) -> int:
-        """The number of images, I."""
-        return int(self._image_starts[-1])
-
-    @property
-    def image_rows(self) -> np.ndarray:
-        """(N,) int64 the image of each question."""
-        rows = [
-            part.image_rows.astype(np.int64) + start
-            for part, start in zip(self._parts, self._image_starts, strict=False)
-        ]
-        return np.concatenate(rows)
-
-    @property
-    def kinds(self) -> list[str]:
-        """The names of what is known of each question's kind, see ``Columns.kinds``."""
-        return [name for name in self._parts[0].kinds if all(name in p.kinds for p in self._parts)]
-
-    def ids(self, rows: Iterable[int]) -> list[int] | list[str]:
-        """The ids of these questions."""
-        found = (part.ids[row] for part, row in self._places(rows))
-        return [key if isinstance(key, str) else int(key) for key in found]  # type: ignore[return-value]
+    def ids(self, rows: Iterable[int] | None = None) -> list[Any]:
+        """The ids of these questions, or of all."""
+        return _decoded(self._ids, rows)
 
     def texts(self, rows: Iterable[int] | None = None) -> list[str]:
         """These questions, or all of them."""
-        if rows is None:
-            return [text for part in self._parts for text in part.texts]
-        return [part.texts[row] for part, row in self._places(rows)]
+        return _decoded(self._texts, rows)
+
+    @property
+    def image_count(self) -> int:
+        """The number of images, I."""
+        return len(self._images)
+
+    @property
+    def image_rows(self) -> np.ndarray:
+        """(N,) int32 the image of each question."""
+        return self._image_rows
 
     def image_path(self, row: int) -> str:
         """The path of an image, relative to the folder of the images."""
-        part = int(np.searchsorted(self._image_starts, row, side="right")) - 1
-        return self._parts[part].images[row - int(self._image_starts[part])]
-
-    def images_of(self, rows: np.ndarray) -> np.ndarray:
-        """(B,) int64 the images of these (B,) questions."""
-        images = np.empty(len(rows), dtype=np.int64)
-        for number, part, mine, local in self._split(rows):
-            images[mine] = part.image_rows[local] + self._image_starts[number]
-        return images
+        return self._images[row].as_py()
 
     @property
     def answer_texts(self) -> list[str]:
         """What ``SoftAnswers.rows`` count; an answer of two parts stands here twice."""
-        return [text for part in self._parts for text in part.answers]
+        return self._answers.to_pylist()
+
+    @property
+    def _answers(self) -> pa.ChunkedArray:
+        return pa.chunked_array([part.answers for part in self._parts], pa.string())
 
     def answers_of(self, rows: np.ndarray) -> SoftAnswers:
         """The answers of these (B,) questions of a labelled table, the main one of each first."""
         found = []
-        for number, part, mine, local in self._split(rows):
-            places = flat_places(part.answer_starts, local)
-            sizes = part.answer_starts[local + 1] - part.answer_starts[local]
-            positions = np.repeat(mine, sizes)
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(numbers):
+            part, mine = self._parts[number], np.flatnonzero(numbers == number)
+            chosen = rows[mine] - self._starts[number]
+            begin = part.answer_starts[chosen].astype(np.int64)
+            sizes = part.answer_starts[chosen + 1] - begin
+            places = np.arange(sizes.sum()) + np.repeat(begin - np.cumsum(sizes) + sizes, sizes)
             answers = part.answer_rows[places] + np.int32(self._answer_starts[number])
-            found.append((positions, answers, part.scores[places]))
-        if len(found) == 1:
-            return SoftAnswers(*found[0])
+            found.append((np.repeat(mine, sizes), answers, part.scores[places]))
         return SoftAnswers(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
-    def question(self, row: int) -> Question:
-        """One question as a record."""
-        answers = None
-        if self.is_labelled:
-            soft = self.answers_of(np.asarray([row]))
-            texts = self._answer_strings(soft.rows)
-            answers = dict(zip(texts, soft.scores.astype(float).round(6).tolist(), strict=True))
-        (part, local), *_ = self._places([row])
-        image = part.images[part.image_rows[local]]
-        return Question(self.ids([row])[0], part.texts[local], image, answers)
+    def labels(self) -> Iterator[dict[str, float]]:
+        """Answer -> score of each question of a labelled table."""
+        for part in self._parts:
+            texts, scores = part.answers.to_pylist(), part.scores
+            rows = part.answer_rows.tolist()
+            for begin, end in pairwise(part.answer_starts.tolist()):
+                yield _label([texts[row] for row in rows[begin:end]], scores[begin:end])
 
-    def kind(self, name: str, row: int) -> str:
-        """What is known of a question's kind; ``name`` is one of ``kinds``."""
-        (part, local), *_ = self._places([row])
-        return part.kinds[name][local].as_py()
-
-    def given(self, row: int) -> list[str] | None:
-        """What each of the people answered, as written; ``None`` where that is not known."""
-        (part, local), *_ = self._places([row])
-        if part.given_starts is None:
+    def annotators(self) -> Iterator[tuple[str, ...]] | None:
+        """What the annotators answered to each question; ``None`` where that is unknown."""
+        if not all("given" in part.table.column_names for part in self._parts):
             return None
-        run = slice(part.given_starts[local], part.given_starts[local + 1])
-        return [part.answers[answer] for answer in part.given_rows[run]]
+        columns = [_chunk(part.table, "given") for part in self._parts]
+        return (tuple(said) for column in columns for said in column.to_pylist())
+
+    def kinds(self) -> dict[str, list[str]]:
+        """Those of ``KINDS`` that are known, a name for each question ('' where it has none)."""
+        return {
+            name: [kind for part in self._parts for kind in part.table[name].to_pylist()]
+            for name in KINDS
+            if all(name in part.kinds for part in self._parts)
+        }
 
     def image_sizes(
         self, root: str | Path, progress: bool = False, upright: bool = False
@@ -309,122 +342,192 @@ class QuestionTable:
             (I, 2) int32, (width, height); zeros for an image that cannot be read.
         """
         sizes = [
-            read_sizes(part.images, Path(root), part.folder, progress, upright)
+            read_sizes(
+                part.images.to_pylist(),
+                Path(root),
+                None if part.file is None else part.file.parent,
+                progress,
+                upright,
+            )
             for part in self._parts
         ]
         return np.concatenate(sizes)
 
-    def _answer_strings(self, rows: np.ndarray) -> list[str]:
-        found = []
-        for row in rows:
-            number = int(np.searchsorted(self._answer_starts, row, side="right")) - 1
-            found.append(self._parts[number].answers[row - int(self._answer_starts[number])])
-        return found
 
-    def _places(self, rows: Iterable[int]) -> Iterator[tuple[Part, int]]:
-        """The part of each row, and its row there."""
-        if len(self._parts) == 1:
-            part = self._parts[0]
-            for row in rows:
-                yield part, row
-            return
-        for row in rows:
-            number = int(np.searchsorted(self._starts, row, side="right")) - 1
-            yield self._parts[number], int(row - self._starts[number])
+class TableBuilder:
+    """Makes the table of a split, question by question.
 
-    def _split(self, rows: np.ndarray) -> Iterator[tuple[int, Part, np.ndarray, np.ndarray]]:
-        """Number, part, the positions in ``rows`` that belong to it, and their rows there."""
-        if len(self._parts) == 1:
-            yield 0, self._parts[0], np.arange(len(rows)), rows
-            return
-        numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(numbers):
-            mine = np.flatnonzero(numbers == number)
-            yield number, self._parts[number], mine, rows[mine] - self._starts[number]
+    Args:
+        format_name: the recognised format.
+        source: the files, for messages.
+    """
+
+    def __init__(self, format_name: str, source: str) -> None:
+        self._description = {"format": format_name, "source": source, "fields": []}
+        self.ids: list[Any] = []
+        self._texts: list[str] = []
+        self._images, self._answers, self._given = _Names(), _Names(), _Names()
+        self._scores, self._sizes, self._people = array("f"), array("i"), array("i")
+        self._kinds: dict[str, _Names] = {}
+        self._labels = 0
+
+    def add(
+        self,
+        question_id: int | str,
+        text: str,
+        image: str,
+        answers: Mapping[str, float] | None = None,
+        kinds: Mapping[str, str] | None = None,
+        fields: Iterable[str] = (),
+    ) -> None:
+        """Add one question and its label.
+
+        Args:
+            question_id: an integer or a string.
+            text: the question.
+            image: path of its image.
+            answers: answer -> score in [0, 1]; ``None`` where that is unknown.
+            kinds: those of ``KINDS`` that it has.
+            fields: the names of the row's fields, for a message about what it lacks.
+        """
+        self.add_question(question_id, text, image, fields)
+        self.add_label(answers, kinds)
+
+    def add_question(
+        self, question_id: int | str, text: str, image: str, fields: Iterable[str] = ()
+    ) -> None:
+        """Add a question whose label, if it has one, is added later; see ``add``."""
+        if not self.ids:
+            self._description["fields"] = [str(name) for name in fields]
+        self.ids.append(question_id)
+        self._texts.append(text)
+        self._images.add(image)
+
+    def add_label(
+        self,
+        answers: Mapping[str, float] | None,
+        kinds: Mapping[str, str] | None = None,
+        given: Sequence[str] | None = None,
+        main: str | None = None,
+    ) -> None:
+        """Add the label of the next question, or of another one (``build`` is told of which).
+
+        Args:
+            answers: as for ``add``.
+            kinds: as for ``add``.
+            given: what each annotator answered, as written.
+            main: the main answer; by default the first one with the highest score.
+        """
+        if answers is not None:
+            best = sorted(answers, key=answers.__getitem__, reverse=True)
+            if main in answers and main != best[0]:
+                best.remove(main)
+                best.insert(0, main)
+            self._answers.add(*best)
+            self._scores.extend([answers[answer] for answer in best])
+            self._sizes.append(len(best))
+        if given is not None:
+            self._given.add(*given)
+            self._people.append(len(given))
+        for name, kind in (kinds or {}).items():
+            if name not in KINDS:
+                raise ValueError(f"kind {name!r}: expected one of {', '.join(KINDS)}")
+            names = self._kinds.setdefault(name, _Names())
+            names.fill(self._labels)
+            names.add(kind)
+        self._labels += 1
+
+    def build(
+        self, order: Sequence[int] | None = None, image_path: Callable[[str], str] = str
+    ) -> QuestionTable:
+        """Check the questions and hand over their table.
+
+        Args:
+            order: for each question which label is its own; by default they come alike.
+            image_path: makes an image's path of what it was added as.
+
+        Raises:
+            AnnotationError: bad ids (``check_ids``), or only some questions have answers.
+        """
+        source = self._description["source"]
+        check_ids(self.ids, source)
+        if 0 < len(self._sizes) < len(self.ids):
+            raise AnnotationError(
+                f"{source}: {len(self._sizes)} of {len(self.ids)} questions have answers; expected "
+                "all or none. Split the file"
+            )
+        label: dict[str, pa.Array] = {}
+        if self._sizes:
+            scores = pa.array(np.asarray(self._scores))
+            values = pa.StructArray.from_arrays([self._answers.column(), scores], fields=[*_ANSWER])
+            label["answers"] = _lists(self._sizes, values, FIELDS["answers"][0])
+        if self._people:
+            label["given"] = _lists(self._people, self._given.column(), FIELDS["given"][0])
+        for name, names in self._kinds.items():
+            names.fill(self._labels)
+            label[name] = names.column()
+        if order is not None and any(row != place for row, place in enumerate(order)):
+            label = {name: column.take(pa.array(order)) for name, column in label.items()}
+        columns = {
+            "id": pa.array(self.ids, pa.string() if isinstance(self.ids[0], str) else pa.int64()),
+            "text": pa.array(self._texts, pa.string()),
+            "image": self._images.column(image_path),
+            **label,
+        }
+        schema = pa.schema(
+            [pa.field(name, column.type, nullable=False) for name, column in columns.items()],
+            {_METADATA: json.dumps(self._description)},
+        )
+        return QuestionTable([Part(pa.Table.from_arrays([*columns.values()], schema=schema))])
 
 
-def arrow_tables(columns: Columns) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """The tables of a part: questions, images, answers; each in one chunk."""
-    fields: dict[str, pa.Array] = {
-        "id": pa.array(columns.ids, pa.string() if _has_strings(columns.ids) else pa.int64()),
-        "text": pa.array(columns.texts, pa.string()),
-        "image": pa.array(columns.image_rows, pa.int32()),
-    }
-    if columns.answers is not None:
-        starts = pa.array(columns.answers.starts)
-        fields["answers"] = pa.ListArray.from_arrays(starts, pa.array(columns.answers.rows))
-        fields["scores"] = pa.ListArray.from_arrays(starts, pa.array(columns.scores))
-    if columns.given is not None:
-        starts, rows = pa.array(columns.given.starts), pa.array(columns.given.rows)
-        fields["given"] = pa.ListArray.from_arrays(starts, rows)
-    for name, values in columns.kinds.items():
-        fields[name] = pa.array(values, pa.string()).dictionary_encode()
-    return (
-        pa.table(fields),
-        pa.table({"path": pa.array(columns.images, pa.string())}),
-        pa.table({"text": pa.array(columns.answer_texts, pa.string())}),
-    )
+class _Names:
+    """A column of strings, each kept once."""
+
+    def __init__(self) -> None:
+        self._rows = array("i")
+        self._numbers: defaultdict[str, int] = defaultdict()
+        self._numbers.default_factory = self._numbers.__len__  # a new name's number
+
+    def add(self, *names: str) -> None:
+        self._rows.extend(map(self._numbers.__getitem__, names))
+
+    def fill(self, count: int) -> None:
+        while len(self._rows) < count:
+            self.add("")
+
+    def column(self, rename: Callable[[str], str] = str) -> pa.DictionaryArray:
+        names = pa.array([rename(name) for name in self._numbers], pa.string())
+        return pa.DictionaryArray.from_arrays(np.asarray(self._rows, dtype=np.int32), names)
 
 
-def describe(columns: Columns) -> dict[str, Any]:
-    """What is known of the columns as a whole."""
-    return {
-        "format": columns.format,
-        "source": columns.source,
-        "questions": len(columns.ids),
-        "images": len(columns.images),
-        "answers": len(columns.answer_texts),
-        "fields": columns.fields,
-    }
+def _lists(sizes: array, values: pa.Array, kind: pa.DataType) -> pa.ListArray:
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int32)
+    np.cumsum(np.asarray(sizes), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
 
 
-def _has_strings(ids: Sequence[int | str]) -> bool:
-    return isinstance(ids[0], str)
+def _label(texts: Sequence[str], scores: np.ndarray) -> dict[str, float]:
+    return dict(zip(texts, scores.astype(float).round(6).tolist(), strict=True))
+
+
+def _decoded(column: pa.ChunkedArray, rows: Iterable[int] | None) -> list[Any]:
+    return column.to_pylist() if rows is None else [column[int(row)].as_py() for row in rows]
+
+
+def _chunk(table: pa.Table, name: str) -> pa.Array:
+    """The one chunk of a part's column; a mapped one must not be copied."""
+    (chunk,) = table[name].chunks
+    return chunk
 
 
 def _check_parts(parts: Sequence[Part]) -> None:
     first = parts[0]
     for part in parts[1:]:
-        sources = f"{first.description['source']} and {part.description['source']}"
-        if (part.scores is None) != (first.scores is None):
+        if part.is_labelled != first.is_labelled:
             raise AnnotationError(
-                f"{sources}: one has answers, the other has not; expected all or none. Do not put "
-                "them into one split"
+                f"{first.description['source']} and {part.description['source']}: one has answers, "
+                "the other has not; expected all or none. Do not put them into one split"
             )
-        if isinstance(part.ids, Strings) != isinstance(first.ids, Strings):
-            raise AnnotationError(
-                f"{sources}: one has integer ids, the other strings; expected one type. "
-                "Leaderboards tell 1 from '1': write all ids alike"
-            )
-    source = " + ".join(part.description["source"] for part in parts)
-    if isinstance(first.ids, Strings):
-        check_ids((key for part in parts for key in part.ids), source)
-        return
-    ids, counts = np.unique(np.concatenate([part.ids for part in parts]), return_counts=True)
-    if (counts > 1).any():
-        raise AnnotationError(
-            f"{source}: question id {ids[counts > 1][0]} occurs twice; expected unique ids. Do not "
-            "put overlapping files into one split"
-        )
-
-
-def _offsets(sizes: Iterable[int]) -> np.ndarray:
-    return np.cumsum([0, *sizes])
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """The one chunk that a part's columns have; mapped ones must not be copied."""
-    (chunk,) = column.chunks or [pa.array([], column.type)]
-    return chunk
-
-
-def _numpy(column: pa.ChunkedArray) -> np.ndarray:
-    return _whole(column).to_numpy(zero_copy_only=True)
-
-
-def _lists(table: pa.Table, name: str) -> tuple[Any, Any]:
-    """Offsets and entries of a column of lists; (None, None) if there is none."""
-    if name not in table.column_names:
-        return None, None
-    lists = _whole(table[name])
-    return lists.offsets.to_numpy(), lists.values.to_numpy()
+    ids = (key for part in parts for key in part.table["id"].to_pylist())
+    check_ids(ids, " + ".join(part.description["source"] for part in parts))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 # Digits are ASCII's: the official code is Python 2's.
@@ -57,6 +58,7 @@ def clean_answer(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
+@lru_cache(maxsize=1 << 18)  # ten people give few different answers
 def normalize_answer(answer: str) -> str:
     """The form in which the official evaluation compares answers.
 
@@ -76,6 +78,7 @@ def normalize_answer(answer: str) -> str:
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@lru_cache
 def leave_one_out(matches: int, people: int) -> float:
     """The official accuracy of an answer that some of the people gave.
 
@@ -97,6 +100,8 @@ def soft_scores(answers: Iterable[str]) -> dict[str, float]:
     Args:
         answers: what each of the people said, as written.
     """
-    counts = Counter(normalize_answer(answer) for answer in answers)
+    counts: Counter[str] = Counter()
+    for answer, count in Counter(answers).items():
+        counts[normalize_answer(answer)] += count
     people = sum(counts.values())
     return {answer: leave_one_out(count, people) for answer, count in counts.items()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.prediction.truth import Truth, Truths
 from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
 
@@ -93,24 +93,14 @@ def _score(prediction: str, truth: Truth) -> float:
     return truth.answers.get(prediction, 0.0)
 
 
-def score(predictions: Mapping[int | str, str], questions: Sequence[Question]) -> float | None:
-    """Score predictions against the labels that questions carry.
-
-    A question without a prediction, and one whose prediction is no answer of its label, counts 0:
-    the denominator is the number of questions.
+def score(predictions: Mapping[int | str, str], table: QuestionTable) -> float | None:
+    """The overall score in [0, 1], or ``None`` if the answers are not known.
 
     Args:
         predictions: question id -> answer.
-        questions: of the split.
-
-    Returns:
-        the accuracy in [0, 1], or ``None`` if the answers of some question are not known.
+        table: the questions of the split.
     """
-    if any(question.answers is None for question in questions):
+    if not table.is_labelled:
         return None
-    total = sum(
-        question.answers.get(predictions.get(question.question_id, ""), 0.0)
-        for question in questions
-        if question.answers is not None
-    )
-    return total / len(questions)
+    overall = score_predictions(predictions, Truths(table)).overall
+    return overall.total / overall.questions if overall.questions else 0.0

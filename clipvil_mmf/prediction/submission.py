@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.data.questions import Question
 from clipvil_mmf.tasks import TASKS
 from clipvil_mmf.text_files import TextFileError, read_text
 

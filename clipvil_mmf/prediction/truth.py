@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from clipvil_mmf.data.columns import Columns, Ragged, columns_of
-from clipvil_mmf.data.formats import gqa_official, read_columns, recognise, vqa_official
-from clipvil_mmf.data.questions import AnnotationError, Question
+from clipvil_mmf.data.formats import gqa_official, vqa_official
+from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.table import QuestionTable
 
 # The three ways to score an answer.
 OFFICIAL_VQA = "official VQA accuracy, ten annotators"
@@ -17,7 +16,7 @@ EXACT = "exact match (GQA)"
 LABEL = "score of the answer in the label"
 
 OPENNESS = "binary / open"
-# Name in the files -> kind of group.
+# Name in the table -> kind of group.
 _KINDS = {
     "answer_type": "answer type",
     "question_type": "question type",
@@ -43,92 +42,45 @@ class Truth:
     groups: Mapping[str, str]
 
 
-@dataclass(frozen=True)
 class Truths:
     """The ground truth of a split, a question at a time.
 
     Args:
-        columns: the questions with their answers.
-        rule: how an answer is scored: ``OFFICIAL_VQA``, ``EXACT`` or ``LABEL``.
-        unbalanced: ids of GQA questions outside the balanced split: its official evaluation scores
-            only balanced ones.
-    """
-
-    columns: Columns
-    rule: str
-    unbalanced: frozenset[int | str] = field(default=frozenset())
-
-    def __iter__(self) -> Iterator[Truth]:
-        """The questions that count."""
-        kinds = {name: values for name, values in self.columns.kinds.items() if name in _KINDS}
-        given = self.columns.given
-        targets = self._labels() if given is None else self._annotators(given)
-        for row, (key, target) in enumerate(zip(self.columns.ids, targets, strict=True)):
-            if key not in self.unbalanced:
-                groups = _groups({name: values[row] for name, values in kinds.items()})
-                yield Truth(key, target, groups)
-
-    def _labels(self) -> Iterator[Mapping[str, float]]:
-        for question in self.columns.questions():
-            yield question.answers or {}
-
-    def _annotators(self, given: Ragged) -> Iterator[tuple[str, ...]]:
-        texts, rows = self.columns.answer_texts, given.rows.tolist()
-        for begin, end in pairwise(given.starts.tolist()):
-            yield tuple(texts[answer] for answer in rows[begin:end])
-
-
-def read_truths(questions: Path, annotations: Path | None = None) -> Truths:
-    """Read the ground truth of a split.
-
-    Args:
-        questions: the question file, in any format of ``clipvil_mmf.data.formats``.
-        annotations: of official VQA v2: the annotation file, which has the answers.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AnnotationError: a bad file; questions without answers; question file and annotation file
-            that do not belong together.
-    """
-    if annotations is None:
-        return truths_of(read_columns([questions]))
-    if recognise(questions) is not vqa_official:
-        raise AnnotationError(
-            f"{questions} is no official VQA question file; expected {{'questions': [...]}}. "
-            "--annotations belongs to such a file alone: leave it out for other files"
-        )
-    return truths_of(read_columns([questions, annotations]))
-
-
-def from_questions(questions: Iterable[Question], source: str) -> Truths:
-    """The ground truth of questions that carry their label.
-
-    Raises:
-        AnnotationError: some have none.
-    """
-    return truths_of(columns_of(questions, source))
-
-
-def truths_of(columns: Columns) -> Truths:
-    """The ground truth in the columns of a split.
+        table: the questions with their answers.
 
     Raises:
         AnnotationError: they have no answers.
     """
-    if columns.answers is None:
-        hint = "clipvil check-submission checks a file for the server of a test split"
-        if columns.format == vqa_official.NAME:
-            hint = f"give the annotation file as --annotations. {hint.capitalize()}"
-        raise AnnotationError(
-            f"{columns.source}: its answers are not known; expected a labelled split: {hint}"
+
+    def __init__(self, table: QuestionTable) -> None:
+        is_vqa, is_gqa = (
+            table.formats == [name] for name in (vqa_official.NAME, gqa_official.NAME)
         )
-    if columns.given is not None:
-        return Truths(columns, OFFICIAL_VQA)
-    if columns.format != gqa_official.NAME:
-        return Truths(columns, LABEL)
-    balanced = columns.kinds.get(gqa_official.BALANCED, ())
-    unbalanced = [key for key, yes in zip(columns.ids, balanced, strict=False) if yes == "no"]
-    return Truths(columns, EXACT, frozenset(unbalanced))
+        if not table.is_labelled:
+            hint = "clipvil check-submission checks a file for the server of a test split"
+            if is_vqa:
+                hint = f"give the annotation file as --annotations. {hint.capitalize()}"
+            raise AnnotationError(
+                f"{table.source}: its answers are not known; expected a labelled split: {hint}"
+            )
+        self._table = table
+        self._kinds = table.kinds()
+        self.ids: list[Any] = table.ids()
+        # How an answer is scored: OFFICIAL_VQA, EXACT or LABEL.
+        self.rule = EXACT if is_gqa else LABEL
+        if table.annotators() is not None:
+            self.rule = OFFICIAL_VQA
+        # GQA's questions outside the balanced split: its official evaluation does without.
+        balanced = self._kinds.get("balanced", ()) if is_gqa else ()
+        self.unbalanced = {key for key, yes in zip(self.ids, balanced, strict=False) if yes == "no"}
+
+    def __iter__(self) -> Iterator[Truth]:
+        """The questions that count."""
+        kinds = {name: values for name, values in self._kinds.items() if name in _KINDS}
+        answers: Any = self._table.annotators() or self._table.labels()
+        for row, (key, known) in enumerate(zip(self.ids, answers, strict=True)):
+            if key not in self.unbalanced:
+                yield Truth(key, known, _groups({name: kinds[name][row] for name in kinds}))
 
 
 def _groups(kinds: Mapping[str, str]) -> dict[str, str]:

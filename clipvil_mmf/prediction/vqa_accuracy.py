@@ -14,12 +14,8 @@ Source: ``vqaEval.py`` of GT-Vision-Lab/VQA (PythonEvaluationTools). What it doe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from clipvil_mmf.data.vqa_normalize import clean_answer, leave_one_out, normalize_answer
-
-# Ten people give few different answers, and most are given to many questions.
-_normalize = lru_cache(maxsize=1 << 18)(normalize_answer)
 
 
 def vqa_accuracy(prediction: str, annotators: Sequence[str]) -> float:
@@ -36,6 +32,6 @@ def vqa_accuracy(prediction: str, annotators: Sequence[str]) -> float:
     given = clean_answer(prediction)
     answers = [clean_answer(answer) for answer in annotators]
     if len(set(answers)) > 1:
-        given = _normalize(given)
-        answers = [_normalize(answer) for answer in answers]
+        given = normalize_answer(given)
+        answers = [normalize_answer(answer) for answer in answers]
     return leave_one_out(answers.count(given), len(answers))

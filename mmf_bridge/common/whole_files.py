@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 _PREFIX = ".partial-"
@@ -25,9 +25,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     with partial_file(path) as partial:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _to_disk(partial)
         os.replace(partial, path)
+        _to_disk(partial.parent)
 
 
 @contextmanager
@@ -56,9 +56,12 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         partial.mkdir()
         yield partial
+        for written in (*partial.rglob("*"), partial):
+            _to_disk(written)
         if path.exists():  # who has its files mapped keeps them
             os.replace(path, old)
         os.replace(partial, path)
+        _to_disk(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -79,6 +82,17 @@ def remove_abandoned(folder: str | os.PathLike[str], also: tuple[str, ...] = ())
             continue
         with suppress(PermissionError):  # of another user, who shall see to it
             partial.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Let a file, or the names in a folder, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # Some network file systems cannot do this for a folder; what is in its files is safe.
+        with suppress(OSError) if path.is_dir() else nullcontext():
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _partial(path: Path) -> Path:

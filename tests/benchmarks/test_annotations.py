@@ -19,7 +19,7 @@ def test_in_small(tmp_path):
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert result.returncode == 0, result.stderr
-    for row in ("conversion", "opening the store", "mapped", "dictionaries"):
+    for row in ("conversion", "own lines", "pyarrow", "dictionaries", "datasets"):
         assert row in result.stdout
     lines = result.stdout.splitlines()
     assert "left by SIGKILL during an epoch: nothing" in lines

@@ -19,7 +19,7 @@ from clipvil_mmf.cli.main import app
 from clipvil_mmf.data.catalogue import VQA2, store_folder
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.questions import Question
-from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.data.table import QuestionTable, open_part
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "nominival", "minival", "test")
@@ -54,6 +54,11 @@ def store_of(root, split):
     return store
 
 
+def open_store(store):
+    (file,) = store.glob("*.arrow")
+    return QuestionTable([open_part(file)])
+
+
 def cells(result):
     """Rows of the tables."""
     lines = [line for line in result.stdout.splitlines() if line.startswith("│")]
@@ -75,7 +80,7 @@ def test_splits_are_converted_once(either):
     assert [row[0] for row in ready] == list(splits)
     assert {row[4] for row in ready} == {"converted"}
     for name in splits:
-        table = QuestionTable.open(store_of(root, name))
+        table = open_store(store_of(root, name))
         assert len(table) and table.is_labelled == (name != "test")
     lines = result.stdout.splitlines()
     published = root / "trainval_label2ans.json"
@@ -194,8 +199,8 @@ def test_without_a_published_vocabulary_one_is_made(vqa2):
     assert f"in {vqa2}/answers_min{VQA2.min_count}.json" in result.stdout
     counts = Counter()
     for name in SPLITS[:-1]:
-        table = QuestionTable.open(store_of(vqa2, name))
-        counts.update(next(iter(table.question(row).answers)) for row in range(len(table)))
+        table = open_store(store_of(vqa2, name))
+        counts.update(next(iter(table[row].answers)) for row in range(len(table)))
     made = json.loads((vqa2 / "answers_min9.json").read_text())
     assert set(made) == {answer for answer, count in counts.items() if count >= 9} != set()
     line = failure(part("vqa2", vqa2, "--splits", "test"))
@@ -234,14 +239,14 @@ def test_after_a_kill_it_goes_on(vqa2):
 def test_ctrl_c(vqa2, monkeypatch):
     from clipvil_mmf.data import store
 
-    stock = store.read_columns
+    stock = store.read_table
 
     def stop(files, progress):
         if "minival" in files[0].name:
             raise KeyboardInterrupt
         return stock(files, progress)
 
-    monkeypatch.setattr(store, "read_columns", stop)
+    monkeypatch.setattr(store, "read_table", stop)
     result = part("vqa2", vqa2, "--splits", "train,minival")
     assert result.exit_code == 130
     assert "stopped. What is done is kept" in result.stderr

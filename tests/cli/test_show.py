@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.cli.show import Only, choose
 from clipvil_mmf.data import easy_vqa_files
-from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.data.questions import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
 
 
@@ -99,7 +100,8 @@ def test_unlabelled_questions_are_drawn_without_marks(tmp_path):
 
 
 def test_images_lie_below_the_root(tmp_path):
-    fixture = Path(__file__).parents[1] / "fixtures" / "vqa2"
+    fixture = tmp_path / "vqa2"
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "vqa2", fixture)
     given = ("--questions", "vqa2", "--split", "minival", "--root", str(fixture))
     questions = json.loads((fixture / "minival.json").read_text())
     rows = [{"question_id": row["question_id"], "answer": "yes"} for row in questions]

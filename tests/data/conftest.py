@@ -16,8 +16,8 @@ from omegaconf import OmegaConf  # noqa: E402
 
 import clipvil_mmf.data.labels  # noqa: E402
 import clipvil_mmf.text.wordpiece  # noqa: E402, F401
-from clipvil_mmf.data.annotations import Question  # noqa: E402
 from clipvil_mmf.data.dataset import ClipVilDataset  # noqa: E402
+from clipvil_mmf.data.questions import Question  # noqa: E402
 from clipvil_mmf.data.table import QuestionTable  # noqa: E402
 
 ANSWERS = ["yes", "no", "red", "green"]

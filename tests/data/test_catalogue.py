@@ -27,9 +27,9 @@ def test_every_file_has_an_address_and_every_split_its_images():
     for known in CATALOGUES.values():
         for split in known.splits.values():
             assert split.image_folder in known.image_archives
-            for layout in split.layouts.values():
+            for release in split.releases.values():
                 assert all(
-                    re.match(r"https?://.+\.(zip|json|tar\.gz)$", f.url) for f in layout.files
+                    re.match(r"https?://.+\.(zip|json|tar\.gz)$", f.url) for f in release.files
                 )
         assert set(known.default_splits) <= set(known.splits)
         assert set(known.aliases.values()) <= set(known.splits)

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader
 
 import clipvil_mmf.data.images
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.data.annotations import AnnotationError, Question
 from clipvil_mmf.data.custom import CustomBuilder
 from clipvil_mmf.data.dataset import ClipVilDataset
 from clipvil_mmf.data.files import FilesParams
 from clipvil_mmf.data.label_vocabulary import read_labels
 from clipvil_mmf.data.labels import UnknownLabelError
+from clipvil_mmf.data.questions import AnnotationError, Question
 from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.data.vqa2 import VQA2Builder
 from tests.data.conftest import ANSWERS
@@ -50,6 +50,23 @@ def test_batch_contract(make_dataset):
     assert batch.question_id == [100, 105, 101, 108]
     assert (batch.dataset_name, batch.dataset_type) == ("toy", "train")
     assert batch.get_batch_size() == 4
+
+
+def test_a_batch_is_made_once(make_dataset, monkeypatch):
+    """What the data loader asks for is the batch, and collating hands it on."""
+    dataset = make_dataset(in_memory=True)
+    made, stock = [], dataset.__getitems__
+
+    class Watched(torch.utils.data.Dataset):
+        def __getitems__(self, indices):
+            made.append(stock(indices))
+            return made[-1]
+
+    (batch,) = DataLoader(Watched(), batch_sampler=[[0, 5, 1]], collate_fn=dataset.collate)
+    assert batch is made[0] and batch.question_id == [100, 105, 101]
+    one = dataset[5]
+    assert one.question_id == [105] and one.images.shape == (1, 3, 8, 8)
+    assert torch.equal(one.input_ids[0], batch.input_ids[1])
 
 
 def test_each_question_gets_its_own_image(make_dataset, questions):
@@ -210,7 +227,7 @@ def test_validation_keeps_questions_outside_the_vocabulary_with_zero_targets(mak
     """So that GQA's accuracy counts them as wrong."""
     dataset = make_dataset(dataset_type="val", answers=["yes"], on_unknown_answer="skip")
     everything = dataset.__getitems__(range(len(dataset)))
-    assert len(dataset) == 12 and sum(not sample.targets.any() for sample in everything) == 6
+    assert len(dataset) == 12 and (everything.targets == 0).all(1).sum() == 6
 
 
 def test_keep_leaves_questions_without_known_answers_in_training(make_dataset, caplog):
@@ -282,7 +299,7 @@ def test_images_outside_of_their_folder(tmp_path, make_dataset, image, inside):
         with pytest.raises(AnnotationError, match=r"toy\.json: .*outside of.*allow_outside_images"):
             make_dataset(records, root=root)
     dataset = make_dataset(records, root=root, allow_outside_images=not inside)
-    assert dataset[0].image.shape == (3, 8, 8)
+    assert dataset[0].images.shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data import easy_vqa_files
-from clipvil_mmf.data.annotations import AnnotationError
 from clipvil_mmf.data.easy_vqa import EasyVQABuilder
+from clipvil_mmf.data.questions import AnnotationError
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,19 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from clipvil_mmf.data import image_sizes
 from clipvil_mmf.data import store as module
 from clipvil_mmf.data.questions import AnnotationError
-from clipvil_mmf.data.store import StoreError, is_fresh, open_or_convert, store_path
+from clipvil_mmf.data.store import StoreError, is_fresh, open_or_convert, open_or_read, store_path
 from clipvil_mmf.data.table import QuestionTable
 
 VQA = Path(__file__).parents[1] / "fixtures" / "vqa2"
@@ -42,8 +44,8 @@ def store(files, folder):
 
 
 def conversions(monkeypatch):
-    made, stock = [], module.read_columns
-    monkeypatch.setattr(module, "read_columns", lambda *a: made.append(1) or stock(*a))
+    made, stock = [], module.read_table
+    monkeypatch.setattr(module, "read_table", lambda *a: made.append(1) or stock(*a))
     return made
 
 
@@ -52,7 +54,7 @@ def test_a_store_is_made_once_and_again_when_a_file_changes(files, folder, monke
     first = open_or_convert(files, folder)
     again = open_or_convert(files, folder)
     assert made == [1]
-    assert first.question(3) == again.question(3)
+    assert first[3] == again[3]
     files[0].write_text(files[0].read_text() + "\n")
     assert not is_fresh(folder, files)
     open_or_convert(files, folder)
@@ -72,9 +74,8 @@ def test_a_full_disk_leaves_nothing_half_written(files, folder, store, monkeypat
     stock = module._write_table
 
     def full(path, table):
-        if path.name == "answers.arrow":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         stock(path, table)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module, "_write_table", full)
     with pytest.raises(StoreError, match=r"No space left.*store_dir"):
@@ -106,15 +107,15 @@ def _convert(files, folder, start, results):
 def test_of_several_processes_one_converts(files, folder, store, monkeypatch):
     context = multiprocessing.get_context("fork")
     results, start, made = context.Queue(), context.Barrier(3), context.Value("i", 0)
-    stock = module.read_columns
+    stock = module.read_table
 
-    def read_columns(*arguments):
+    def read_table(*arguments):
         with made.get_lock():
             made.value += 1
         time.sleep(0.3)  # the others are there by now
         return stock(*arguments)
 
-    monkeypatch.setattr(module, "read_columns", read_columns)
+    monkeypatch.setattr(module, "read_table", read_table)
     arguments = (files, folder, start, results)
     processes = [context.Process(target=_convert, args=arguments) for _ in range(3)]
     for process in processes:
@@ -131,7 +132,7 @@ def test_a_mapped_table_is_pickled_as_its_path(files, folder):
     bytes_ = pickle.dumps(table)
     assert len(bytes_) < 2000
     other = pickle.loads(bytes_)
-    assert [other.question(i) for i in range(5)] == [table.question(i) for i in range(5)]
+    assert list(other) == list(table)
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_a_store_of_the_old_name_is_not_read(files, folder, store):
 
 def test_a_worker_does_not_read_what_was_made_anew_meanwhile(files, folder):
     pickled = pickle.dumps(open_or_convert(files, folder))
-    files[0].write_text(files[0].read_text() + "\n")
+    files[0].write_text(files[0].read_text().replace("?", "!"))
     open_or_convert(files, folder)
     with pytest.raises(StoreError, match=r"was made anew during this run.*Start the run again"):
         pickle.loads(pickled)
@@ -206,8 +207,8 @@ def test_parts_stand_one_after_the_other(files, folder, tmp_path):
     both = QuestionTable.concatenate([train, val])
     assert len(both) == len(train) + len(val)
     assert both.image_count == train.image_count + val.image_count
-    last = both.question(len(both) - 1)
-    assert last == val.question(len(val) - 1)
+    last = both[len(both) - 1]
+    assert last == val[len(val) - 1]
     soft = both.answers_of(np.arange(len(train), len(both)))
     texts = both.answer_texts
     first = {
@@ -215,7 +216,7 @@ def test_parts_stand_one_after_the_other(files, folder, tmp_path):
         for position, row, score in zip(soft.positions, soft.rows, soft.scores, strict=True)
         if position == 0
     }
-    assert first == pytest.approx(dict(val.question(0).answers))
+    assert first == pytest.approx(dict(val[0].answers))
     with pytest.raises(AnnotationError, match="occurs twice"):
         QuestionTable.concatenate([train, train])
 
@@ -300,23 +301,125 @@ def test_a_bad_question_file_leaves_nothing(tmp_path):
     assert len(open_or_convert([file], folder)) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}"])
+@pytest.mark.parametrize("content", ["", "{", "{}", "3", '{"version": 3, "files": [1]}'])
 def test_a_store_whose_description_is_damaged_is_made_again(files, folder, store, content):
     open_or_convert(files, folder)
     (store / "store.json").write_text(content)
     assert len(open_or_convert(files, folder)) == 56
 
 
-@pytest.mark.parametrize("size", [None, 100])
-def test_a_damaged_table_is_named(files, folder, store, size):
+def damage(path, lots):
+    """Change, cut off, lengthen or remove a file."""
+    content = bytearray(path.read_bytes())
+    match lots.choice(("flip", "flip", "flip", "cut", "append", "remove")):
+        case "flip":
+            content[lots.randrange(len(content))] ^= 1 << lots.randrange(8)
+        case "cut":
+            del content[lots.randrange(len(content)) :]
+        case "append":
+            content += lots.randbytes(8)
+        case "remove":
+            path.unlink()
+            return
+    path.write_bytes(content)
+
+
+def test_a_damaged_store_is_never_misread(files, folder, store, caplog):
+    expected = list(open_or_convert(files, folder))
+    sizes = open_or_convert(files, folder).image_sizes(VQA)
+    lots = random.Random(0)
+    for _ in range(60):
+        chosen = lots.choice([path for path in store.rglob("*") if path.is_file()])
+        damage(chosen, lots)
+        table = open_or_convert(files, folder)
+        assert list(table) == expected
+        assert (table.image_sizes(VQA) == sizes).all()
+    assert f"The store {store} is damaged" in caplog.text
+    assert "the sizes of its images are read anew" in caplog.text
+
+
+def test_a_table_with_its_right_checksum_is_checked_too(files, folder, store, caplog):
+    """As if a program of another version had written it."""
+    expected = list(open_or_convert(files, folder))
+    (table,) = store.glob("*.arrow")
+    with pa.OSFile(str(table), "wb") as file, pa.ipc.new_file(file, pa.schema([])):
+        pass
+    other = table.rename(table.with_stem(module._checksum(table)))
+    description = json.loads((store / "store.json").read_text())
+    (store / "store.json").write_text(json.dumps({**description, "table": other.name}))
+    assert list(open_or_convert(files, folder)) == expected
+    assert "is damaged" in caplog.text
+
+
+def test_a_damaged_store_that_cannot_be_written_says_what_to_do(files, folder, store, monkeypatch):
     open_or_convert(files, folder)
-    table = store / "questions.arrow"
-    whole = table.read_bytes()
+    (table,) = store.glob("*.arrow")
     table.unlink()
-    if size is not None:
-        table.write_bytes(whole[:size])
-    with pytest.raises(StoreError, match=rf"{store} is damaged.*Delete this folder"):
+    read_only(monkeypatch)
+    with pytest.raises(StoreError, match=r"Cannot write .*store_dir"):
         open_or_convert(files, folder)
+
+
+def test_a_file_that_was_only_touched_is_not_converted(files, folder, store, monkeypatch):
+    open_or_convert(files, folder)
+    made = conversions(monkeypatch)
+    hashed, stock = [], module._sha256
+    monkeypatch.setattr(module, "_sha256", lambda file: hashed.append(1) or stock(file))
+    os.utime(files[0])
+    open_or_convert(files, folder)
+    assert made == [] and hashed
+    hashed.clear()
+    open_or_convert(files, folder)  # what was found is kept
+    assert made == hashed == []
+    os.utime(files[0])
+    read_only(monkeypatch)
+    assert len(open_or_convert(files, folder)) == 56
+
+
+def test_other_content_of_the_same_size_and_time_is_converted(files, folder):
+    open_or_convert(files, folder)
+    text, state = files[0].read_text(), files[0].stat()
+    files[0].write_text(text.replace("?", "!"))
+    os.utime(files[0], ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert open_or_convert(files, folder)[0].text.endswith("!")
+
+
+def test_a_store_is_on_disk_before_it_has_its_name(files, folder, store, monkeypatch):
+    """Otherwise a power cut may leave the name, and nothing or zeros behind it."""
+    synced, renamed = [], []
+    stock_sync, stock_replace = os.fsync, os.replace
+
+    def fsync(descriptor):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        stock_sync(descriptor)
+
+    def replace(source, target):
+        renamed.append((Path(target), list(synced)))
+        stock_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    open_or_convert(files, folder)
+    (before,) = (names for target, names in renamed if target == store)
+    (table,) = store.glob("*.arrow")
+    assert {table.name, "store.json"} <= set(before)
+    assert any(name.endswith(store.name) for name in before)  # the folder, under its first name
+    assert synced[-1] == store.parent.name
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_readers_need_no_store(files, folder, monkeypatch, caplog, keep):
+    """On a read-only disk, or beside a file of one's own: nothing is written."""
+    with monkeypatch.context() as patch:
+        if keep:
+            read_only(patch)
+        read = open_or_read(files, folder, keep)
+    assert (len(read) == 56 and not folder.parent.exists()) or keep
+    assert keep == ("are read into memory. Cannot write" in caplog.text)
+    expected = open_or_convert(files, folder)
+    assert list(read) == list(expected)
+    made = conversions(monkeypatch)
+    assert list(open_or_read(files, folder, keep)) == list(expected) and made == []
 
 
 def test_reading_sizes_goes_on_where_it_stopped(files, folder, monkeypatch):

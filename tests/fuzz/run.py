@@ -7,12 +7,16 @@ the damaged file in the folder.
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import os
 import pickle
 import random
 import resource
+import shutil
 import sys
+import tempfile
 import traceback
 import warnings
 import zipfile
@@ -25,15 +29,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from clipvil_mmf.data.formats import read_columns
+from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.image_files import image_size
 from clipvil_mmf.data.images import BadImageError, FitPad, decode
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.regions import BadRegionsError, RegionParams, RegionStore
+from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.weight_files import WeightFileError, read_weights
 from mmf_bridge.common.checkpoint_files import safe_load
 
 BATCH = 50
+VQA = Path(__file__).parents[1] / "fixtures" / "vqa2"
 MEMORY = 16 << 30  # address space that a batch may take; what torch's libraries take is in it
 STATE = {"a.weight": torch.randn(20, 30), "a.bias": torch.arange(9).half(), "b": torch.tensor(3)}
 
@@ -65,6 +71,23 @@ def weights() -> dict[str, bytes]:
 
 
 def annotations() -> dict[str, bytes]:
+    rows = [{"question_id": i, "image": "a", "question": "?", "answer": "é"} for i in range(9)]
+    lxmert = [{"question_id": i, "img_id": "a", "sent": "?", "label": {"a": 0.3}} for i in range(9)]
+    gqa = {f"{i}": {"imageId": "1", "question": "?", "answer": "yes"} for i in range(9)}
+    vqa = [{"question_id": i, "image_id": 9, "question": "?"} for i in range(9)]
+    texts = {
+        "plain.json": json.dumps(rows),
+        "lines.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in rows),
+        "lxmert.json": json.dumps(lxmert),
+        "gqa.json": json.dumps(gqa),
+        "vqa.json": json.dumps({"data_subtype": "val2014", "questions": vqa}),
+    }
+    packed = gzip.compress(texts["plain.json"].encode(), mtime=0)
+    found = {name: text.encode() for name, text in texts.items()}
+    return {**found, "packed.json.gz": packed, **npy_annotations()}
+
+
+def npy_annotations() -> dict[str, bytes]:
     rows = np.empty(9, dtype=object)
     rows[0] = {"dataset_name": "vqa", "has_answer": True}
     for i in range(1, 9):
@@ -83,6 +106,16 @@ def annotations() -> dict[str, bytes]:
         )
     )
     return {f"{protocol}.npy": head + pickle.dumps(rows, protocol) for protocol in (2, 3, 4)}
+
+
+def stores() -> dict[str, bytes]:
+    """A question file with its store, and the sizes of the images that this keeps."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(VQA / "train.json", folder)
+        open_or_convert([folder / "train.json"], folder / "stores" / "train").image_sizes(VQA)
+        files = [file for file in folder.rglob("*") if file.is_file() and file.stat().st_size]
+        return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def images() -> dict[str, bytes]:
@@ -119,6 +152,17 @@ def read_image(path: Path) -> None:
     decode(str(path), FitPad(48, 64))
 
 
+def read_store(path: Path) -> None:
+    """What is read has to be what was kept, whatever file of the store is damaged."""
+    folder = next(folder for folder in path.parents if (folder / "train.json").is_file())
+    table = open_or_convert([folder / "train.json"], folder / "stores" / "train")
+    if path.name == "train.json":
+        return  # the questions are others
+    expected = read_table([VQA / "train.json"])
+    assert list(table) == list(expected)
+    assert (table.image_sizes(VQA) == expected.image_sizes(VQA)).all()
+
+
 def read_regions(path: Path) -> None:
     names = {"a.npz": "a", "b.npy": "b", "b_info.npy": "b"}
     RegionStore([names[path.name]], RegionParams(str(path.parent))).read([0])
@@ -128,7 +172,8 @@ def read_regions(path: Path) -> None:
 KINDS: dict[str, tuple[Callable, Sequence[Callable[[Path], object]], type[Exception]]] = {
     "weights": (weights, [read_weights], WeightFileError),
     "checkpoints": (weights, [safe_load], ValueError),
-    "annotations": (annotations, [lambda p: list(read_columns([p]).questions())], AnnotationError),
+    "annotations": (annotations, [lambda path: list(read_table([path]))], AnnotationError),
+    "stores": (stores, [read_store], AnnotationError),
     "images": (images, [read_image], BadImageError),
     "regions": (regions, [read_regions], BadRegionsError),
 }
@@ -178,18 +223,21 @@ def run_batch(kind: str, seed: int, folder: Path) -> None:
     make, readers, allowed = KINDS[kind]
     torch.manual_seed(0)
     files, lots = make(), random.Random(seed)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
     for number in range(BATCH):
         name = lots.choice(list(files))
+        shutil.rmtree(folder / "stores", ignore_errors=True)
+        for other, content in files.items():
+            (folder / other).parent.mkdir(parents=True, exist_ok=True)
+            (folder / other).write_bytes(content)
         (folder / name).write_bytes(damaged(files[name], lots))
+        if name.startswith("stores") and lots.random() < 0.05:
+            (folder / name).unlink()
         print(f"{kind}: {name}, seed {seed}, number {number}", file=sys.stderr, flush=True)
         for read in readers:
             try:
                 read(folder / name)
             except allowed:
                 continue
-        (folder / name).write_bytes(files[name])
 
 
 def in_a_process(kind: str, seed: int, folder: Path) -> str | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,9 +84,15 @@ def test_string_ids_in_the_layout_of_ones_own_predictions(tmp_path):
     )
 
 
-def test_a_server_wants_its_own_layout(tmp_path):
-    given = ("--questions", "gqa", "--split", "testdev", "--root", str(FIXTURES / "gqa"))
-    file = FIXTURES / "gqa" / "testdev_balanced_questions.json"
+@pytest.fixture
+def data(tmp_path):
+    """The datasets' files; a store is made beside them."""
+    return Path(shutil.copytree(FIXTURES, tmp_path / "data"))
+
+
+def test_a_server_wants_its_own_layout(tmp_path, data):
+    given = ("--questions", "gqa", "--split", "testdev", "--root", str(data / "gqa"))
+    file = data / "gqa" / "testdev_balanced_questions.json"
     ids = json.loads(file.read_text())
     right = [{"questionId": key, "prediction": "yes"} for key in ids]
     wrong = [{"question_id": key, "answer": "yes"} for key in ids]
@@ -95,11 +102,11 @@ def test_a_server_wants_its_own_layout(tmp_path):
         assert result.exit_code == 1 and "rows without 'questionId'" in result.stdout
 
 
-def test_test_dev_alone_is_not_all_that_the_server_wants(tmp_path):
-    file = FIXTURES / "vqa2" / "v2_OpenEnded_mscoco_test-dev2015_questions.json"
+def test_test_dev_alone_is_not_all_that_the_server_wants(tmp_path, data):
+    file = data / "vqa2" / "v2_OpenEnded_mscoco_test-dev2015_questions.json"
     ids = [row["question_id"] for row in json.loads(file.read_text())["questions"]]
     rows = [{"question_id": key, "answer": "yes"} for key in ids]
-    named = ("--questions", "vqa2", "--split", "test-dev", "--root", str(FIXTURES / "vqa2"))
+    named = ("--questions", "vqa2", "--split", "test-dev", "--root", str(data / "vqa2"))
     for given in (named, ("--questions", str(file))):
         result = run(tmp_path, rows, *given)
         assert result.exit_code == 0 and "would accept" not in result.stdout

@@ -267,7 +267,7 @@ def test_bad_ground_truths(tmp_path, vqa, gqa):
     assert "has the annotations; expected the file of the questions" in (
         one_line(run(file, "--questions", annotations))
     )
-    assert "no official VQA question file" in (
+    assert "is not an official VQA question file" in (
         one_line(run(file, "--questions", gqa, "--annotations", annotations))
     )
     rows = [{"question_id": 10, "question": "?", "image_id": 1}]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipvil_mmf.data.annotations import Question
+from clipvil_mmf.data.questions import Question
+from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.prediction.scoring import score
 from clipvil_mmf.prediction.submission import (
     LAYOUTS,
@@ -121,9 +122,11 @@ def test_predictions_with_a_byte_order_mark(tmp_path):
 
 
 def test_score_is_over_all_questions():
-    assert score({10: "yes", 11: "no", 12: "maybe"}, VQA) == pytest.approx((1 + 0.3) / 4)
-    assert score(dict.fromkeys(range(10, 14), "yes"), VQA) == 1.0
+    table = QuestionTable.from_questions(VQA, "vqa")
+    assert score({10: "yes", 11: "no", 12: "maybe"}, table) == pytest.approx((1 + 0.3) / 4)
+    assert score(dict.fromkeys(range(10, 14), "yes"), table) == 1.0
 
 
 def test_no_score_without_answers():
-    assert score({10: "yes"}, [Question(10, "is it?", "0.png")]) is None
+    table = QuestionTable.from_questions([Question(10, "is it?", "0.png")], "vqa")
+    assert score({10: "yes"}, table) is None

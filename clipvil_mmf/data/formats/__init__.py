@@ -1,51 +1,78 @@
-"""The formats of question files, recognised by their content.
+"""The formats of question files, each a file of this folder and a line of ``FORMATS``.
 
-A format is a module with ``NAME``, ``recognises(key, value)`` (of the first elements of a JSON
-file, see ``json_stream.py``) and ``read(files, progress) -> Columns``.
+A package of one's own adds a format when it is imported:
+
+    from clipvil_mmf.data.formats import FORMATS
+
+    FORMATS["my CSV"] = my_csv  # a module or an object with the two functions of ``Format``
+
+Everything else reads the table that the format makes (``clipvil_mmf/data/table.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol, cast
 
-from clipvil_mmf.data.columns import Columns
 from clipvil_mmf.data.formats import gqa_official, lxmert, mmf_npy, plain, vqa_official
-from clipvil_mmf.data.formats.json_stream import Progress, no_progress, stream_json
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, no_progress
 from clipvil_mmf.data.questions import AnnotationError
-
-# `plain` takes any list: it comes last.
-_JSON_FORMATS: tuple[ModuleType, ...] = (vqa_official, gqa_official, lxmert, plain)
-_ELEMENTS = 8  # VQA's files say what they are in the first few
+from clipvil_mmf.data.table import QuestionTable
 
 
-def recognise(path: Path) -> ModuleType:
+class Format(Protocol):
+    """What a format of question files is."""
+
+    def recognises(self, file: QuestionFile) -> bool:
+        """Whether the file is of this format, by its name (``path``) or its content."""
+
+    def read(self, files: Sequence[Path], progress: Progress) -> QuestionTable:
+        """Read the questions of a split with a ``TableBuilder``.
+
+        Args:
+            files: the question file, and where the configuration names one its annotation file.
+            progress: to be called with the number of bytes or characters just read.
+
+        Raises:
+            AnnotationError: a file cannot be used; the message says where, and what to do.
+        """
+
+
+# Name -> format. The last one that recognises a file reads it: `plain` takes any list, and one that
+# is added later goes before those of this package.
+FORMATS: dict[str, Format] = {
+    module.NAME: cast(Format, module)
+    for module in (plain, lxmert, gqa_official, vqa_official, mmf_npy)
+}
+
+
+def recognise(path: Path) -> Format:
     """The format of a question file.
 
     Raises:
         FileNotFoundError: no such file.
         AnnotationError: none of the known formats.
     """
-    if path.suffix == ".npy":
-        return mmf_npy
-    head = list(islice(stream_json(path), _ELEMENTS))
-    for key, value in head:
-        for format in _JSON_FORMATS:
-            if format.recognises(key, value):
-                return format
+    if not path.is_file():
+        raise FileNotFoundError(f"Question file {path} does not exist; expected a question file")
+    file = QuestionFile(path)
+    for format in reversed(FORMATS.values()):
+        if format.recognises(file):
+            return format
+    head = file.elements
+    if file.error is not None:
+        raise file.error
     if not head:
         raise AnnotationError(f"{path}: no questions; expected at least one")
-    names = ", ".join(format.NAME for format in (*_JSON_FORMATS, mmf_npy))
     raise AnnotationError(
-        f"{path}: expected questions in one of the formats: {names}; found an object with "
-        f"{', '.join(repr(key) for key, _ in head[:3])}"
+        f"{path}: expected questions in one of the formats: {', '.join(FORMATS)}; found an object "
+        f"with {', '.join(repr(key) for key, _ in head[:3])}"
     )
 
 
-def read_columns(files: Sequence[Path], progress: Progress = no_progress) -> Columns:
-    """Read the questions of a split.
+def read_table(files: Sequence[Path], progress: Progress = no_progress) -> QuestionTable:
+    """Read the questions of a split, into memory.
 
     Args:
         files: the question file; official VQA v2's may be followed by that of its annotations.

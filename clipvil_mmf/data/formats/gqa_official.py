@@ -9,30 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clipvil_mmf.data.columns import Columns, ColumnsBuilder, image_file
-from clipvil_mmf.data.formats.json_stream import Progress, stream_json
-from clipvil_mmf.data.formats.rows import field, kinds, label, name, string, text
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
+from clipvil_mmf.data.formats.rows import field, image_file, kinds, label, name, string, text
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
 NAME = "official GQA JSON"
-KINDS = ("structural", "semantic", "detailed")
-# Whether a question is one of the balanced split, on which GQA is scored: yes or no.
-BALANCED = "balanced"
+KINDS = ("structural", "semantic")
 
 
-def recognises(key: str | None, value: Any) -> bool:
-    """Whether the first element of the file is one of this format."""
-    return key is not None and isinstance(value, dict) and "imageId" in value
+def recognises(file: QuestionFile) -> bool:
+    """Whether the first element is a row of this format."""
+    key, row = next(iter(file.elements), (None, None))
+    return key is not None and isinstance(row, dict) and "imageId" in row
 
 
-def read(files: Sequence[Path], progress: Progress) -> Columns:
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file.
 
     Raises:
         AnnotationError: a row lacks a field, or has a bad one.
     """
     (path,) = files
-    builder = ColumnsBuilder(NAME, str(path))
+    builder = TableBuilder(NAME, str(path))
     for key, row in stream_json(path, progress):
         where = f"{path}: question {key!r}"
         builder.add(
@@ -57,4 +56,4 @@ def _balanced(row: dict[str, Any], where: str) -> dict[str, str]:
     balanced = row.get("isBalanced")
     if not isinstance(balanced, bool | None):
         raise AnnotationError(f"{where} has isBalanced {balanced!r}; expected true or false")
-    return {} if balanced is None else {BALANCED: "yes" if balanced else "no"}
+    return {} if balanced is None else {"balanced": "yes" if balanced else "no"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ _CHUNK = 1 << 22  # characters read at once; several thousand questions
 _LONGEST = 1 << 24  # an element that goes on for longer is a mistake
 _BLANK = " \t\n\r"
 _LINES = (".jsonl", ".jsonl.gz")  # files with an element a line
+_ELEMENTS = 8  # VQA's files say what they are in the first few
 
 Progress = Callable[[int], None]
 
@@ -77,6 +80,27 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
                 f"{path} is not valid JSON ({e}); expected a question file. Was the download "
                 "complete?"
             ) from e
+
+
+class QuestionFile:
+    """A file whose format is to be recognised.
+
+    Args:
+        path: of the file, which is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: AnnotationError | None = None
+
+    @cached_property
+    def elements(self) -> list[tuple[str | None, Any]]:
+        """Its first JSON elements, see ``stream_json``; none if it is not JSON (``error``)."""
+        try:
+            return list(islice(stream_json(self.path), _ELEMENTS))
+        except AnnotationError as error:
+            self.error = error
+            return []
 
 
 class _Scanner:

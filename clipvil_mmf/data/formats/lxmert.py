@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from clipvil_mmf.data.columns import Columns, ColumnsBuilder, image_file
-from clipvil_mmf.data.formats.json_stream import Progress, stream_json
-from clipvil_mmf.data.formats.rows import field, kinds, label, name, question_id, text
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
+from clipvil_mmf.data.formats.rows import field, image_file, kinds, label, name, question_id, text
+from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
 NAME = "LXMERT JSON"
 
 
-def recognises(key: str | None, value: Any) -> bool:
-    """Whether the first element of the file is one of this format."""
-    return key is None and isinstance(value, dict) and ("sent" in value or "img_id" in value)
+def recognises(file: QuestionFile) -> bool:
+    """Whether the first element is a row of this format."""
+    key, row = next(iter(file.elements), (None, None))
+    return key is None and isinstance(row, dict) and ("sent" in row or "img_id" in row)
 
 
-def read(files: Sequence[Path], progress: Progress) -> Columns:
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file.
 
     Raises:
         AnnotationError: a row lacks a field, or has a bad one.
     """
     (path,) = files
-    builder = ColumnsBuilder(NAME, str(path))
+    builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(

@@ -16,15 +16,29 @@ from typing import Any
 
 import numpy as np
 
-from clipvil_mmf.data.columns import Columns, ColumnsBuilder, image_file
 from clipvil_mmf.data.formats.gqa_official import KINDS
-from clipvil_mmf.data.formats.json_stream import Progress
-from clipvil_mmf.data.formats.rows import field, kinds, name, people, question_id, string, text
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile
+from clipvil_mmf.data.formats.rows import (
+    field,
+    image_file,
+    kinds,
+    name,
+    people,
+    question_id,
+    string,
+    text,
+)
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import soft_scores
 from clipvil_mmf.plain_pickle import load_npy
 
 NAME = "MMF npy annotations"
+
+
+def recognises(file: QuestionFile) -> bool:
+    """Whether the file's name says so."""
+    return file.path.suffix == ".npy"
 
 
 def load_objects(path: Path, progress: Progress) -> np.ndarray:
@@ -53,7 +67,7 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
     return content
 
 
-def read(files: Sequence[Path], progress: Progress) -> Columns:
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file.
 
     Raises:
@@ -61,7 +75,7 @@ def read(files: Sequence[Path], progress: Progress) -> Columns:
     """
     (path,) = files
     rows = load_objects(path, progress)
-    builder = ColumnsBuilder(NAME, str(path))
+    builder = TableBuilder(NAME, str(path))
     # A header says what the annotations are, and is no question.
     header = rows[0] if len(rows) and isinstance(rows[0], dict) else {}
     first = 0 if "question_id" in header else 1

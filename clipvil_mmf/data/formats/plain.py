@@ -13,8 +13,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from clipvil_mmf.data.columns import Columns, ColumnsBuilder
-from clipvil_mmf.data.formats.json_stream import Progress, stream_json
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
 from clipvil_mmf.data.formats.rows import (
     field,
     kinds,
@@ -26,25 +25,26 @@ from clipvil_mmf.data.formats.rows import (
     text,
 )
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import soft_scores
 
 NAME = "a list of questions"
 _PEOPLE = 10
 
 
-def recognises(key: str | None, value: Any) -> bool:
-    """Whether the first element of the file is one of this format."""
-    return key is None
+def recognises(file: QuestionFile) -> bool:
+    """Whether the file is a list."""
+    return bool(file.elements) and file.elements[0][0] is None
 
 
-def read(files: Sequence[Path], progress: Progress) -> Columns:
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file.
 
     Raises:
         AnnotationError: a row lacks a field, or has a bad one.
     """
     (path,) = files
-    builder = ColumnsBuilder(NAME, str(path))
+    builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(

@@ -16,6 +16,8 @@ import numpy as np
 from clipvil_mmf.data.questions import AnnotationError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+_COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
 
 def field(row: Any, names: tuple[str, ...], where: str) -> Any:
@@ -85,6 +87,17 @@ def name(value: Any, what: str, where: str) -> str:
     return string(value, what, where)
 
 
+def image_file(name: str) -> str:
+    """The path of an image in its folder: COCO's lie in a folder for each of its sets.
+
+    Args:
+        name: of the image; without the ending of an image it is that of a JPEG file.
+    """
+    file = name if name.lower().endswith(_ENDINGS) else f"{name}.jpg"
+    coco = _COCO.match(file)
+    return f"{coco[1]}/{file}" if coco else file
+
+
 def question_id(row: Any, where: str) -> Any:
     """The id of a question; ``check_ids`` looks at all of them together.
 
@@ -110,7 +123,9 @@ def people(found: Any, what: str, where: str) -> tuple[str, ...]:
         raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
     if not len(found):
         raise AnnotationError(f"{where} has no {what}: the list is empty; expected one at least")
-    return tuple(string(answer, "answer", where) for answer in found)
+    if not all(type(answer) is str and answer.isascii() for answer in found):  # most are
+        return tuple(string(answer, "answer", where) for answer in found)
+    return tuple(found)
 
 
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from clipvil_mmf.data.annotations import AnnotationError, Question, check_questions, read_questions
+from clipvil_mmf.data.formats import read_table
+from clipvil_mmf.data.questions import AnnotationError, check_ids
 
 
 def write(path, content):
@@ -26,7 +27,7 @@ def write(path, content):
 def test_bad_content_is_one_clear_error(tmp_path, content, message):
     path = write(tmp_path / "q.json", content)
     with pytest.raises(AnnotationError, match=message) as error:
-        read_questions(path)
+        read_table([path])
     assert str(path) in str(error.value)
 
 
@@ -34,12 +35,12 @@ def test_cut_off_file_names_the_file(tmp_path):
     path = tmp_path / "q.json"
     path.write_text('[{"question_id": 1,')
     with pytest.raises(AnnotationError, match=r"q\.json is not valid JSON .* download complete"):
-        read_questions(path)
+        read_table([path])
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json does not exist"):
-        read_questions(tmp_path / "none.json")
+        read_table([tmp_path / "none.json"])
 
 
 @pytest.mark.parametrize(
@@ -55,4 +56,4 @@ def test_missing_file_is_named(tmp_path):
 )
 def test_bad_ids(ids, message):
     with pytest.raises(AnnotationError, match=f"somewhere: .*{message}"):
-        check_questions([Question(key, "a", "b") for key in ids], "somewhere")
+        check_ids(ids, "somewhere")
