@@ -133,6 +133,11 @@ def _fit(
         if source.kind == _PRETRAINED:
             source, of_head = _from_table(network, source, path, run, starts)
         else:
+            if run.answer_table:
+                logger.warning(
+                    "%s is not pre-trained: model_config.clipvil.pretrained_answers has no effect",
+                    path,
+                )
             source, of_head = _by_label(network, source, path, run, starts)
         fresh |= of_head
     _check_words(network, source, path, run)

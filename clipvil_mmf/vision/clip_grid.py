@@ -31,6 +31,8 @@ from clipvil_mmf.vision.encoder import ImageEncoder
 from clipvil_mmf.vision.positions import resample_positions
 from clipvil_mmf.weight_files import WeightFileError, read_weights
 
+logger = logging.getLogger(__name__)
+
 PUBLISHED_TOWER = "RN50x4"
 BATCH_NORM_MODES = ("train", "eval")
 
@@ -186,7 +188,24 @@ class ClipGridEncoder(ImageEncoder):
             self.tower.to(memory_format=torch.channels_last)
         else:
             self._memory_format = torch.contiguous_format
+        self._warn_of_keys_without_effect()
         self.train(self.training)  # a fresh module is in training mode, its BatchNorm may not be
+
+    def _warn_of_keys_without_effect(self) -> None:
+        """Say which keys a tower without BatchNorms passes over."""
+        if any(isinstance(module, _BatchNorm) for module in self.tower.modules()):
+            return
+        given = {
+            "batch_norm: eval": not self.has_moving_statistics,
+            "fold_batch_norm: true": self.config.fold_batch_norm,
+            "channels_last: true": self.config.channels_last
+            and self._memory_format is torch.contiguous_format,
+        }
+        for key, is_given in given.items():
+            if is_given:
+                logger.warning(
+                    "image_encoder.params.%s has no effect: the tower is not a ResNet", key
+                )
 
     def train(self, mode: bool = True) -> ClipGridEncoder:
         """Switch modes; BatchNorm stays in evaluation mode if the configuration says so."""

@@ -12,7 +12,7 @@ import torch
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.published.answers import (
     map_answers,
-    normalise_answer,
+    pretraining_form,
     read_answer_table,
     take_rows,
 )
@@ -23,7 +23,7 @@ CASES = json.loads((GOLDEN / "data_side.json").read_text())["convert_ans"]
 
 @pytest.mark.parametrize(("answer", "expected"), CASES.items())
 def test_recorded_cases(answer: str, expected: str) -> None:
-    assert normalise_answer(answer) == expected
+    assert pretraining_form(answer) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_recorded_cases(answer: str, expected: str) -> None:
     ],
 )
 def test_the_published_rule(answer: str, expected: str) -> None:
-    assert normalise_answer(answer) == expected
+    assert pretraining_form(answer) == expected
 
 
 # Spellings of one entry of the table that the rule brings together.

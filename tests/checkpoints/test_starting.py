@@ -290,3 +290,8 @@ def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp
     report = load_published(network, canonical(state, detect_layout(state, "it")))
     assert "cls.predictions.bias" in report.loaded
     assert report.unused["cls.predictions.decoder.weight"].startswith("tied to the word")
+
+
+def test_an_answer_table_without_effect_is_remarked_on(network, publish, caplog) -> None:
+    starting_weights(network, publish("clipvil_full"), Run(ANSWERS, WORDS, "all_ans.json"))
+    assert "is not pre-trained: model_config.clipvil.pretrained_answers has no" in caplog.text

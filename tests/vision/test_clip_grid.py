@@ -458,3 +458,13 @@ def test_running_statistics_make_an_image_independent_of_its_batch() -> None:
 def test_no_warning_of_weights_that_nobody_asked_open_clip_for(caplog) -> None:
     encoder(name="RN50", layer=0)
     assert not caplog.records
+
+
+def test_keys_for_resnets_are_remarked_on_where_they_do_nothing(caplog) -> None:
+    encoder(tower=VIT, batch_norm="eval", fold_batch_norm=True, channels_last=True)
+    for key in ("batch_norm: eval", "fold_batch_norm: true", "channels_last: true"):
+        assert f"image_encoder.params.{key} has no effect: the tower is not a ResNet" in caplog.text
+    caplog.clear()
+    encoder(tower=RESNET, batch_norm="eval", fold_batch_norm=True, channels_last=True)
+    encoder(tower=VIT)
+    assert not caplog.text

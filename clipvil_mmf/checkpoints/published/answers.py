@@ -34,8 +34,8 @@ _WORDS: dict[str, str] = {
 }
 
 
-def normalise_answer(answer: str) -> str:
-    """Write an answer as LXMERT's pre-training table does (airsplay/lxmert, AnswerTable).
+def pretraining_form(answer: str) -> str:
+    """An answer as LXMERT's pre-training table writes it (airsplay/lxmert, AnswerTable).
 
     Lower case; a final "." goes; then "a ", "an " and "the ", each once and in that order, and with
     each of these the blanks around what is left. Of whole answers, "one" to "ten" become digits,
@@ -70,7 +70,7 @@ class AnswerMap:
 def map_answers(answers: Sequence[str], table: Sequence[str]) -> AnswerMap:
     """Look up a task's answers in the pre-training table, by their normalised text."""
     row_of = {answer: row for row, answer in enumerate(table)}
-    rows = [row_of.get(normalise_answer(answer), -1) for answer in answers]
+    rows = [row_of.get(pretraining_form(answer), -1) for answer in answers]
     missing = [answer for answer, row in zip(answers, rows, strict=True) if row < 0]
     return AnswerMap(torch.tensor(rows, dtype=torch.int64), missing)
 
