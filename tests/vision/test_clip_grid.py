@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a network connection was attempted")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
-    logging.getLogger().setLevel(logging.ERROR)
 
 
 @pytest.mark.parametrize(
