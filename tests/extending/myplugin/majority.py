@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from clipvil_mmf.tasks.task import CLASSES, LabelPairs, Task
 from torch import Tensor
 from torch.nn import functional as F
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.tasks.task import CLASSES, LabelPairs, Task
 
 
 @dataclass
