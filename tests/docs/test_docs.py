@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clipvil_mmf.checkpoints.importing import import_checkpoint
+from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.data import easy_vqa_files
 from tests.bridge.runs import PATIENCE, ROOT, _servers
 from tests.checkpoints.conftest import HEADS, publish  # noqa: F401 (a fixture)
