@@ -1,19 +1,19 @@
 """A plugin of one's own outside of the repository, and what each of its components goes through."""
 
+import csv
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip.modified_resnet
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import BertConfig, BertForPreTraining
 
 from tests.bridge.runs import PATIENCE, ROOT, Run, _servers, run_processes
@@ -43,7 +43,6 @@ class Kind:
     from_bert: dict[str, str]
     from_clip: dict[str, str]
     dataset: str = "vqa2"
-    test_questions: int = 24
     is_tuned: bool = False
     is_of_networks: bool = True
 
@@ -65,9 +64,12 @@ KINDS = {
         WORDS | LAYER,
         STEM,
         dataset="labelled_folders",
-        test_questions=6,
         is_of_networks=False,
     ),
+    "file format": Kind(
+        "tsv", ("tsv.py",), WORDS | LAYER, STEM, dataset="clipvil_custom", is_of_networks=False
+    ),
+    "task": Kind("majority", ("majority.py",), WORDS | LAYER, STEM, is_of_networks=False),
 }
 
 
@@ -76,7 +78,8 @@ def outside(tmp_path_factory):
     """A folder that is not of the repository, with the plugin and everything that its runs read."""
     folder = tmp_path_factory.mktemp("outside")
     shutil.copytree(HERE / "myplugin", folder / "myplugin")
-    _write_labelled_folders(folder / "data")
+    _write_labelled_folders(folder / "labelled_folders")
+    _write_tables(folder / "clipvil_custom")
     torch.manual_seed(0)
     config = BertConfig(
         **SIZES,
@@ -100,6 +103,18 @@ def _write_labelled_folders(root):
                 Image.new("RGB", (48 + number, 40), color).save(folder / f"{number}.png")
 
 
+def _write_tables(root):
+    """The questions of tests/fixtures/own, as tables with tabs."""
+    shutil.copytree(FIXTURES / "own" / "images", root)
+    columns = ("question_id", "image", "question", "answer")
+    files = {"train": "questions", "val": "questions_val", "test": "questions_val"}
+    for split, name in files.items():
+        with (root / f"{split}.tsv").open("w", newline="") as file:
+            table = csv.DictWriter(file, columns, "", "ignore", delimiter="\t")
+            table.writeheader()
+            table.writerows(json.loads((FIXTURES / "own" / f"{name}.json").read_text()))
+
+
 @dataclass
 class Way:
     """What a component of the plugin has gone through so far."""
@@ -111,7 +126,6 @@ class Way:
     resumed: Run | None = None
     predicted: Run | None = None
     at_the_kill: int = 0  # updates
-    at_the_start: dict = field(default_factory=dict)  # our names -> tensors
 
     def options(self, config):
         kind, section = self.kind, f"dataset_config.{self.kind.dataset}"
@@ -125,7 +139,7 @@ class Way:
             data = FIXTURES / "vqa2"
             options += ("training.update_frequency=1",)
         else:
-            data = self.outside / "data"
+            data = self.outside / kind.dataset
             options += (
                 *(f"{MODEL}.fusion.params.{key}={value}" for key, value in SIZES.items()),
                 f"{MODEL}.image_encoder.params.tower.width=8",
@@ -140,14 +154,20 @@ class Way:
         return run_processes(folder, *self.options(config), *more, **how)
 
     def run(self, *more, **how):
-        files = ("bert.bin", "clip.pt") if self.kind.from_clip else ("bert.bin",)
+        # A tuning method needs a whole backbone: what no file gives is random.
+        files = ["backbone"] if self.kind.is_tuned else self.files
         return self.run_in(self.folder, self.kind.config, self.pretrained(*files), *more, **how)
 
+    @property
+    def files(self):
+        return ["bert.bin", "clip.pt"] if self.kind.from_clip else ["bert.bin"]
+
     def start_from(self, *files):
-        """A run without an update, in a folder of its own."""
-        folder = self.folder / "start"
-        options = (self.pretrained(*files), "training.max_updates=0", "env.overwrite=true")
-        return self.run_in(folder, self.kind.config, *options)
+        """The log of a start, and what the network is before the first update."""
+        file = self.folder / f"start-{'-'.join(files)}.pt"
+        options = (f"env.save_dir={self.folder / 'start'}", *self.options(self.kind.config))
+        done = in_a_fork(self.outside, _load_only, [*options, self.pretrained(*files)], file)
+        return done, torch.load(file, weights_only=True) if file.is_file() else {}
 
     @property
     def merged(self):
@@ -158,28 +178,17 @@ class Way:
 
     def go(self):
         """Start, be killed, go on, predict."""
-        files = ("bert.bin", "clip.pt") if self.kind.from_clip else ("bert.bin",)
+        if self.kind.is_tuned:
+            options = (self.pretrained(*self.files), "training.max_updates=2")
+            options += (f"{MODEL}.fusion.type=joint",)  # the yaml's is of one's own
+            backbone = self.run_in(self.outside / "backbone", "bag", *options)
+            assert backbone.exit_codes == [0], backbone.output
         self.killed = self.run(kill_at=self.folder / "current.ckpt")
         self.at_the_kill = updates(self.folder)
         self.resumed = self.run()
         self.predicted = self.run("checkpoint.resume_best=true", predict=True)
-        self.start_from(*files)
         if self.kind.is_tuned:
             clipvil(self.outside, *self.merge_command(self.merged))
-            # The backbone is what it was; of the rest the start tells.
-            self.at_the_start = load_file(self.merged / "model.safetensors")
-        self.at_the_start |= network_of(self.folder / "start")
-
-
-def network_of(folder):
-    """Our names -> tensors of what a run left last."""
-    file = folder / "current.ckpt"
-    state = torch.load(file, weights_only=True)["model"] if file.is_file() else {}
-    return {
-        name.removeprefix("network."): value
-        for name, value in state.items()
-        if name.startswith("network.")
-    }
 
 
 @pytest.fixture(scope="session")
@@ -209,18 +218,18 @@ def predictions(way):
     return json.loads(file.read_text())
 
 
-def clipvil(outside, *arguments):
-    """Run the command `clipvil` in a forked process, in the folder of the plugin."""
-    output = outside / f"output-{time.time_ns()}"
-    process = _servers.Process(target=_clipvil, args=(output, outside, [*map(str, arguments)]))
+def in_a_fork(folder, function, *arguments):
+    """Run a function in a forked process, in a folder; what it prints is the output."""
+    output = folder / f"output-{time.time_ns()}"
+    process = _servers.Process(target=_inside, args=(output, folder, function, *arguments))
     process.start()
     process.join(PATIENCE)
     process.kill()
     process.join()
-    return Run(outside, output=output.read_text(), exit_codes=[process.exitcode])
+    return Run(folder, output=output.read_text(), exit_codes=[process.exitcode])
 
 
-def _clipvil(output, folder, arguments):
+def _inside(output, folder, function, *arguments):
     file = os.open(output, os.O_CREAT | os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -228,9 +237,31 @@ def _clipvil(output, folder, arguments):
     os.environ["COLUMNS"] = "999"
     os.chdir(folder)
     torch.set_num_threads(1)
+    function(*arguments)
+
+
+def clipvil(outside, *arguments):
+    """Run the command `clipvil` in the folder of the plugin."""
+    return in_a_fork(outside, _clipvil, [*map(str, arguments)])
+
+
+def _clipvil(arguments):
     from clipvil_mmf.cli.main import app
 
     app(arguments)
+
+
+def _load_only(options, file):
+    import mmf_cli.run
+
+    from mmf_bridge.common import launch
+
+    def work(trainer, predict):
+        trainer.load()
+        torch.save(trainer.model.network.state_dict(), file)
+
+    launch.work = work
+    mmf_cli.run.run(options)
 
 
 IN_PYTHON = """
@@ -250,9 +281,9 @@ assert "mmf" not in sys.modules, "MMF was imported"
 
 def answers_in_python(way, model):
     """What Python answers to the questions of the test split, in their order."""
-    asked = json.dumps(_test_questions(way))
+    questions = json.dumps(asked(way))
     done = subprocess.run(
-        [sys.executable, "-c", IN_PYTHON, str(model), asked],
+        [sys.executable, "-c", IN_PYTHON, str(model), questions],
         cwd=way.outside,
         capture_output=True,
         text=True,
@@ -261,7 +292,8 @@ def answers_in_python(way, model):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _test_questions(way):
+def asked(way):
+    """The images of the questions of the test split, and the questions."""
     if way.kind.dataset == "vqa2":
         root = FIXTURES / "vqa2"
         rows = json.loads((root / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())
@@ -269,5 +301,9 @@ def _test_questions(way):
             [f"{root}/test2015/COCO_test2015_{q['image_id']:012}.jpg" for q in rows["questions"]],
             [q["question"] for q in rows["questions"]],
         )
-    images = [str(way.outside / "data" / row["question_id"]) for row in predictions(way)]
-    return images, ["What is this?"] * len(images)
+    root = way.outside / way.kind.dataset
+    if way.kind.dataset == "labelled_folders":
+        images = sorted(map(str, root.glob("test/*/*.png")))
+        return images, ["What is this?"] * len(images)
+    rows = list(csv.DictReader((root / "test.tsv").open(), delimiter="\t"))
+    return [str(root / row["image"]) for row in rows], [row["question"] for row in rows]

@@ -9,6 +9,7 @@ from tests.extending.conftest import (
     SIZES,
     UPDATES,
     answers_in_python,
+    asked,
     clipvil,
     predictions,
     updates,
@@ -36,40 +37,37 @@ def test_resumes_after_a_kill(kind, ways):
 
 @each_kind
 def test_starts_from_bert(kind, ways, outside):
-    """Everything of the component that BERT has is BERT's, before the first update."""
+    """What the network has of BERT is BERT's, before the first update."""
     way = ways(kind)
     bert = torch.load(outside / "bert.bin", weights_only=True)
-    assert way.at_the_start and way.kind.from_bert
+    done, start = way.start_from("bert.bin")
+    assert start, done.output
     for ours, theirs in way.kind.from_bert.items():
-        assert torch.equal(way.at_the_start[ours], bert[theirs]), ours
+        assert torch.equal(start[ours], bert[theirs]), ours
+    if way.kind.is_tuned:
+        words = bert["bert.embeddings.word_embeddings.weight"]
+        assert start["tuning.prompt"].shape == (4, SIZES["hidden_size"])
+        assert all((words == row).all(1).any() for row in start["tuning.prompt"])
 
 
 @each_kind
 def test_starts_from_clip(kind, ways, outside):
     way = ways(kind)
-    if not way.kind.from_clip:
-        done = way.start_from("clip.pt")
-        assert "none of its tensors" in done.output
-        return
     clip = torch.load(outside / "clip.pt", weights_only=True)
+    done, start = way.start_from("clip.pt")
     for ours, theirs in way.kind.from_clip.items():
-        assert torch.equal(way.at_the_start[ours], clip[theirs]), ours
-
-
-def test_the_tuning_method_begins_from_the_backbone(ways, outside):
-    words = torch.load(outside / "bert.bin", weights_only=True)[
-        "bert.embeddings.word_embeddings.weight"
-    ]
-    start = ways("tuning method").at_the_start["tuning.prompt"]
-    assert start.shape == (4, SIZES["hidden_size"])
-    assert all(any(torch.equal(row, word) for word in words) for row in start)
+        assert torch.equal(start[ours], clip[theirs]), ours
+    if not way.kind.from_clip:  # an encoder of one's own has nothing of CLIP's
+        assert done.exit_codes == [1] and "clip.pt" in done.output
+    else:
+        assert start, done.output
 
 
 @each_kind
 def test_predicts(kind, ways):
     way = ways(kind)
     assert way.predicted.exit_codes == [0], way.predicted.output
-    assert len(predictions(way)) == way.kind.test_questions
+    assert len(predictions(way)) == len(asked(way)[0])
 
 
 @each_kind
@@ -113,7 +111,7 @@ def test_export_says_that_there_is_no_published_counterpart(kind, ways, tmp_path
         way.outside, "export", model, "--output", tmp_path / "BEST.pth", "--user-dir", "myplugin"
     )
     assert done.exit_codes == [1]
-    assert "no published counterpart" in done.output
+    assert "has no counterpart in the published models" in done.output
     assert "Traceback" not in done.output
 
 
@@ -141,12 +139,11 @@ def test_all_of_them_in_one_run(ways, outside, tmp_path):
     assert not torch.equal(before["network.classifier.bias"], after["classifier.bias"])
 
 
-def test_an_unknown_component_says_that_its_package_has_to_be_imported(ways, outside):
-    way = ways("head")
-    done = clipvil(outside, "export", way.folder, "--output", outside / "BEST.pth")
+def test_an_unknown_component_says_that_its_package_has_to_be_imported(ways, outside, tmp_path):
+    done = clipvil(outside, "merge", ways("tuning method").folder, "--output", tmp_path / "out")
     assert done.exit_codes == [1]
-    assert "classifier.type: unknown value 'cosine'" in done.output
-    assert "--user-dir" in done.output
+    assert "tuning.method: unknown value 'prompt'" in done.output
+    assert "--user-dir PACKAGE" in done.output
 
 
 @each_kind

@@ -9,20 +9,26 @@ from __future__ import annotations
 import sys
 
 import clipvil_mmf
+from clipvil_mmf.data.formats import FORMATS
 from clipvil_mmf.fusion import FUSIONS
 from clipvil_mmf.heads import HEADS
+from clipvil_mmf.tasks import TASKS
 from clipvil_mmf.tuning import METHODS
 from clipvil_mmf.vision import IMAGE_ENCODERS
 
+from . import tsv
 from .bag import BagConfig, BagFusion
 from .conv_grid import ConvGridConfig, ConvGridEncoder
 from .cosine import CosineConfig, CosineHead
+from .majority import Majority, MajorityConfig
 from .prompt import Prompt, PromptConfig
 
 IMAGE_ENCODERS["conv_grid"] = (ConvGridConfig, ConvGridEncoder)
 FUSIONS["bag"] = (BagConfig, BagFusion)
 HEADS["cosine"] = (CosineConfig, CosineHead)
 METHODS["prompt"] = (PromptConfig, Prompt)
+FORMATS["tsv"] = tsv
+TASKS["majority"] = (MajorityConfig, Majority)
 
 
 def register() -> None:

@@ -42,6 +42,6 @@ class LabelledFoldersBuilder(ClipVilBuilder):
             else None
         )
 
-    def answers(self, params: Any) -> list[str]:
-        """The labels: the rows of the head, where `answer_processor.params.vocab` is `dataset`."""
+    def labels(self, params: Any) -> list[str]:
+        """The rows of the head, where `answer_processor.params.vocab` is `dataset`."""
         return sorted(folder.name for folder in Path(params.data_dir, "train").iterdir())
