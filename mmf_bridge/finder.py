@@ -1,4 +1,4 @@
-"""The import hook: mends MMF's modules as they are imported, and does nothing else.
+"""The import hook: patches MMF's modules as they are imported, and does nothing else.
 
 `install` is called by the `.pth` file at every start of Python, therefore this file imports
 nothing but `os` and `sys`, which Python has loaded by then. What follows the first import of MMF
@@ -28,7 +28,7 @@ class MmfFinder:
         path: "Sequence[str] | None" = None,
         target: "ModuleType | None" = None,
     ) -> "ModuleSpec | None":
-        """Returns the spec that the other finders give, with the mends of `name` put around it.
+        """Returns the spec that the other finders give, with the patches of `name` put around it.
 
         Args:
             name: full name of the module that is being imported.
@@ -40,9 +40,9 @@ class MmfFinder:
         """
         if name.partition(".")[0] not in _PACKAGES:
             return None
-        from mmf_bridge.loader import mended_spec
+        from mmf_bridge.loader import patched_spec
 
-        return mended_spec(name, path, target)
+        return patched_spec(name, path, target)
 
 
 def is_enabled() -> bool:

@@ -1,6 +1,6 @@
-"""Loads MMF's modules and calls their mends, by the tables in `mmf_bridge.mends`.
+"""Loads MMF's modules and calls their patches, by the tables in `mmf_bridge.patches`.
 
-A mend is named `"package.module:function"`. Those in `MENDS` are called with the module right
+A patch is named `"package.module:function"`. Those in `PATCHES` are called with the module right
 after it was executed; those in `BEFORE` with the module's name right before.
 """
 
@@ -24,13 +24,13 @@ _MAIN_GUARD = "__name__ == '__main__'"
 
 
 class MendingLoader(SourceFileLoader):
-    """Reads a module of MMF as Python itself does and applies its mends.
+    """Reads a module of MMF as Python itself does and applies its patches.
 
     Args:
         name: full name of the module.
         path: its source file.
-        before: mends called with the name, before the module's code runs.
-        after: mends called with the module, after its code has run.
+        before: patches called with the name, before the module's code runs.
+        after: patches called with the module, after its code has run.
     """
 
     def __init__(
@@ -41,22 +41,22 @@ class MendingLoader(SourceFileLoader):
         self.after = after
 
     def exec_module(self, module: ModuleType) -> None:
-        """Runs the module's code between its mends.
+        """Runs the module's code between its patches.
 
         Raises:
-            ImportError: a mend failed; names the mend and the module.
+            ImportError: a patch failed; names the patch and the module.
         """
-        for mend in self.before:
-            _apply(mend, self.name, self.name)
+        for patch in self.before:
+            _apply(patch, self.name, self.name)
         exec(super().get_code(self.name), module.__dict__)
-        for mend in self.after:
-            _apply(mend, module, self.name)
+        for patch in self.after:
+            _apply(patch, module, self.name)
 
     def get_code(self, fullname: str) -> CodeType:
         """Returns what `python -m <fullname>` is to run as `__main__`.
 
         `runpy` never calls `exec_module`: it runs this code in a namespace of its own, where no
-        mend would reach it. So the code imports the mended module under its normal name (which
+        patch would reach it. So the code imports the patched module under its normal name (which
         also lets spawned workers find its functions) and then runs the module's own
         `if __name__ == "__main__":` block on it.
         """
@@ -95,13 +95,13 @@ def find_elsewhere(
     return None
 
 
-def mended_spec(
+def patched_spec(
     name: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
-    """Returns the spec of a module of MMF whose loader applies the mends of that module.
+    """Returns the spec of a module of MMF whose loader applies the patches of that module.
 
     Raises:
-        ImportError: MMF's module has mends, but is no Python source file.
+        ImportError: MMF's module has patches, but is no Python source file.
     """
     spec = find_elsewhere(name, path, target)
     if spec is None:
@@ -109,17 +109,17 @@ def mended_spec(
     line = detect()
     if line is None:
         return spec
-    from mmf_bridge import mends
+    from mmf_bridge import patches
 
-    before = mends.BEFORE.get(line, {}).get(name, ())
-    after = mends.MENDS.get(line, {}).get(name, ())
+    before = patches.BEFORE.get(line, {}).get(name, ())
+    after = patches.PATCHES.get(line, {}).get(name, ())
     if "." not in name:  # `mmf` or `mmf_cli` itself: from here on MMF is really being imported
         before = (_MOVED, *before)
     if before or after:
         if not spec.origin or not spec.origin.endswith(".py"):
             raise ImportError(
                 f"mmf_bridge: {name} was found as {spec.origin}, and only Python source files can "
-                "be mended. Install MMF as a plain folder: `pip install --no-deps mmf==1.0.0rc7`.",
+                "be patched. Install MMF as a plain folder: `pip install --no-deps mmf==1.0.0rc7`.",
                 name=name,
             )
         # By the file, not by the loader found: pytest takes mmf.common.test_reporter for a test.
@@ -127,13 +127,13 @@ def mended_spec(
     return spec
 
 
-def _apply(mend: str, argument: ModuleType | str, module_name: str) -> None:
-    mend_module, _, function = mend.partition(":")
+def _apply(patch: str, argument: ModuleType | str, module_name: str) -> None:
+    patch_module, _, function = patch.partition(":")
     try:
-        getattr(importlib.import_module(mend_module), function)(argument)
+        getattr(importlib.import_module(patch_module), function)(argument)
     except Exception as error:
         raise ImportError(
-            f"mmf_bridge: the mend {mend} of {module_name} failed: "
+            f"mmf_bridge: the patch {patch} of {module_name} failed: "
             f"{type(error).__name__}: {error}. MMF_BRIDGE=0 switches the bridge off.",
             name=module_name,
         ) from error

@@ -125,7 +125,7 @@ def take_back(module: ModuleType) -> None:
         _on_loan.discard(module.__name__)
 
 
-def mend_mapping(module: ModuleType) -> None:
+def patch_mapping(module: ModuleType) -> None:
     """`collections.Mapping` went to `collections.abc` (rc7's logger uses nothing else of it)."""
     module.collections = collections.abc
 

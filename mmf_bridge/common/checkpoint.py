@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.checkpoint``: whole files, safe reading, and a resume that resumes."""
+"""Patches of ``mmf.utils.checkpoint``: whole files, safe reading, and a resume that resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STATEFUL = ("lr_scheduler", "scaler")
 _RESET_BY = {"scaler": "fp16_scaler"}
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Replace ``Checkpoint``; file names and keys stay MMF's."""
 
     class Checkpoint(module.Checkpoint):

@@ -1,5 +1,6 @@
-"""Mends of ``mmf.utils.configuration``, ``mmf.utils.env`` and ``mmf.utils.general``: reading yaml,
-options and ``env.user_dir``.
+"""Patches of ``mmf.utils.configuration``, ``mmf.utils.env`` and ``mmf.utils.general``.
+
+Reading yaml, options and ``env.user_dir``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
 _OPTIONAL_KEYS = ("config", "model", "dataset", "datasets")
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Let ``Configuration`` work on omegaconf 2.3+, and mean the same as on MMF main."""
     silence_empty_defaults()
     registry = module.registry
@@ -132,7 +133,7 @@ def mend(module: ModuleType) -> None:
                 register_resolver(name, resolver)
 
     replace(module, Configuration)
-    _mend_load_yaml(module)
+    _patch_load_yaml(module)
 
 
 def _check_registered(what: str, name: str | None, known: Mapping[str, Any]) -> None:
@@ -161,7 +162,7 @@ class _MissingYamlError(FileNotFoundError):
     """A yaml file that is not there; the message says who names it."""
 
 
-def _mend_load_yaml(module: ModuleType) -> None:
+def _patch_load_yaml(module: ModuleType) -> None:
     stock = module.load_yaml
 
     def load_yaml(f: str) -> Any:
@@ -197,7 +198,7 @@ def _mend_load_yaml(module: ModuleType) -> None:
     module.load_yaml = load_yaml
 
 
-def mend_env(module: ModuleType) -> None:
+def patch_env(module: ModuleType) -> None:
     """Let ``env.user_dir`` be the dotted name of an installed package, as on MMF main."""
     stock = module.import_user_module
     stock_set_seed = module.set_seed
@@ -219,7 +220,7 @@ def mend_env(module: ModuleType) -> None:
     module.set_seed = set_seed
 
 
-def mend_general(module: ModuleType) -> None:
+def patch_general(module: ModuleType) -> None:
     """Look files up in a dotted ``env.user_dir``, and divide the batch exactly."""
     stock = module.get_absolute_path
 

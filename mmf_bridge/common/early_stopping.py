@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.early_stopping``: all processes decide, a resumed run remembers, and a
+"""Patches of ``mmf.utils.early_stopping``: all processes decide, a resumed run remembers, and a
 criterion that no evaluation gives is found before training.
 """
 
@@ -16,7 +16,7 @@ _KEY = "training.early_stop.criteria"
 _TOTAL_LOSS = "val/total_loss"
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Replace the decision: in stock MMF one rank waits in a barrier, the others in a broadcast."""
 
     class EarlyStopping(module.EarlyStopping):

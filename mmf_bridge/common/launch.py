@@ -186,7 +186,7 @@ def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int
                 process.kill()
 
 
-def mend_predict(module: ModuleType) -> None:
+def patch_predict(module: ModuleType) -> None:
     """Let ``predict`` take options, and leave ``sys.argv`` alone."""
 
     def predict(opts: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Mends of MMF's own VQA datasets: question ids that are strings, or too long for 32 bits."""
+"""Patches of MMF's own VQA datasets: question ids that are strings, or too long for 32 bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EDITS = {
 }
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Edit the methods of the module's datasets that read and write question ids.
 
     Raises:

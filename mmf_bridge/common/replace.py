@@ -1,4 +1,4 @@
-"""Putting a mended class or function where MMF's own stood."""
+"""Putting a patched class or function where MMF's own stood."""
 
 from __future__ import annotations
 

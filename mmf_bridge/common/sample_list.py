@@ -1,4 +1,4 @@
-"""Mends of ``mmf.common.sample``: a batch may hold fields of different lengths.
+"""Patches of ``mmf.common.sample``: a batch may hold fields of different lengths.
 
 A batch of questions carries each of its images once, so ``images`` has fewer rows than the
 questions' fields. MMF moves a batch to its device by copying it field by field, and its copy
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Let ``SampleList.copy`` (which ``to`` works on) take over the fields as they are."""
 
     def copy(self: Any) -> Any:

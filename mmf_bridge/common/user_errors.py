@@ -1,4 +1,4 @@
-"""Errors that a user can mend end a command in one line, without a traceback."""
+"""Errors that a user can fix end a command in one line, without a traceback."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class DownloadError(RuntimeError):
     """A file that could not be fetched; the message says which file to put where."""
 
 
-def mend_configuration(module: ModuleType) -> None:
+def patch_configuration(module: ModuleType) -> None:
     """Look a key up in the zoo files of plugins where MMF's own zoo lacks it."""
     stock = module.get_zoo_config
 
@@ -41,7 +41,7 @@ def mend_configuration(module: ModuleType) -> None:
     module.get_zoo_config = get_zoo_config
 
 
-def mend_download(module: ModuleType) -> None:
+def patch_download(module: ModuleType) -> None:
     """Take files that somebody put in their place; name file, place and checksum in errors."""
     requests = module.requests
 

@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.checkpoint`` where main differs from rc7."""
+"""Patches of ``mmf.utils.checkpoint`` where main differs from rc7."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """What rc7's ``Checkpoint`` gets, with main's own features kept."""
 
     class Stock(module.Checkpoint):
@@ -25,7 +25,7 @@ def mend(module: ModuleType) -> None:
             self._load_counts_and_lr_scheduler(ckpt)
 
     module.Checkpoint = Stock
-    shared.mend(module)
+    shared.patch(module)
 
     class Checkpoint(module.Checkpoint):
         __doc__ = module.Checkpoint.__doc__

@@ -1,4 +1,4 @@
-"""Mends of ``mmf_cli.run``: torchrun, groups on CPU, runs without a seed, second runs."""
+"""Patches of ``mmf_cli.run``: torchrun, groups on CPU, runs without a seed, second runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmf_bridge.common.seeding import seed_processes
 _KEPT = ("original_patch_functions",)
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Give ``mmf_cli.run`` one meaning on CPU and GPU, and the same as on rc7."""
     registry = module.registry
 

@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.configuration`` and ``mmf.utils.env`` where main differs from rc7."""
+"""Patches of ``mmf.utils.configuration`` and ``mmf.utils.env`` where main differs from rc7."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """What rc7's ``Configuration`` gets, and main's two functions for command-line options."""
     # MMF's own defaults are written `${oc.env:NAME,}`, of which omegaconf warns at each start.
     warnings.filterwarnings("ignore", message="In the sequence `MMF_", category=UserWarning)
-    shared.mend(module)
+    shared.patch(module)
 
     class Configuration(module.Configuration):
         __doc__ = module.Configuration.__doc__
@@ -51,7 +51,7 @@ def mend(module: ModuleType) -> None:
     module._decode_value = decode_value
 
 
-def mend_env(module: ModuleType) -> None:
+def patch_env(module: ModuleType) -> None:
     """Take ``env.user_dir`` as ``./plugin``, ``../plugin`` and ``plugin/`` too; 0 is a seed."""
     stock = module.import_user_module
 

@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.distributed``: no CUDA or NCCL where there is none."""
+"""Patches of ``mmf.utils.distributed``: no CUDA or NCCL where there is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmf_bridge.common import distributed as common
 from mmf_bridge.common.replace import replace
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Ranks and barriers on any backend; torchrun's environment; groups on CPU."""
     for name in ("get_rank", "get_world_size", "reduce_dict"):
         setattr(module, name, getattr(common, name))

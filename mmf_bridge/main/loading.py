@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.build`` and ``mmf.datasets``: splits, their loaders, their order."""
+"""Patches of ``mmf.utils.build`` and ``mmf.datasets``: splits, their loaders, their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmf_bridge.common.source import edited
 _OF_DATASET = ("num_workers", "pin_memory", "persistent_workers")
 
 
-def mend_build(module: ModuleType) -> None:
+def patch_build(module: ModuleType) -> None:
     """Loaders with exact, resumable order; a clear error for a name that nobody registered."""
     registry = module.registry
     stock_loader = edited(
@@ -82,7 +82,7 @@ def _training_section(training: Any, dataset: Any) -> Any:
     return OmegaConf.merge(training, changes)
 
 
-def mend_builder(module: ModuleType) -> None:
+def patch_builder(module: ModuleType) -> None:
     """Keep a split's loader (and its workers) for the next evaluation."""
 
     class BaseDatasetBuilder(module.BaseDatasetBuilder):
@@ -108,7 +108,7 @@ def has_split(datamodule: Any, dataset_type: str) -> bool:
     return getattr(datamodule, f"{dataset_type}_dataset", datamodule) is not None
 
 
-def mend_datamodule(module: ModuleType) -> None:
+def patch_datamodule(module: ModuleType) -> None:
     """Load the splits that the datasets have, and no others."""
 
     class MultiDataModule(module.MultiDataModule):
@@ -128,7 +128,7 @@ def mend_datamodule(module: ModuleType) -> None:
     replace(module, MultiDataModule)
 
 
-def mend_multi_loader(module: ModuleType) -> None:
+def patch_multi_loader(module: ModuleType) -> None:
     """Count batches, not samples divided by the batch size; seed the order of every run."""
 
     class MultiDataLoader(module.MultiDataLoader):

@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.logger``: a second run in one process logs each line once."""
+"""Patches of ``mmf.utils.logger``: a second run in one process logs each line once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mmf_bridge.common.replace import replace
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Take the handlers of an earlier run away before new ones are added."""
     stock = module.setup_logger
 

@@ -1,4 +1,4 @@
-"""Mends of ``mmf.common.test_reporter``: each question once, ids of any type, whole files."""
+"""Patches of ``mmf.common.test_reporter``: each question once, ids of any type, whole files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmf_bridge.common.replace import replace
 from mmf_bridge.main.loading import has_split
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Let every process format its own share; rank 0 writes what all of them have."""
     logger = logging.getLogger(module.__name__)
 

@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.patch``: a start-up that imports no model of transformers for its name."""
+"""Patches of ``mmf.utils.patch``: a start-up that imports no model of transformers for its name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 from mmf_bridge.common.replace import replace
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Leave transformers' old module names to ``mmf_bridge.moved``, which finds them when asked.
 
     Stock MMF imports every model of transformers at each start, to alias all of their modules.

@@ -35,7 +35,7 @@ from mmf_bridge.main.evaluation import EvaluationLoop
 logger = logging.getLogger("mmf.trainers.mmf_trainer")
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Register the trainer under its own name and under rc7's."""
     registry.register_trainer("mmf")(MMFTrainer)
     registry.register_trainer("base_trainer")(MMFTrainer)

@@ -1,1 +1,1 @@
-"""Mends for the PyPI release ``mmf==1.0.0rc7``: one file for each theme of MMF that it mends."""
+"""Patches for the PyPI release ``mmf==1.0.0rc7``: one file for each theme of MMF."""

@@ -1,4 +1,4 @@
-"""Mends of ``mmf_cli.run``: MMF main's ``run(opts=...)``, torchrun, groups on CPU, second runs."""
+"""Patches of ``mmf_cli.run``: main's ``run(opts=...)``, torchrun, groups on CPU, second runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmf_bridge.common.replace import replace
 from mmf_bridge.common.seeding import seed_processes
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Give ``mmf_cli.run`` main's signature and one meaning on CPU and GPU."""
     registry = module.registry
 

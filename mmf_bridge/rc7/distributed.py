@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.distributed``: no CUDA or NCCL where there is none."""
+"""Patches of ``mmf.utils.distributed``: no CUDA or NCCL where there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import silence_empty_defaults
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Ranks and barriers on any backend; torchrun's environment; groups on CPU."""
     for name in ("get_rank", "get_world_size", "synchronize", "reduce_dict"):
         setattr(module, name, getattr(common, name))

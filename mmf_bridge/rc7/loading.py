@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.build``, ``mmf.datasets.multi_dataset_loader`` and
+"""Patches of ``mmf.utils.build``, ``mmf.datasets.multi_dataset_loader`` and
 ``mmf.common.dataset_loader``: datasets, their loaders, and where an epoch stands.
 """
 
@@ -14,7 +14,7 @@ from mmf_bridge.common.registered import optimizer_names, unknown, with_known_ty
 from mmf_bridge.common.replace import replace
 
 
-def mend_build(module: ModuleType) -> None:
+def patch_build(module: ModuleType) -> None:
     """Loaders with exact, resumable order; a clear error for a model that nobody registered."""
     registry = module.registry
 
@@ -71,7 +71,7 @@ def mend_build(module: ModuleType) -> None:
     )
 
 
-def mend_multi_dataset_loader(module: ModuleType) -> None:
+def patch_multi_dataset_loader(module: ModuleType) -> None:
     """Count batches, not samples divided by the batch size; start every epoch afresh."""
 
     class MultiDatasetLoader(module.MultiDatasetLoader):
@@ -154,7 +154,7 @@ def mend_multi_dataset_loader(module: ModuleType) -> None:
     replace(module, MultiDatasetLoader)
 
 
-def mend_dataset_loader(module: ModuleType) -> None:
+def patch_dataset_loader(module: ModuleType) -> None:
     """Load a split only if the dataset has it."""
     stock = module.DatasetLoader
 

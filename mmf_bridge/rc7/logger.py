@@ -1,4 +1,4 @@
-"""Mends of ``mmf.utils.logger``: ``log_dir`` for TensorBoard, and one set of handlers a run."""
+"""Patches of ``mmf.utils.logger``: ``log_dir`` for TensorBoard, and one set of handlers a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mmf_bridge.common.replace import replace
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Let TensorBoard find its folder, and a second run in one process log each line once."""
 
     class Logger(module.Logger):

@@ -12,18 +12,18 @@ import torch
 from mmf_bridge.common.source import edited
 
 
-def mend_fusions(module: ModuleType) -> None:
+def patch_fusions(module: ModuleType) -> None:
     """Compact bilinear pooling by `torch.fft` (`torch.rfft` and `torch.irfft` are gone)."""
     module.CompactBilinearPooling.forward = _compact_bilinear
 
 
-def mend_embeddings(module: ModuleType) -> None:
+def patch_embeddings(module: ModuleType) -> None:
     """Visual position ids go where the visual embeddings are."""
     cls = module.BertVisioLinguisticEmbeddings
     cls.forward = edited(cls.forward, {".cuda()": ".to(visual_embeddings.device)"})
 
 
-def mend_visual_bert(module: ModuleType) -> None:
+def patch_visual_bert(module: ModuleType) -> None:
     """The image mask goes where the image features are."""
     cls = module.VisualBERT
     cls.add_custom_params = edited(
@@ -31,7 +31,7 @@ def mend_visual_bert(module: ModuleType) -> None:
     )
 
 
-def mend_vilbert(module: ModuleType) -> None:
+def patch_vilbert(module: ModuleType) -> None:
     """Boxes, targets and the image mask go where the token ids are."""
     cls = module.ViLBERT
     cls.get_image_and_text_features = edited(

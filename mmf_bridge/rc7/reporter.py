@@ -1,4 +1,4 @@
-"""Mends of ``mmf.common.test_reporter``: each question once, ids of any type, whole files."""
+"""Patches of ``mmf.common.test_reporter``: each question once, ids of any type, whole files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmf_bridge.common.prediction import gather_rows, write_report
 from mmf_bridge.common.replace import replace
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Let every process format its own share; rank 0 writes what all of them have."""
 
     class TestReporter(module.TestReporter):

@@ -37,7 +37,7 @@ from mmf_bridge.common.training_meter import TrainingMeter
 from mmf_bridge.rc7.evaluation import EvaluationLoop
 
 
-def mend(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Register the trainer under main's name and under rc7's."""
     registry.register_trainer("mmf")(MMFTrainer)
     registry.register_trainer("base_trainer")(MMFTrainer)

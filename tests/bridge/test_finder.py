@@ -11,24 +11,24 @@ from mmf_bridge.line import line_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Gives the hook a table of mends for the stand-in, in every process started (spawned ones too).
+# Gives the hook a table of patches for the stand-in, in every process started (spawned ones too).
 SITECUSTOMIZE = """
 import sys, types
-table = types.ModuleType("mmf_bridge.mends")
-table.BEFORE = {"rc7": {"mmf.thing": ("mends_under_test:before",)}}
-table.MENDS = {
+table = types.ModuleType("mmf_bridge.patches")
+table.BEFORE = {"rc7": {"mmf.thing": ("patches_under_test:before",)}}
+table.PATCHES = {
     "rc7": {
-        "mmf.thing": ("mends_under_test:first", "mends_under_test:second"),
-        "mmf.broken": ("mends_under_test:fails",),
-        "mmf_cli.run": ("mends_under_test:runs",),
+        "mmf.thing": ("patches_under_test:first", "patches_under_test:second"),
+        "mmf.broken": ("patches_under_test:fails",),
+        "mmf_cli.run": ("patches_under_test:runs",),
     }
 }
-sys.modules["mmf_bridge.mends"] = table
+sys.modules["mmf_bridge.patches"] = table
 import mmf_bridge.finder
 mmf_bridge.finder.install()
 """
 
-MENDS = """
+PATCHES = """
 calls = []
 
 def before(name):
@@ -46,10 +46,10 @@ def fails(module):
     raise KeyError("no such attribute")
 
 def runs(module):
-    module.work = mended_work
+    module.work = patched_work
 
-def mended_work(x):
-    return ("mended", x)
+def patched_work(x):
+    return ("patched", x)
 """
 
 RUN = """
@@ -76,7 +76,7 @@ def python(tmp_path):
     """Runs Python with the hook on a stand-in for MMF 1.0.0rc7."""
     files = {
         "sitecustomize.py": SITECUSTOMIZE,
-        "mends_under_test.py": MENDS,
+        "patches_under_test.py": PATCHES,
         "mmf/__init__.py": "",
         "mmf/version.py": '__version__ = "1.0.0rc7"\n',
         "mmf/thing.py": "value = 1\n\ndef double(x):\n    return 'as published'\n",
@@ -108,16 +108,16 @@ def output(result):
     return result.stdout.strip()
 
 
-def test_mends_run_around_the_module_in_order(python):
+def test_patches_run_around_the_module_in_order(python):
     code = """
-import mmf.thing, mends_under_test
-print(mends_under_test.calls, mmf.thing.value, mmf.thing.double(4))
+import mmf.thing, patches_under_test
+print(patches_under_test.calls, mmf.thing.value, mmf.thing.double(4))
 """
     expected = "[('before', 'mmf.thing'), ('first', 1), ('second', 2)] 2 8"
     assert output(python("-c", code)) == expected
 
 
-def test_reload_mends_again(python):
+def test_reload_patches_again(python):
     code = """
 import importlib, mmf.thing
 importlib.reload(mmf.thing)
@@ -126,7 +126,7 @@ print(mmf.thing.value, mmf.thing.double(4))
     assert output(python("-c", code)) == "2 8"
 
 
-def test_modules_without_mends_keep_pythons_own_loader(python):
+def test_modules_without_patches_keep_pythons_own_loader(python):
     code = """
 import mmf.plain
 print(type(mmf.plain.__loader__).__module__)
@@ -134,21 +134,21 @@ print(type(mmf.plain.__loader__).__module__)
     assert output(python("-c", code)) == "_frozen_importlib_external"
 
 
-def test_failing_mend_is_an_import_error_with_names(python):
+def test_failing_patch_is_an_import_error_with_names(python):
     result = python("-c", "import mmf.broken")
     assert result.returncode != 0
     assert "ImportError" in result.stderr
-    assert "the mend mends_under_test:fails of mmf.broken failed" in result.stderr
+    assert "the patch patches_under_test:fails of mmf.broken failed" in result.stderr
     assert "KeyError: 'no such attribute'" in result.stderr
 
 
-def test_python_dash_m_and_spawned_workers_run_the_mended_module(python):
-    expected = "('mended', 'x') ('mended', 'x') mmf_cli.run"
+def test_python_dash_m_and_spawned_workers_run_the_patched_module(python):
+    expected = "('patched', 'x') ('patched', 'x') mmf_cli.run"
     assert output(python("-m", "mmf_cli.run", "x")) == expected
 
 
-def test_console_script_runs_the_mended_module(python):
-    expected = "('mended', 'x') ('mended', 'x') mmf_cli.run"
+def test_console_script_runs_the_patched_module(python):
+    expected = "('patched', 'x') ('patched', 'x') mmf_cli.run"
     script = python.folder / "mmf_run"
     script.write_text(
         "from mmf_cli.run import run\nimport sys\nif __name__ == '__main__':\n    sys.exit(run())\n"
@@ -156,7 +156,7 @@ def test_console_script_runs_the_mended_module(python):
     assert output(python(str(script), "x")) == expected
 
 
-def test_source_resources_and_pickles_of_mended_modules(python):
+def test_source_resources_and_pickles_of_patched_modules(python):
     code = """
 import inspect, importlib.resources, pickle
 import mmf, mmf.data, mmf_cli.run
@@ -190,7 +190,7 @@ try:
     import no_such_package
 except ModuleNotFoundError:
     pass
-print(sorted(n for n in sys.modules if n.startswith("mmf_bridge") and n != "mmf_bridge.mends"))
+print(sorted(n for n in sys.modules if n.startswith("mmf_bridge") and n != "mmf_bridge.patches"))
 """
     assert output(python("-c", code)) == "['mmf_bridge', 'mmf_bridge.finder']"
 

@@ -103,7 +103,7 @@ def test_hook_lands_in_site_packages(installed):
     assert (installed.site / "mmf_bridge.pth").read_text() == (ROOT / "mmf_bridge.pth").read_text()
 
 
-def test_plain_python_mends_mmf(installed):
+def test_plain_python_patches_mmf(installed):
     assert installed.output("import mmf; print(type(mmf.__loader__).__name__)") == "MendingLoader"
 
 

@@ -123,7 +123,7 @@ def test_a_wrong_checksum(served, build, tmp_path):
     assert f"{checksum}; expected {'0' * 64}" in message
     assert not (file.parent / "imdb_train2014.npy").exists()  # nothing of it is unpacked
     assert not (file.parent / ".built.json").exists()
-    build(f"{url}/annotations.tar.gz", checksum)  # the next start mends it
+    build(f"{url}/annotations.tar.gz", checksum)  # the next start repairs it
     assert (file.parent / "imdb_train2014.npy").exists()
 
 

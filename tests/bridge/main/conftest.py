@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def mmf():
-    """MMF with its mends, as the installation's .pth brings it.
+    """MMF with its patches, as the installation's .pth brings it.
 
     pytest's own import hook takes every ``test_*.py`` for a test file, mmf/common/test_reporter.py
     too, so it stands aside while MMF is imported.
