@@ -8,7 +8,6 @@ from tests.extending.conftest import (
     KINDS,
     SIZES,
     UPDATES,
-    answers_in_python,
     asked,
     clipvil,
     predictions,
@@ -71,7 +70,7 @@ def test_predicts(kind, ways):
 
 
 @each_kind
-def test_from_pretrained(kind, ways):
+def test_from_pretrained(kind, ways, answers_in_python):
     """Python answers as mmf_predict did, from the folder of the run, without MMF."""
     way = ways(kind)
     model = way.merged if way.kind.is_tuned else way.folder
