@@ -16,6 +16,9 @@ from tests.extending.conftest import (
 from tests.extending.lines import registry_line
 
 each_kind = pytest.mark.parametrize("kind", list(KINDS))
+profiled = pytest.mark.parametrize(
+    "kind", [k for k in KINDS if KINDS[k].is_of_networks or k == "task"]
+)
 of_networks = pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k].is_of_networks])
 
 
@@ -78,7 +81,7 @@ def test_from_pretrained(kind, ways, answers_in_python):
     assert answers_in_python(way, model) == [row["answer"] for row in rows]
 
 
-@of_networks
+@profiled
 def test_profile(kind, ways):
     way = ways(kind)
     done = clipvil(
