@@ -1,7 +1,7 @@
 """The fenced code blocks of README.md and docs/, and their commands."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bridge.runs import ROOT
@@ -37,6 +37,7 @@ class Command:
     page: str
     line: int
     words: tuple[str, ...]
+    is_named: bool = False  # in the text: its arguments may be left out
 
     def __str__(self):
         return f"{self.page}:{self.line} {' '.join(self.words[:3])}"
@@ -85,7 +86,7 @@ def commands():
         for match in _INLINE.finditer(_FENCED.sub(_blank, text)):
             words = match[1].split()
             if words[:1] and words[0] in PROGRAMS and len(words) > 2 and "..." not in match[1]:
-                found.append(Command(page, _line(text, match.start()), tuple(words)))
+                found.append(Command(page, _line(text, match.start()), tuple(words), True))
     return [_continued(command, found) for command in found]
 
 
@@ -107,7 +108,7 @@ def _continued(command, others):
             if word.startswith("config=")
         ]
         words.insert(1, configs[0])
-    return Command(command.page, command.line, tuple(words))
+    return replace(command, words=tuple(words))
 
 
 def options():

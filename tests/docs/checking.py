@@ -67,11 +67,20 @@ def check_torchrun(*words):
     check_mmf(*args.training_script_args)
 
 
-def check_clipvil(name, *words):
-    """The options of a command are those that it has."""
+def check_clipvil(is_named, name, *words):
+    """The options of a command are those that it has.
+
+    Args:
+        is_named: whether what it requires may be left out.
+        name: of the command.
+        *words: its arguments.
+    """
     from clipvil_mmf.cli.main import subcommand
 
     command = typer.main.get_command(subcommand(name))
+    if is_named:
+        for parameter in command.params:
+            parameter.required = False
     with command.make_context(name, list(words)):
         pass
 

@@ -24,6 +24,7 @@ PLUGIN = ROOT / "tests" / "extending" / "myplugin"
 EASY_VQA = "tests/e2e/test_easy_vqa.py::"
 FILES = "tests/e2e/test_vqa_files.py::"
 TUNED = "tests/e2e/test_tuned_runs.py::"
+ENTAILMENT = "tests/e2e/test_entailment.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -41,6 +42,8 @@ RUN_BY = {
     "mmf_run custom": FILES + "test_a_dataset_of_ones_own",
     "mmf_run custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
+    "mmf_run entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
+    "mmf_predict entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
     "mmf_run lxmert_vqa2": FILES + "test_lxmert_over_the_grid",
     "mmf_run lxmert_vqa2_regions": FILES + "test_lxmert_over_regions",
     "torchrun easy_vqa": "tests/bridge/rc7/test_distributed.py::test_torchrun",
@@ -153,8 +156,10 @@ def _jobs():
     for command in commands():
         if command.program in ("mmf_run", "mmf_predict"):
             jobs[str(command)] = ("check_mmf", *command.words[1:])
-        elif command.program in ("torchrun", "clipvil"):
-            jobs[str(command)] = (f"check_{command.program}", *command.words[1:])
+        elif command.program == "torchrun":
+            jobs[str(command)] = ("check_torchrun", *command.words[1:])
+        elif command.program == "clipvil":
+            jobs[str(command)] = ("check_clipvil", command.is_named, *command.words[1:])
     for config, words in _options_by_configuration().items():
         jobs[f"options for {config}"] = ("check_mmf", f"config={config}", *words)
     for block in blocks("yaml"):

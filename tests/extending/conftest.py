@@ -267,29 +267,35 @@ def _load_only(options, file):
 IN_PYTHON = """
 import json
 import sys
-from pathlib import Path
+import traceback
 
 import clipvil_mmf
 import myplugin
 
-model = clipvil_mmf.from_pretrained(sys.argv[1])
-images, questions = json.loads(sys.argv[2])
-print(json.dumps([found[0][0] for found in model.answer(images, questions, top_k=1)]))
-assert "mmf" not in sys.modules, "MMF was imported"
+for line in sys.stdin:
+    path, images, questions = json.loads(line)
+    try:
+        model = clipvil_mmf.from_pretrained(path)
+        found = [best[0][0] for best in model.answer(images, questions, top_k=1)]
+        assert "mmf" not in sys.modules, "MMF was imported"
+    except Exception:
+        found = traceback.format_exc()
+    print(json.dumps(found), flush=True)
 """
 
 
-def answers_in_python(way, model):
-    """What Python answers to the questions of the test split, in their order."""
-    questions = json.dumps(asked(way))
-    done = subprocess.run(
-        [sys.executable, "-c", IN_PYTHON, str(model), questions],
-        cwd=way.outside,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="session")
+def answers_in_python(outside):
+    """What Python answers to the questions of a test split, in their order; one process for all."""
+    command = [sys.executable, "-c", IN_PYTHON]
+    with subprocess.Popen(command, cwd=outside, stdin=-1, stdout=-1, text=True) as process:
+
+        def answers(way, model):
+            print(json.dumps([str(model), *asked(way)]), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield answers
+        process.stdin.close()
 
 
 def asked(way):

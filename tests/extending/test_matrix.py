@@ -8,7 +8,6 @@ from tests.extending.conftest import (
     KINDS,
     SIZES,
     UPDATES,
-    answers_in_python,
     asked,
     clipvil,
     predictions,
@@ -17,6 +16,9 @@ from tests.extending.conftest import (
 from tests.extending.lines import registry_line
 
 each_kind = pytest.mark.parametrize("kind", list(KINDS))
+profiled = pytest.mark.parametrize(
+    "kind", [k for k in KINDS if KINDS[k].is_of_networks or k == "task"]
+)
 of_networks = pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k].is_of_networks])
 
 
@@ -71,7 +73,7 @@ def test_predicts(kind, ways):
 
 
 @each_kind
-def test_from_pretrained(kind, ways):
+def test_from_pretrained(kind, ways, answers_in_python):
     """Python answers as mmf_predict did, from the folder of the run, without MMF."""
     way = ways(kind)
     model = way.merged if way.kind.is_tuned else way.folder
@@ -79,7 +81,7 @@ def test_from_pretrained(kind, ways):
     assert answers_in_python(way, model) == [row["answer"] for row in rows]
 
 
-@of_networks
+@profiled
 def test_profile(kind, ways):
     way = ways(kind)
     done = clipvil(

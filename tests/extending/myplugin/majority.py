@@ -27,7 +27,6 @@ class Majority(Task):
     """Visual question answering as a choice of one answer, by cross entropy."""
 
     target_kind = CLASSES
-    default_loss = "clipvil_cross_entropy"
     default_metric = "accuracy"
     row_fields = ("question_id", "answer")
 
