@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mmf_bridge.common import configuration as shared
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
-from mmf_bridge.common.plugins import import_if_package
+from mmf_bridge.common.plugins import import_if_package, package_directory
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 
@@ -58,7 +58,8 @@ def patch_env(module: ModuleType) -> None:
     def import_user_module(user_dir: str | None) -> None:
         if user_dir and os.path.exists(user_dir):
             user_dir = os.path.normpath(user_dir)
-            if user_dir.startswith(os.pardir):
+            # A name alone is one on Python's path to stock MMF, and ".." part of a module's.
+            if package_directory(user_dir) is None:
                 user_dir = os.path.abspath(user_dir)
         stock(user_dir)
         if user_dir:

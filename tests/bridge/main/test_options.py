@@ -126,13 +126,14 @@ def test_both_lines_spellings_of_an_environment_variable(monkeypatch):
     assert (config.a, config.b, config.c) == ("here", "here", "x")
 
 
+@pytest.mark.parametrize("first", [[""], []], ids=["as python -m", "as mmf_run"])
 @pytest.mark.parametrize("user_dir", ["./plugin", "plugin/", "plugin", "../here/plugin"])
-def test_user_dir_as_a_path(tmp_path, monkeypatch, user_dir):
+def test_user_dir_as_a_path(tmp_path, monkeypatch, user_dir, first):
     folder = tmp_path / "here" / "plugin"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("loaded = True\n")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(sys, "path", [*first, *sys.path])
     from mmf.utils.env import import_user_module
 
     try:
