@@ -41,7 +41,7 @@ def from_pretrained(
 
     Raises:
         CheckpointError: no model is there, it is incomplete, or it cannot run.
-        ConfigError: the text vocabulary cannot be had.
+        ConfigError: the text vocabulary is unavailable.
     """
     # Imported here: `clipvil --help` and MMF's start do without.
     import torch

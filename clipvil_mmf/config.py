@@ -53,7 +53,7 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
         where: dotted place of the section, the prefix of every error.
 
     Raises:
-        ConfigError: the section is no mapping, has an unknown key, lacks a required one, or a
+        ConfigError: the section is not a mapping, has an unknown key, lacks a required one, or a
             value of the wrong type or outside its range.
     """
     # Imported here: commands that read no yaml start without it.

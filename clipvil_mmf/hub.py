@@ -154,7 +154,7 @@ def from_pretrained(
 
     Raises:
         CheckpointError: no model is there, it is incomplete, or it cannot run.
-        ConfigError: the text vocabulary cannot be had.
+        ConfigError: the text vocabulary is unavailable.
     """
     saved = read_saved(Path(path))
     description = saved.description

@@ -76,7 +76,7 @@ class PretrainingNetwork(ClipVilNetwork):
             segment_ids: (B, T) int64.
             word_labels: (B, T) int64, the word pieces that were masked, -1 elsewhere.
             matching_labels: (B,) int64, 1 where the sentence belongs to the image, else 0.
-            answer_labels: (B,) int64, the row of the answer; -1 for a sentence that is no question
+            answer_labels: (B,) int64, the row of the answer; -1 for a sentence that is not a question
                 or belongs to another image.
 
         Returns:

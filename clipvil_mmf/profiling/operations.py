@@ -76,7 +76,7 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
 def operations_of(work: Callable[[], None]) -> int:
     """Floating-point operations of the products and convolutions in `work`, backward included.
 
-    A multiply-add is two. What is computed again in a backward pass counts again.
+    A multiply-add is two. What is recomputed in a backward pass counts twice.
 
     Args:
         work: is done once.
