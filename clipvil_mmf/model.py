@@ -132,6 +132,8 @@ class ClipVil(BaseModel):
             tuning=settings.tuning,
             where=_WHERE,
         )
+        # Names that no starting file gave: where they are frozen, checkpoints hold them too.
+        self._fresh: set[str] = set()
         self._take_starting_weights()
         # Of the frozen tensors, by which a checkpoint knows its backbone again; made when needed.
         self._backbone_hash: str | None = None
@@ -154,7 +156,10 @@ class ClipVil(BaseModel):
                 checkpoint.file,
             )
             return
-        load_starting_weights(self.network, files, self._run())
+        fresh = load_starting_weights(self.network, files, self._run())
+        if (self._settings.image_encoder.get("params") or {}).get("pretrained"):
+            fresh = {name for name in fresh if not name.startswith("image_encoder.")}
+        self._fresh = fresh
 
     def init_losses(self) -> None:
         """Build the losses: those of the configuration, or the task's; MMF calls it.
@@ -213,6 +218,7 @@ class ClipVil(BaseModel):
             if name.startswith(prefix)
         }
         whole = with_backbone(self.network, tuned, backbone, file)
+        self._fresh = set(tuned)
         self._backbone_hash = backbone["sha256"]  # the same, as has just been found
         named = {f"{prefix}{name}": tensor for name, tensor in whole.items()}
         return {**named, "_extra_state": extra}
@@ -340,6 +346,14 @@ class ClipVil(BaseModel):
             )
         return parameter_groups(self, self.network.tower_parameters(), groups)
 
+    def saved_names(self) -> set[str]:
+        """What checkpoints of a run hold that does not train everything.
+
+        The trainable tensors, and frozen ones that no starting file gave: the files
+        cannot give them again.
+        """
+        return trainable_names(self.network) | self._fresh
+
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights.
 
@@ -349,7 +363,7 @@ class ClipVil(BaseModel):
         extra: dict[str, Any] = {kind: list(words) for kind, words in self.vocabularies.items()}
         if not self.network.tuning.saves_backbone:
             if self._backbone_hash is None:
-                self._backbone_hash = backbone_hash(self.network)
+                self._backbone_hash = backbone_hash(self.network, self.saved_names())
             extra["backbone"] = {"name": self._backbone_name(), "sha256": self._backbone_hash}
         return extra
 
@@ -381,10 +395,10 @@ class ClipVil(BaseModel):
 def _drop_frozen(
     model: ClipVil, state: dict[str, Any], prefix: str, metadata: Mapping[str, Any]
 ) -> None:
-    """Take the frozen tensors out of the model's state dict."""
+    """Take the tensors out of the model's state dict that its starting files give."""
     start = f"{prefix}network."
-    trainable = {f"{start}{name}" for name in trainable_names(model.network)}
-    for name in [name for name in state if name.startswith(start) and name not in trainable]:
+    saved = {f"{start}{name}" for name in model.saved_names()}
+    for name in [name for name in state if name.startswith(start) and name not in saved]:
         del state[name]
 
 

@@ -76,8 +76,8 @@ class PretrainingNetwork(ClipVilNetwork):
             segment_ids: (B, T) int64.
             word_labels: (B, T) int64, the word pieces that were masked, -1 elsewhere.
             matching_labels: (B,) int64, 1 where the sentence belongs to the image, else 0.
-            answer_labels: (B,) int64, the row of the answer; -1 for a sentence that is not a question
-                or belongs to another image.
+            answer_labels: (B,) int64, the row of the answer; -1 for a caption,
+                or where the sentence belongs to another image.
 
         Returns:
             The losses, and the answers' scores.

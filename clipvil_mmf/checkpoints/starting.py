@@ -86,19 +86,25 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
     return _fit(network, source, path, run, starts=True)
 
 
-def load_starting_weights(network: ClipVilNetwork, files: Iterable[str | Path], run: Run) -> None:
+def load_starting_weights(
+    network: ClipVilNetwork, files: Iterable[str | Path], run: Run
+) -> set[str]:
     """Load weights to start from, each file over those before it; see :func:`starting_weights`.
 
     What the tuning method adds begins by its own rule, unless a file has brought it.
+
+    Returns:
+        The names of the network that no file has brought; none where there is no file.
     """
-    brought = False
+    brought: set[str] = set()
     for file in files:
         weights = starting_weights(network, file, run)
         # A tower or a BERT is a part.
         network.load_state_dict(weights, strict=False)
-        brought = brought or any(map(is_added, weights))
-    if not brought:
+        brought |= weights.keys()
+    if not any(map(is_added, brought)):
         network.tuning.start_from(network)
+    return network.state_dict().keys() - brought if brought else set()
 
 
 def whole_weights(

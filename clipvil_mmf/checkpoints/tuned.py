@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,19 @@ def _keeps_statistics(network: ClipVilNetwork, prefix: str) -> bool:
     return inside and not network.image_encoder.has_moving_statistics
 
 
-def backbone_hash(network: ClipVilNetwork) -> str:
-    """The sha256 of all that training does not change: names, types, shapes and numbers.
+def backbone_hash(network: ClipVilNetwork, saved: Collection[str] | None = None) -> str:
+    """The sha256 of a tuned network's backbone: names, types, shapes and numbers.
 
-    Names are those without the tuning method.
+    Args:
+        network: names are those without its tuning method.
+        saved: names that a checkpoint holds, and the backbone therefore need not give; None for
+            what is trainable.
     """
-    trainable = trainable_names(network)
+    held = trainable_names(network) if saved is None else saved
     frozen = {
         network.tuning.backbone_name(name) or name: tensor
         for name, tensor in network.state_dict().items()
-        if name not in trainable
+        if name not in held
     }
     digest = hashlib.sha256()
     for name in sorted(frozen):
@@ -78,7 +81,9 @@ def backbone_hash(network: ClipVilNetwork) -> str:
 def with_backbone(
     network: ClipVilNetwork, tuned: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
 ) -> dict[str, Tensor]:
-    """The network's whole state dict, of a checkpoint that holds trainable tensors alone.
+    """The network's whole state dict, of a checkpoint that lacks the backbone.
+
+    It holds what is trainable, and frozen tensors that no file had given.
 
     Args:
         network: with its backbone loaded.
@@ -90,17 +95,16 @@ def with_backbone(
         CheckpointError: it belongs to another backbone or another method.
     """
     state = network.state_dict()
-    expected = {(name, tuple(state[name].shape)) for name in trainable_names(network)}
-    found = {(name, tuple(tensor.shape)) for name, tensor in tuned.items()}
-    if found != expected:
-        differing = sorted({name for name, _ in found ^ expected})
+    fits = {n for n, tensor in tuned.items() if n in state and tensor.shape == state[n].shape}
+    differing = sorted((tuned.keys() | trainable_names(network)) - fits)
+    if differing:
         raise CheckpointError(
             f"{source} holds what another tuning method has trained: {len(differing)} names or "
             f"shapes differ, such as {', '.join(differing[:3])}. Give the run the section tuning, "
             "and the image_encoder.params.batch_norm, that it was tuned with (config.yaml beside "
             "it)."
         )
-    sha256 = backbone_hash(network)
+    sha256 = backbone_hash(network, tuned.keys())
     if sha256 != stated["sha256"]:
         raise CheckpointError(
             f"{source} was tuned beside another backbone: beside {stated['name']} (sha256 "

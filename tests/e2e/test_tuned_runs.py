@@ -98,6 +98,28 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
             merge(path, tmp_path / "again")
 
 
+def test_what_no_file_gives_is_in_the_checkpoints(tmp_path, run_mmf, backbone):
+    """Of a run that starts from a CLIP tower alone: random frozen parts are saved, too."""
+    saved = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
+    prefix = "network.image_encoder.tower."
+    tower = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+    torch.save({f"visual.{name}": value for name, value in tower.items()}, tmp_path / "clip.pt")
+    opts = (f"model_config.clipvil.pretrained={tmp_path / 'clip.pt'}", *by("unipt"))
+    opts += ("model_config.clipvil.image_encoder.params.batch_norm=eval",)
+    trainer = run_mmf(*tiny(tmp_path / "run", *opts, updates=2))
+    network = network_of(trainer)
+    given = {f"network.image_encoder.tower.{name}" for name in tower}
+    expected = {f"network.{name}" for name in network.state_dict()} - given
+    assert load_file(tmp_path / "run" / TUNED).keys() == expected
+    seeded = (*opts, "training.seed=7", "checkpoint.resume=true")
+    resumed = network_of(run_mmf(*tiny(tmp_path / "run", *seeded, updates=2), load_only=True))
+    merge(tmp_path / "run", tmp_path / "merged")
+    merged = clipvil_mmf.from_pretrained(tmp_path / "merged").network.state_dict()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, merged[name]), name
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("method", ["unipt", "ladder"])
 def test_a_tuned_run_goes_on_bit_for_bit(method, tmp_path, run_mmf, backbone):
     opts = (f"model_config.clipvil.pretrained={backbone}", *by(method))
