@@ -193,7 +193,7 @@ class CatalogueBuilder(FilesBuilder):
             files = find_split(self.name, part, self.root(params))
         except CatalogueError as error:
             raise CatalogueError(f"{error}. {self.advice}{self.hint(part)}") from error
-        return self.catalogue.aliases.get(part, part), files.paths
+        return self.catalogue.aliases.get(part, part), files
 
     def hint(self, part: str) -> str:
         """What else may help where the files of a split are missing."""

@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 from clipvil_mmf.data.catalogue import (
     Catalogue,
     CatalogueError,
-    SplitFiles,
     find_split,
     store_folder,
 )
@@ -83,9 +82,9 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
         except CatalogueError:
             items += _missing_files(dataset, root, name)
             continue
-        releases = [file for release in split.releases.values() for file in release.files]
+        releases = [file for release in split.releases.values() for file in release]
         urls = {file.name: file.url for file in releases}
-        items += [Item(name, path.name, path, urls[path.name]) for path in files.paths]
+        items += [Item(name, path.name, path, urls[path.name]) for path in files]
     for folder in dict.fromkeys(dataset.split(name).image_folder for name in splits):
         users = [name for name in splits if dataset.split(name).image_folder == folder]
         path = root / folder if (root / folder).is_dir() else None
@@ -95,15 +94,16 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
 
 def _missing_files(dataset: Catalogue, root: Path, name: str) -> list[Item]:
     first, *others = dataset.split(name).releases.values()
-    instead = " + ".join(file.name for release in others for file in release.files)
+    instead = " + ".join(file.name for release in others for file in release)
     hint = f" (or {instead})" if instead else ""
     return [
-        Item(name, f"{file.name}{hint}", dataset.find(root, file.name), file.url)
-        for file in first.files
+        Item(name, f"{file.name}{hint}", dataset.find(root, file.name), file.url) for file in first
     ]
 
 
-def prepare_split(files: SplitFiles, split: str, root: Path, progress: bool = False) -> Prepared:
+def prepare_split(
+    files: Sequence[Path], split: str, root: Path, progress: bool = False
+) -> Prepared:
     """Convert the files of a split, unless that is done.
 
     Raises:
@@ -111,9 +111,9 @@ def prepare_split(files: SplitFiles, split: str, root: Path, progress: bool = Fa
         StoreError: the store cannot be written.
     """
     folder = store_folder(root, split)
-    kept = is_fresh(folder, files.paths)
-    table = open_or_convert(files.paths, folder, progress)
-    return Prepared(split, table, store_path(files.paths, folder), kept)
+    kept = is_fresh(folder, files)
+    table = open_or_convert(files, folder, progress)
+    return Prepared(split, table, store_path(files, folder), kept)
 
 
 def check_counts(dataset: Catalogue, prepared: Prepared) -> None:
