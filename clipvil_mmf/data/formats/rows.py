@@ -98,13 +98,13 @@ def image_file(name: str) -> str:
     return f"{coco[1]}/{file}" if coco else file
 
 
-def question_id(row: Any, where: str) -> Any:
+def question_id(row: Any, where: str, names: tuple[str, ...] = ("question_id",)) -> Any:
     """The id of a question; ``check_ids`` looks at all of them together.
 
     Raises:
         AnnotationError: there is none, or it is a string that cannot be written.
     """
-    found = field(row, ("question_id",), where)
+    found = field(row, names, where)
     return string(found, "question_id", where) if isinstance(found, str) else found
 
 
