@@ -26,7 +26,7 @@ _CHECKSUM = 4  # bytes
 def read_sizes(
     paths: Sequence[str], root: Path, store: Path | None, progress: bool, upright: bool
 ) -> np.ndarray:
-    """Read the sizes of images.
+    """See ``QuestionTable.image_sizes``, for a part of a table.
 
     A scan that was cut off goes on where it stopped: each full shard is kept at once, in a folder
     of the store that belongs to ``root``. Images that could not be read are tried again each time.
@@ -38,9 +38,6 @@ def read_sizes(
         store: the folder that keeps the result; ``None`` keeps nothing.
         progress: show a bar.
         upright: of the pictures turned as their EXIF tags say.
-
-    Returns:
-        (I, 2) int32, (width, height); zeros for an image that is missing or damaged.
     """
     name = f"{root.resolve()}{', upright' if upright else ''}"
     folder = f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -196,7 +196,7 @@ def test_a_worker_does_not_read_what_was_made_anew_meanwhile(files, folder):
 
 
 def test_columns_are_views_of_the_files(files, folder):
-    rows = open_or_convert(files, folder)._parts[0].image_rows
+    rows = open_or_convert(files, folder).parts[0].image_rows
     assert not rows.flags.owndata
     assert not rows.flags.writeable
 
