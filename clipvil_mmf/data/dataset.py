@@ -279,7 +279,7 @@ class ClipVilDataset(BaseDataset):
                 "vocabulary of labels"
             )
         self._tokens = TokenCache(self.text_processor)
-        images = np.unique(self._image_rows()).size
+        images = np.unique(self._used(self.table.image_rows)).size
         logger.info(
             "%s %s: %d questions on %d images", self.dataset_name, self._split, len(self), images
         )
@@ -314,10 +314,10 @@ class ClipVilDataset(BaseDataset):
                 ) from error
         usable = np.ones(len(self.table), dtype=bool)
         usable[unknown] = False
-        affected = self._count(~usable)
+        affected = self._used(~usable).sum()
         usable[soft.positions[known]] = True
         skips = self._trains and self.params.on_unknown_answer == "skip"
-        left_out = self._count(~usable) if skips else 0
+        left_out = self._used(~usable).sum() if skips else 0
         logger.warning(
             "%s %s: %d questions have labels outside the vocabulary; %d are left out",
             self.dataset_name,
@@ -335,14 +335,9 @@ class ClipVilDataset(BaseDataset):
             rows = np.intersect1d(rows, self._kept, assume_unique=True)
         self._kept = rows.astype(np.int32)
 
-    def _count(self, chosen: np.ndarray) -> int:
-        """How many of the used questions are chosen."""
-        return int((chosen if self._kept is None else chosen[self._kept]).sum())
-
-    def _image_rows(self) -> np.ndarray:
-        """(N,) int64 the image of each used question."""
-        rows = self.table.image_rows
-        return rows if self._kept is None else rows[self._kept]
+    def _used(self, values: np.ndarray) -> np.ndarray:
+        """Of a value for each row of the table, those of the used questions."""
+        return values if self._kept is None else values[self._kept]
 
     def __len__(self) -> int:
         return len(self.table) if self._kept is None else len(self._kept)
@@ -418,7 +413,7 @@ class ClipVilDataset(BaseDataset):
             rank: of this process.
             world_size: number of processes.
         """
-        images = self._image_rows()
+        images = self._used(self.table.image_rows)
         groups = None
         if self.params.group_by_aspect_ratio:
             upright = self.params.exif_rotation == "apply"

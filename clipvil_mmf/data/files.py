@@ -103,7 +103,6 @@ class FilesBuilder(ClipVilBuilder):
         return build_labels([train], params.answer_min_count)
 
     def image_root(self, params: FilesParams) -> str:
-        """The folder that the image paths of the tables are relative to."""
         return params.images_dir or str(self.root(params))
 
     def root(self, params: Any) -> Path:
@@ -173,20 +172,13 @@ class CatalogueBuilder(FilesBuilder):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do when files are missing."""
         return f"`clipvil prepare {self.name} --root DIR` lists what is missing, and where it is"
 
     def image_root(self, params: FilesParams) -> str:
-        """The folder that the image paths of the tables are relative to."""
         return params.images_dir or str(self.root(params) / self.catalogue.image_root)
 
     def files_of(self, params: FilesParams, part: str) -> tuple[str, list[Path]]:
-        """The name of a part's store, and the part's files.
-
-        Raises:
-            CatalogueError: there is no such split, or its files are missing.
-            FileNotFoundError: there is no such file.
-        """
+        """See ``FilesBuilder``; a ``CatalogueError`` says what is missing of a published split."""
         if Path(part).suffix:  # no split has one in its name, every file has
             return super().files_of(params, part)
         try:

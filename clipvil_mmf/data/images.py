@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -93,7 +92,6 @@ class Stretch:
         self._size = (width, height)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
         image = eight_bit(image).convert("RGB")
         if image.size != self._size:
             image = image.resize(self._size, Image.Resampling.BILINEAR)
@@ -169,7 +167,6 @@ class ExifRotation:
         self._transform, self._apply = transform, apply
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
         if self._apply:
             return self._transform(upright(eight_bit(image)))
         worker = get_worker_info()
@@ -232,12 +229,12 @@ class ImageStore:
         """
         if self._kept is not None:
             return [self._kept[row] for row in rows]
-        return [torch.from_numpy(self._decode(row)) for row in rows]
-
-    def _decode(self, row: int) -> np.ndarray:
-        if self._blank is not None and row in self.bad:
-            return self._blank
-        return decode(self._paths[row], self._transform)
+        return [
+            torch.from_numpy(
+                self._blank if row in self.bad else decode(self._paths[row], self._transform)
+            )
+            for row in rows
+        ]
 
     def _read_all(self, keep: bool) -> None:
         def read(row: int) -> torch.Tensor | None:
@@ -257,8 +254,10 @@ class ImageStore:
             pictures = [
                 p for part in pool.map(lambda part: [*map(read, part)], parts) for p in part
             ]
-        if keep:
-            self._kept = _shared_storage(pictures)
+        if keep and len({picture.shape for picture in pictures}) == 1:
+            # One tensor for all: forked workers then share few large blocks.
+            pictures = list(torch.stack(pictures).unbind(0))
+        self._kept = pictures if keep else None
 
     def _check_presence(self) -> None:
         present: dict[str, set[str]] = {}
@@ -287,8 +286,9 @@ def decode(path: str, transform: Transform) -> np.ndarray:
         raise BadImageError(_missing(path)) from e
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as e:
+        size = f" ({os.path.getsize(path)} bytes)" if os.path.isfile(path) else ""
         raise BadImageError(
-            f"Image {path}{_size(path)} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
+            f"Image {path}{size} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
             "again, or set on_bad_image: skip in the dataset's configuration to leave it out"
         ) from e
 
@@ -323,24 +323,15 @@ def normalize(
 
 def report_bad_images(store: ImageStore, split: str, questions: int, dropped: bool) -> None:
     """Log once how many images of a split are bad, and what became of their questions."""
-    if store.bad:
-        fate = "are left out" if dropped else "are answered with a black picture"
-        logger.warning(
-            "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
-            split,
-            len(store.bad),
-            len(store),
-            questions,
-            fate,
-            store.bad[min(store.bad)],
-        )
-
-
-def _shared_storage(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
-    """One tensor for all pictures of a shape: forked workers then share few large blocks."""
-    if len({picture.shape for picture in pictures}) == 1:
-        return list(torch.stack(pictures).unbind(0))
-    return pictures
+    logger.warning(
+        "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
+        split,
+        len(store.bad),
+        len(store),
+        questions,
+        "are left out" if dropped else "are answered with a black picture",
+        store.bad[min(store.bad)],
+    )
 
 
 def _channels_first(image: Image.Image) -> np.ndarray:
@@ -352,7 +343,3 @@ def _missing(path: str) -> str:
         f"Image {path} does not exist; expected an image file. Fetch it, correct the folder of the "
         "images (images_dir in the dataset's configuration), or leave it out (on_bad_image: skip)"
     )
-
-
-def _size(path: str) -> str:
-    return f" ({Path(path).stat().st_size} bytes)" if os.path.isfile(path) else ""
