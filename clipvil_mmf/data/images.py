@@ -143,16 +143,13 @@ class FitPad:
         portrait = self.is_portrait(*image.size)
         size = self.resized(*image.size)
         # The published order: the mode is converted after the resize.
-        picture = _channels_first(image.resize(size, Image.Resampling.BILINEAR).convert("RGB"))
-        canvas_size = (self._long, self._short) if portrait else (self._short, self._long)
-        canvas = np.zeros((3, *canvas_size), dtype=np.uint8)
-        target, source = [slice(None)], [slice(None)]
-        for length, room in zip(picture.shape[1:], canvas_size, strict=True):
-            before = -((length - room) // 2)  # rounded up; negative where the picture juts out
-            target.append(slice(max(before, 0), max(before, 0) + min(length, room)))
-            source.append(slice(max(-before, 0), max(-before, 0) + min(length, room)))
-        canvas[tuple(target)] = picture[tuple(source)]
-        return canvas
+        picture = image.resize(size, Image.Resampling.BILINEAR).convert("RGB")
+        room = (self._short, self._long) if portrait else (self._long, self._short)
+        canvas = Image.new("RGB", room)
+        # Rounded up; negative where the picture juts out.
+        left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
+        canvas.paste(picture, (left, top))
+        return _channels_first(canvas)
 
 
 class ExifRotation:
