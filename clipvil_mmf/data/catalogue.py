@@ -123,11 +123,6 @@ def catalogue(name: str) -> Catalogue:
 def find_split(dataset: str, split: str, root: Path) -> list[Path]:
     """The files of a split, in the first format of which all are there.
 
-    Args:
-        dataset: vqa2 or gqa.
-        split: its published name.
-        root: the dataset's folder.
-
     Raises:
         CatalogueError: no such dataset or split, or no format is complete.
     """

@@ -117,12 +117,7 @@ def _check_processors(processors: dict[str, Any]) -> None:
 
 
 class ImagePaths(Sequence[str]):
-    """The image files of a table, put together one by one.
-
-    Args:
-        table: of questions.
-        root: the folder of the images; '' if the paths are whole.
-    """
+    """The image files of a table, put together one by one; ``root`` is '' if they are whole."""
 
     def __init__(self, table: QuestionTable, root: str) -> None:
         self._table = table
@@ -404,15 +399,7 @@ class ClipVilDataset(BaseDataset):
     def build_batch_sampler(
         self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
     ) -> QuestionBatchSampler:
-        """The batches of one rank; the bridge's data loader asks for it.
-
-        Args:
-            batch_size: of all ranks together.
-            shuffle: a new order each epoch (training).
-            seed: with the epoch decides the order.
-            rank: of this process.
-            world_size: number of processes.
-        """
+        """The batches of one rank; the bridge's data loader asks for it."""
         images = self._used(self.table.image_rows)
         groups = None
         if self.params.group_by_aspect_ratio:

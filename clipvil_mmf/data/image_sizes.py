@@ -30,14 +30,8 @@ def read_sizes(
 
     A scan that was cut off goes on where it stopped: each full shard is kept at once, in a folder
     of the store that belongs to ``root``. Images that could not be read are tried again each time.
-    Where nothing can be kept (a read-only folder, a full disk), a warning says what to do.
-
-    Args:
-        paths: I of them, relative to ``root``.
-        root: the folder of the images.
-        store: the folder that keeps the result; ``None`` keeps nothing.
-        progress: show a bar.
-        upright: of the pictures turned as their EXIF tags say.
+    Where nothing can be kept (a read-only folder, a full disk), a warning says what to do; where
+    ``store`` is None nothing is to be kept.
     """
     name = f"{root.resolve()}{', upright' if upright else ''}"
     folder = f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

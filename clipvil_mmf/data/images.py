@@ -81,12 +81,7 @@ class ImageParams:
 
 
 class Stretch:
-    """Resize to a size, whatever the aspect ratio (bilinear); a picture of that size stays as is.
-
-    Args:
-        height: of the result.
-        width: of the result.
-    """
+    """Resize to a size, whatever the aspect ratio (bilinear); a picture of that size stays as is."""
 
     def __init__(self, height: int, width: int) -> None:
         self._size = (width, height)

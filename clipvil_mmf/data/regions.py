@@ -239,11 +239,7 @@ def _find_files(folder: Path, names: set[str]) -> dict[str, Path]:
 
 
 class _Lmdb:
-    """An LMDB in MMF's layout: ``keys``, and an entry for each of these.
-
-    Args:
-        path: of the database.
-    """
+    """An LMDB in MMF's layout: ``keys``, and an entry for each of these."""
 
     def __init__(self, path: str) -> None:
         self._path = path

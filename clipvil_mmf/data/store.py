@@ -90,10 +90,7 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
 def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTable:
     """``open_or_convert`` for those who only read: a store that cannot be written is no error.
 
-    Args:
-        files: as for ``open_or_convert``.
-        folder: as for ``open_or_convert``.
-        keep: convert the files where no store is there; otherwise nothing is written.
+    With ``keep``, files that have no store are converted; otherwise nothing is written.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -111,10 +108,6 @@ def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
     """Whether the store is there and was made from these files as they are now.
 
     A file of other times, but the same content, is noted there.
-
-    Args:
-        folder: as for ``open_or_convert``.
-        files: of the split.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -390,11 +390,8 @@ class TableBuilder:
     ) -> None:
         """Add the label of the next question, or of another one (``build`` is told of which).
 
-        Args:
-            answers: as for ``add``.
-            kinds: as for ``add``.
-            given: what each annotator answered, as written.
-            main: the main answer; by default the first one with the highest score.
+        ``given`` is what each annotator answered, as written; the main answer is by default the
+        first one with the highest score.
         """
         if answers is not None:
             best = sorted(answers, key=answers.__getitem__, reverse=True)

@@ -77,8 +77,7 @@ def name(value: Any, what: str, where: str) -> str:
 def image_file(name: str) -> str:
     """The path of an image in its folder: COCO's lie in a folder for each of its sets.
 
-    Args:
-        name: of the image; without the ending of an image it is that of a JPEG file.
+    A name without the ending of an image is that of a JPEG file.
     """
     file = name if name.lower().endswith(_ENDINGS) else f"{name}.jpg"
     coco = _COCO.match(file)
