@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Catalogue:
     image_root: str
     answers: DataFile
     min_count: int
-    folders: tuple[str, ...] = field(default=("", "annotations", "defaults/annotations", "lxmert"))
+    folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
 
     def split(self, name: str) -> Split:
         """The split of that name.

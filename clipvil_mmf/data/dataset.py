@@ -33,7 +33,6 @@ from clipvil_mmf.data.images import (
     ImageStore,
     build_transform,
     normalize,
-    report_bad_images,
 )
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
@@ -220,9 +219,17 @@ class ClipVilDataset(BaseDataset):
         # The table's rows that are used; None for all of them.
         self._kept: np.ndarray | None = None
         if isinstance(self._images, ImageStore) and self._images.bad:
-            on_bad = np.isin(table.image_rows, list(self._images.bad))
-            report_bad_images(
-                self._images, f"{dataset_name} {dataset_type}", int(on_bad.sum()), self._trains
+            bad = self._images.bad
+            on_bad = np.isin(table.image_rows, list(bad))
+            logger.warning(
+                "%s %s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
+                dataset_name,
+                dataset_type,
+                len(bad),
+                len(paths),
+                on_bad.sum(),
+                "are left out" if self._trains else "are answered with a black picture",
+                bad[min(bad)],
             )
             if self._trains:
                 self._keep(~on_bad)

@@ -24,7 +24,6 @@ from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.labels import FROM_DATASET
 from clipvil_mmf.data.store import open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
-from clipvil_mmf.paths import config_dir
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +71,6 @@ class FilesBuilder(ClipVilBuilder):
     """Builds a dataset from question files in a folder, converted once into mapped stores."""
 
     params_class = FilesParams
-
-    @classmethod
-    def config_path(cls) -> str:
-        """The absolute path of the dataset's defaults."""
-        return str(config_dir() / "datasets" / f"{cls.name}.yaml")
-
-    # Its key in the configuration.
-    name: str
-
-    def __init__(self, dataset_name: str | None = None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataset_name or self.name)
 
     def table(self, params: FilesParams, split: str) -> QuestionTable | None:
         """The questions of a split; ``None`` where ``annotations`` gives it no parts."""

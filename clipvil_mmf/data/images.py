@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,6 @@ from torch.utils.data import get_worker_info
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
 from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotation, upright
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
-
-logger = logging.getLogger(__name__)
 
 
 class Transform(Protocol):
@@ -81,7 +78,7 @@ class ImageParams:
 
 
 class Stretch:
-    """Resize to a size, whatever the aspect ratio (bilinear); a picture of that size stays as is."""
+    """Resize to a size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
 
     def __init__(self, height: int, width: int) -> None:
         self._size = (width, height)
@@ -210,9 +207,6 @@ class ImageStore:
         else:
             self._check_presence()
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
     def read(self, rows: Sequence[int]) -> list[torch.Tensor]:
         """Return the pictures of these rows, each (3, H, W) uint8.
 
@@ -311,19 +305,6 @@ def normalize(
         part = picture[:, :height, :width].float().sub_(mean).div_(std)
         target[:, :height, :width] = part
     return batch
-
-
-def report_bad_images(store: ImageStore, split: str, questions: int, dropped: bool) -> None:
-    """Log once how many images of a split are bad, and what became of their questions."""
-    logger.warning(
-        "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
-        split,
-        len(store.bad),
-        len(store),
-        questions,
-        "are left out" if dropped else "are answered with a black picture",
-        store.bad[min(store.bad)],
-    )
 
 
 def _channels_first(image: Image.Image) -> np.ndarray:
