@@ -146,7 +146,7 @@ def _check_found(
 def _is_complete(known: Catalogue, name: str, root: Path) -> bool:
     """Whether a split's official files are there."""
     official = known.splits[name].releases.get(OFFICIAL)
-    return official is not None and all(known.find(root, file.name) for file in official.files)
+    return official is not None and all(known.find(root, file.name) for file in official)
 
 
 def _vocabulary(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipvil_mmf.data import easy_vqa_files
-from clipvil_mmf.data.catalogue import CATALOGUES, SplitFiles, find_split, store_folder
+from clipvil_mmf.data.catalogue import CATALOGUES, find_split, store_folder
 from clipvil_mmf.data.formats import gqa_official, recognise, vqa_official
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.store import open_or_read
@@ -37,18 +37,18 @@ def load_questions(
         questions = easy_vqa_files.read_questions(split)
         return QuestionTable.from_questions(questions, f"{EASY_VQA} {split}")
     files = find_files(name, split, root)
-    path = files.questions
+    path = files[0]
     if annotations is not None:
         if recognise(path) is not vqa_official:
             raise AnnotationError(
                 f"{path} is not an official VQA question file; expected {{'questions': [...]}}. "
                 "--annotations belongs to such a file alone: leave it out for other files"
             )
-        files = SplitFiles(path, annotations)
+        files = [path, annotations]
     if name in CATALOGUES and root is not None:
         split = CATALOGUES[name].aliases.get(split, split)
-        return open_or_read(files.paths, store_folder(root, split), keep=True)
-    return open_or_read(files.paths, store_folder(path.parent, path.stem), keep=False)
+        return open_or_read(files, store_folder(root, split), keep=True)
+    return open_or_read(files, store_folder(path.parent, path.stem), keep=False)
 
 
 def leaderboard_of(name: str) -> str | None:
@@ -72,7 +72,7 @@ def is_test_dev(name: str, split: str, root: Path | None = None) -> bool:
     """Whether the questions are VQA v2's test-dev alone, a part of its test split."""
     if name == EASY_VQA:
         return False
-    path = find_files(name, split, root).questions
+    path = find_files(name, split, root)[0]
     return recognise(path) is vqa_official and vqa_official.is_test_dev(path)
 
 
@@ -83,7 +83,7 @@ def image_folder(name: str, root: Path | None) -> Path:
     return root or Path()
 
 
-def find_files(name: str, split: str, root: Path | None = None) -> SplitFiles:
+def find_files(name: str, split: str, root: Path | None = None) -> list[Path]:
     """The files behind ``--questions``.
 
     Raises:
@@ -102,4 +102,4 @@ def find_files(name: str, split: str, root: Path | None = None) -> SplitFiles:
             f"--questions {name}: no such file; expected a question file (JSON) or one of "
             f"{', '.join(NAMES)}"
         )
-    return SplitFiles(Path(name))
+    return [Path(name)]

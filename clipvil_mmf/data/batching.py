@@ -100,7 +100,7 @@ class QuestionBatchSampler(Sampler[list[int]]):
         self._grouped = group_by_image
         self._epoch = 0
         self._count = len(images)
-        self._groups = None if groups is None or _is_constant(groups) else groups
+        self._groups = groups if groups is not None and len(np.unique(groups)) > 1 else None
         # Questions sorted by image (stable), and where each image's run of questions starts.
         self._by_image = np.argsort(images, kind="stable")
         _, self._starts = np.unique(images[self._by_image], return_index=True)
@@ -163,15 +163,12 @@ class QuestionBatchSampler(Sampler[list[int]]):
         """This rank's batches, group after group."""
         order = self._by_image if self._grouped else np.arange(self._count)
         starts = self._starts if self._grouped else order
-        runs = np.append(starts, self._count)
-        if self._groups is None:
-            return self._batches_of(order, runs.tolist())
+        sizes = np.diff(starts, append=self._count)
+        groups = np.zeros(self._count, np.int8) if self._groups is None else self._groups
         batches = []
-        group_of_run = self._groups[order[runs[:-1]]]
-        sizes = np.diff(runs)
-        for group in np.unique(self._groups):
-            mine = np.cumsum([0, *sizes[group_of_run == group]])
-            batches += self._batches_of(order[self._groups[order] == group], mine.tolist())
+        for group in np.unique(groups):
+            runs = np.cumsum([0, *sizes[groups[order[starts]] == group]])
+            batches += self._batches_of(order[groups[order] == group], runs.tolist())
         return batches
 
     def _batches_of(self, order: np.ndarray, runs: list[int]) -> list[list[int]]:
@@ -199,7 +196,3 @@ class QuestionBatchSampler(Sampler[list[int]]):
         if end > start:
             batches.append(order[start:end].tolist())
         return batches
-
-
-def _is_constant(values: np.ndarray) -> bool:
-    return len(values) == 0 or bool((values == values[0]).all())

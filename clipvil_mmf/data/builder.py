@@ -15,6 +15,7 @@ from clipvil_mmf.atomic import replacing
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.data.dataset import ClipVilDataset, DatasetParams
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.paths import config_dir
 
 
 class ClipVilBuilder(MMFDatasetBuilder):
@@ -27,10 +28,17 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
     # The dataclass of the dataset's section of the configuration.
     params_class: type[DatasetParams] = DatasetParams
+    # Of a dataset of this package: its key in the configuration, and the name of its defaults.
+    name: str = ""
 
-    def __init__(self, dataset_name: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataset_name, ClipVilDataset)
+    def __init__(self, dataset_name: str | None = None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(dataset_name or self.name, ClipVilDataset)
         self.dataset: ClipVilDataset | None = None
+
+    @classmethod
+    def config_path(cls) -> str | None:
+        """The absolute path of the dataset's defaults, if it has some."""
+        return str(config_dir() / "datasets" / f"{cls.name}.yaml") if cls.name else None
 
     def table(self, params: Any, split: str) -> QuestionTable | None:
         """The questions of a split (train, val or test); ``None`` if the dataset lacks it."""

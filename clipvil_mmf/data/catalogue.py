@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 OFFICIAL = "official"
 LXMERT = "lxmert"
 MMF = "mmf"
-RELEASES = (OFFICIAL, LXMERT, MMF)
 
 
 class CatalogueError(ValueError):
@@ -35,24 +35,6 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Release:
-    """The files of a split in one of the formats.
-
-    Args:
-        questions: the question file.
-        annotations: the file with the answers, where that is another one.
-    """
-
-    questions: DataFile
-    annotations: DataFile | None = None
-
-    @property
-    def files(self) -> tuple[DataFile, ...]:
-        """All of them."""
-        return (self.questions,) if self.annotations is None else (self.questions, self.annotations)
-
-
-@dataclass(frozen=True)
 class Split:
     """A split by its published name.
 
@@ -60,7 +42,8 @@ class Split:
         questions: how many it has.
         images: how many images they are about, if that is known.
         image_folder: the folder of the images, as the archives unpack.
-        releases: format (``RELEASES``) -> files, in the order in which they are looked for.
+        releases: format (``OFFICIAL``, ``LXMERT``, ``MMF``) -> its files, the question file and,
+            where the answers are in another one, that; in the order in which they are looked for.
         labelled: whether the answers are public.
         part_of: the split that has its questions, too.
     """
@@ -68,7 +51,7 @@ class Split:
     questions: int
     images: int | None
     image_folder: str
-    releases: Mapping[str, Release]
+    releases: Mapping[str, tuple[DataFile, ...]]
     labelled: bool = True
     part_of: str | None = None
 
@@ -99,7 +82,7 @@ class Catalogue:
     image_root: str
     answers: DataFile
     min_count: int
-    folders: tuple[str, ...] = field(default=("", "annotations", "defaults/annotations", "lxmert"))
+    folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
 
     def split(self, name: str) -> Split:
         """The split of that name.
@@ -123,24 +106,6 @@ class Catalogue:
         return None
 
 
-@dataclass(frozen=True)
-class SplitFiles:
-    """The files of a split on disk.
-
-    Args:
-        questions: the question file.
-        annotations: the annotation file, if it is another one.
-    """
-
-    questions: Path
-    annotations: Path | None = None
-
-    @property
-    def paths(self) -> list[Path]:
-        """All of them."""
-        return [self.questions] if self.annotations is None else [self.questions, self.annotations]
-
-
 def catalogue(name: str) -> Catalogue:
     """The dataset of that name.
 
@@ -155,13 +120,8 @@ def catalogue(name: str) -> Catalogue:
     return CATALOGUES[name]
 
 
-def find_split(dataset: str, split: str, root: Path) -> SplitFiles:
+def find_split(dataset: str, split: str, root: Path) -> list[Path]:
     """The files of a split, in the first format of which all are there.
-
-    Args:
-        dataset: vqa2 or gqa.
-        split: its published name.
-        root: the dataset's folder.
 
     Raises:
         CatalogueError: no such dataset or split, or no format is complete.
@@ -170,10 +130,10 @@ def find_split(dataset: str, split: str, root: Path) -> SplitFiles:
     wanted = known.split(split)
     lacking = []
     for files in wanted.releases.values():
-        paths = [known.find(root, file.name) for file in files.files]
-        if all(paths):
-            return SplitFiles(*(path for path in paths if path is not None))
-        missing = [f for f, path in zip(files.files, paths, strict=True) if path is None]
+        paths = {file: known.find(root, file.name) for file in files}
+        missing = [file for file, path in paths.items() if path is None]
+        if not missing:
+            return [path for path in paths.values() if path is not None]
         lacking.append(" and ".join(f"{file.name} ({file.url})" for file in missing))
     raise CatalogueError(
         f"{dataset} {split}: its files are not in {root}. Put there {'; or '.join(lacking)}"
@@ -198,91 +158,82 @@ _GQA_ZIPS = "https://downloads.cs.stanford.edu/nlp/data/gqa"
 _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
-def _vqa_official(year: str, part: str, labelled: bool = True) -> Release:
-    questions = DataFile(
-        f"v2_OpenEnded_mscoco_{year}_questions.json", f"{_VQA_ZIPS}/v2_Questions_{part}_mscoco.zip"
-    )
-    annotations = DataFile(
-        f"v2_mscoco_{year}_annotations.json", f"{_VQA_ZIPS}/v2_Annotations_{part}_mscoco.zip"
-    )
-    return Release(questions, annotations if labelled else None)
-
-
-def _lxmert(dataset: str, split: str) -> Release:
-    return Release(DataFile(f"{split}.json", f"{_LXMERT_FILES}/{dataset}/{split}.json"))
-
-
-def _mmf(dataset: str, name: str) -> Release:
-    return Release(
-        DataFile(f"{name}.npy", f"{_MMF_FILES}/{dataset}/defaults/annotations/annotations.tar.gz")
+def _vqa_official(name: str, part: str) -> tuple[DataFile, DataFile]:
+    return (
+        DataFile(
+            f"v2_OpenEnded_mscoco_{name}_questions.json",
+            f"{_VQA_ZIPS}/v2_Questions_{part}_mscoco.zip",
+        ),
+        DataFile(
+            f"v2_mscoco_{name}_annotations.json", f"{_VQA_ZIPS}/v2_Annotations_{part}_mscoco.zip"
+        ),
     )
 
 
-def _gqa_official(name: str) -> Release:
-    return Release(DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip"))
+def _gqa_official(name: str) -> tuple[DataFile]:
+    return (DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip"),)
 
+
+def _split(
+    questions: int,
+    images: int | None,
+    folder: str,
+    official: tuple[DataFile, ...] = (),
+    lxmert: str | None = None,
+    mmf: str | None = None,
+    **others: Any,
+) -> Split:
+    """A split whose files of LXMERT's and MMF's are given as ``<their folder>/<name>``."""
+    releases = {OFFICIAL: official} if official else {}
+    if lxmert is not None:
+        file = f"{lxmert}.json"
+        releases[LXMERT] = (DataFile(file.partition("/")[2], f"{_LXMERT_FILES}/{file}"),)
+    if mmf is not None:
+        dataset, _, name = mmf.partition("/")
+        url = f"{_MMF_FILES}/{dataset}/defaults/annotations/annotations.tar.gz"
+        releases[MMF] = (DataFile(f"{name}.npy", url),)
+    return Split(questions, images, folder, releases, **others)
+
+
+_TRAIN, _VAL, _TEST = "train2014", "val2014", "test2015"
 
 VQA2 = Catalogue(
     name="vqa2",
     pages=("https://visualqa.org/download.html", "https://cocodataset.org/#download"),
     splits={
-        "train": Split(
+        "train": _split(
             443_757,
             82_783,
-            "train2014",
-            {
-                OFFICIAL: _vqa_official("train2014", "Train"),
-                LXMERT: _lxmert("vqa", "train"),
-                MMF: _mmf("vqa2", "imdb_train2014"),
-            },
+            _TRAIN,
+            _vqa_official(_TRAIN, "Train"),
+            "vqa/train",
+            "vqa2/imdb_train2014",
         ),
-        "val": Split(
-            214_354,
-            40_504,
-            "val2014",
-            {
-                OFFICIAL: _vqa_official("val2014", "Val"),
-                MMF: _mmf("vqa2", "imdb_val2014"),
-            },
-        ),
+        "val": _split(214_354, 40_504, _VAL, _vqa_official(_VAL, "Val"), mmf="vqa2/imdb_val2014"),
         # val = nominival + minival; LXMERT divided it, and trains on the first.
-        "nominival": Split(
+        "nominival": _split(
             188_360,
             35_504,
-            "val2014",
-            {
-                LXMERT: _lxmert("vqa", "nominival"),
-                MMF: _mmf("vqa2", "imdb_valminusminival2014"),
-            },
+            _VAL,
+            (),
+            "vqa/nominival",
+            "vqa2/imdb_valminusminival2014",
             part_of="val",
         ),
-        "minival": Split(
-            25_994,
-            5_000,
-            "val2014",
-            {
-                LXMERT: _lxmert("vqa", "minival"),
-                MMF: _mmf("vqa2", "imdb_minival2014"),
-            },
-            part_of="val",
+        "minival": _split(
+            25_994, 5_000, _VAL, (), "vqa/minival", "vqa2/imdb_minival2014", part_of="val"
         ),
-        "test": Split(
+        "test": _split(
             447_793,
             81_434,
-            "test2015",
-            {
-                OFFICIAL: _vqa_official("test2015", "Test", labelled=False),
-                LXMERT: _lxmert("vqa", "test"),
-                MMF: _mmf("vqa2", "imdb_test2015"),
-            },
+            _TEST,
+            _vqa_official(_TEST, "Test")[:1],
+            "vqa/test",
+            "vqa2/imdb_test2015",
             labelled=False,
         ),
-        "test-dev": Split(
-            107_394,
-            None,
-            "test2015",
-            {OFFICIAL: _vqa_official("test-dev2015", "Test", labelled=False)},
-            labelled=False,
+        "test-dev": _split(
+            107_394, None, _TEST, _vqa_official("test-dev2015", "Test")[:1], labelled=False
         ),
     },
     aliases={
@@ -293,9 +244,7 @@ VQA2 = Catalogue(
         "test_dev": "test-dev",
     },
     default_splits=("train", "nominival", "minival", "test"),
-    image_archives={
-        folder: f"{_COCO_ZIPS}/{folder}.zip" for folder in ("train2014", "val2014", "test2015")
-    },
+    image_archives={name: f"{_COCO_ZIPS}/{name}.zip" for name in (_TRAIN, _VAL, _TEST)},
     image_root="",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/vqa/trainval_label2ans.json"),
     min_count=9,  # as published: 3,129 answers
@@ -305,44 +254,25 @@ GQA = Catalogue(
     name="gqa",
     pages=("https://cs.stanford.edu/people/dorarad/gqa/download.html",),
     splits={
-        "train": Split(
+        "train": _split(
             943_000,
             72_140,
             "images",
-            {
-                OFFICIAL: _gqa_official("train_balanced"),
-                LXMERT: _lxmert("gqa", "train"),
-                MMF: _mmf("gqa", "train_balanced_questions"),
-            },
+            _gqa_official("train_balanced"),
+            "gqa/train",
+            "gqa/train_balanced_questions",
         ),
-        "val": Split(
+        "val": _split(
             132_062,
             10_234,
             "images",
-            {
-                OFFICIAL: _gqa_official("val_balanced"),
-                LXMERT: _lxmert("gqa", "valid"),
-                MMF: _mmf("gqa", "val_balanced_questions"),
-            },
+            _gqa_official("val_balanced"),
+            "gqa/valid",
+            "gqa/val_balanced_questions",
         ),
-        "testdev": Split(
-            12_578,
-            398,
-            "images",
-            {
-                OFFICIAL: _gqa_official("testdev_balanced"),
-                LXMERT: _lxmert("gqa", "testdev"),
-            },
-        ),
-        "submission": Split(
-            4_237_524,
-            None,
-            "images",
-            {
-                OFFICIAL: _gqa_official("submission_all"),
-                LXMERT: _lxmert("gqa", "submit"),
-            },
-            labelled=False,
+        "testdev": _split(12_578, 398, "images", _gqa_official("testdev_balanced"), "gqa/testdev"),
+        "submission": _split(
+            4_237_524, None, "images", _gqa_official("submission_all"), "gqa/submit", labelled=False
         ),
     },
     aliases={"valid": "val", "submit": "submission", "test-dev": "testdev"},

@@ -33,7 +33,6 @@ from clipvil_mmf.data.images import (
     ImageStore,
     build_transform,
     normalize,
-    report_bad_images,
 )
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
@@ -117,12 +116,7 @@ def _check_processors(processors: dict[str, Any]) -> None:
 
 
 class ImagePaths(Sequence[str]):
-    """The image files of a table, put together one by one.
-
-    Args:
-        table: of questions.
-        root: the folder of the images; '' if the paths are whole.
-    """
+    """The image files of a table, put together one by one; ``root`` is '' if they are whole."""
 
     def __init__(self, table: QuestionTable, root: str) -> None:
         self._table = table
@@ -225,9 +219,17 @@ class ClipVilDataset(BaseDataset):
         # The table's rows that are used; None for all of them.
         self._kept: np.ndarray | None = None
         if isinstance(self._images, ImageStore) and self._images.bad:
-            on_bad = np.isin(table.image_rows, list(self._images.bad))
-            report_bad_images(
-                self._images, f"{dataset_name} {dataset_type}", int(on_bad.sum()), self._trains
+            bad = self._images.bad
+            on_bad = np.isin(table.image_rows, list(bad))
+            logger.warning(
+                "%s %s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
+                dataset_name,
+                dataset_type,
+                len(bad),
+                len(paths),
+                on_bad.sum(),
+                "are left out" if self._trains else "are answered with a black picture",
+                bad[min(bad)],
             )
             if self._trains:
                 self._keep(~on_bad)
@@ -279,7 +281,7 @@ class ClipVilDataset(BaseDataset):
                 "vocabulary of labels"
             )
         self._tokens = TokenCache(self.text_processor)
-        images = np.unique(self._image_rows()).size
+        images = np.unique(self._used(self.table.image_rows)).size
         logger.info(
             "%s %s: %d questions on %d images", self.dataset_name, self._split, len(self), images
         )
@@ -314,10 +316,10 @@ class ClipVilDataset(BaseDataset):
                 ) from error
         usable = np.ones(len(self.table), dtype=bool)
         usable[unknown] = False
-        affected = self._count(~usable)
+        affected = self._used(~usable).sum()
         usable[soft.positions[known]] = True
         skips = self._trains and self.params.on_unknown_answer == "skip"
-        left_out = self._count(~usable) if skips else 0
+        left_out = self._used(~usable).sum() if skips else 0
         logger.warning(
             "%s %s: %d questions have labels outside the vocabulary; %d are left out",
             self.dataset_name,
@@ -335,14 +337,9 @@ class ClipVilDataset(BaseDataset):
             rows = np.intersect1d(rows, self._kept, assume_unique=True)
         self._kept = rows.astype(np.int32)
 
-    def _count(self, chosen: np.ndarray) -> int:
-        """How many of the used questions are chosen."""
-        return int((chosen if self._kept is None else chosen[self._kept]).sum())
-
-    def _image_rows(self) -> np.ndarray:
-        """(N,) int64 the image of each used question."""
-        rows = self.table.image_rows
-        return rows if self._kept is None else rows[self._kept]
+    def _used(self, values: np.ndarray) -> np.ndarray:
+        """Of a value for each row of the table, those of the used questions."""
+        return values if self._kept is None else values[self._kept]
 
     def __len__(self) -> int:
         return len(self.table) if self._kept is None else len(self._kept)
@@ -409,16 +406,8 @@ class ClipVilDataset(BaseDataset):
     def build_batch_sampler(
         self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
     ) -> QuestionBatchSampler:
-        """The batches of one rank; the bridge's data loader asks for it.
-
-        Args:
-            batch_size: of all ranks together.
-            shuffle: a new order each epoch (training).
-            seed: with the epoch decides the order.
-            rank: of this process.
-            world_size: number of processes.
-        """
-        images = self._image_rows()
+        """The batches of one rank; the bridge's data loader asks for it."""
+        images = self._used(self.table.image_rows)
         groups = None
         if self.params.group_by_aspect_ratio:
             upright = self.params.exif_rotation == "apply"

@@ -13,7 +13,6 @@ from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.builder import ClipVilBuilder
 from clipvil_mmf.data.dataset import DatasetParams
 from clipvil_mmf.data.table import QuestionTable
-from clipvil_mmf.paths import config_dir
 
 
 @dataclass
@@ -49,15 +48,8 @@ class EasyVQAParams(DatasetParams):
 class EasyVQABuilder(ClipVilBuilder):
     """Builds easy-VQA from the files of the PyPI package ``easy-vqa``."""
 
+    name = "easy_vqa"
     params_class = EasyVQAParams
-
-    def __init__(self, dataset_name: str = "easy_vqa", *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataset_name)
-
-    @classmethod
-    def config_path(cls) -> str:
-        """The absolute path of the dataset's defaults."""
-        return str(config_dir() / "datasets" / "easy_vqa.yaml")
 
     def build(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> None:
         """Fail early, with the command to run, if the package is missing."""

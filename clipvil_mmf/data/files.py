@@ -24,7 +24,6 @@ from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.labels import FROM_DATASET
 from clipvil_mmf.data.store import open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
-from clipvil_mmf.paths import config_dir
 
 logger = logging.getLogger(__name__)
 
@@ -73,17 +72,6 @@ class FilesBuilder(ClipVilBuilder):
 
     params_class = FilesParams
 
-    @classmethod
-    def config_path(cls) -> str:
-        """The absolute path of the dataset's defaults."""
-        return str(config_dir() / "datasets" / f"{cls.name}.yaml")
-
-    # Its key in the configuration.
-    name: str
-
-    def __init__(self, dataset_name: str | None = None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataset_name or self.name)
-
     def table(self, params: FilesParams, split: str) -> QuestionTable | None:
         """The questions of a split; ``None`` where ``annotations`` gives it no parts."""
         parts = params.annotations.get(split) or []
@@ -103,7 +91,6 @@ class FilesBuilder(ClipVilBuilder):
         return build_labels([train], params.answer_min_count)
 
     def image_root(self, params: FilesParams) -> str:
-        """The folder that the image paths of the tables are relative to."""
         return params.images_dir or str(self.root(params))
 
     def root(self, params: Any) -> Path:
@@ -173,27 +160,20 @@ class CatalogueBuilder(FilesBuilder):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do when files are missing."""
         return f"`clipvil prepare {self.name} --root DIR` lists what is missing, and where it is"
 
     def image_root(self, params: FilesParams) -> str:
-        """The folder that the image paths of the tables are relative to."""
         return params.images_dir or str(self.root(params) / self.catalogue.image_root)
 
     def files_of(self, params: FilesParams, part: str) -> tuple[str, list[Path]]:
-        """The name of a part's store, and the part's files.
-
-        Raises:
-            CatalogueError: there is no such split, or its files are missing.
-            FileNotFoundError: there is no such file.
-        """
+        """See ``FilesBuilder``; a ``CatalogueError`` says what is missing of a published split."""
         if Path(part).suffix:  # no split has one in its name, every file has
             return super().files_of(params, part)
         try:
             files = find_split(self.name, part, self.root(params))
         except CatalogueError as error:
             raise CatalogueError(f"{error}. {self.advice}{self.hint(part)}") from error
-        return self.catalogue.aliases.get(part, part), files.paths
+        return self.catalogue.aliases.get(part, part), files
 
     def hint(self, part: str) -> str:
         """What else may help where the files of a split are missing."""

@@ -60,14 +60,9 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
 
 def image_size(path: str | os.PathLike[str], upright: bool) -> tuple[int, int]:
-    """Read (width, height) from the head of an image file.
+    """(width, height) from the head of an image file; zeros if it cannot be read.
 
-    Args:
-        path: the file.
-        upright: of the picture that is turned as its EXIF tag says.
-
-    Returns:
-        zeros if it cannot be read.
+    With ``upright``, of the picture that is turned as its EXIF tag says.
     """
     try:
         with opened_image(path) as image:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,65 +24,45 @@ _CHECKSUM = 4  # bytes
 
 
 def read_sizes(
-    paths: Sequence[str],
-    root: Path,
-    store: Path | None,
-    progress: bool = False,
-    upright: bool = False,
+    paths: Sequence[str], root: Path, store: Path | None, progress: bool, upright: bool
 ) -> np.ndarray:
-    """Read the sizes of images.
+    """See ``QuestionTable.image_sizes``, for a part of a table.
 
     A scan that was cut off goes on where it stopped: each full shard is kept at once, in a folder
     of the store that belongs to ``root``. Images that could not be read are tried again each time.
-    Where nothing can be kept (a read-only folder, a full disk), a warning says what to do.
-
-    Args:
-        paths: I of them, relative to ``root``.
-        root: the folder of the images.
-        store: the folder that keeps the result; ``None`` keeps nothing.
-        progress: show a bar.
-        upright: of the pictures turned as their EXIF tags say.
-
-    Returns:
-        (I, 2) int32, (width, height); zeros for an image that is missing or damaged.
+    Where nothing can be kept (a read-only folder, a full disk), a warning says what to do; where
+    ``store`` is None nothing is to be kept.
     """
-    scan = functools.partial(_scan, upright=True) if upright else _scan
-    starts = range(0, len(paths), _SHARD)
-    if store is None:
-        return _gather([scan(paths, root, start) for start in starts])
     name = f"{root.resolve()}{', upright' if upright else ''}"
-    folder = store / f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    files = {start: folder / f"{start:08d}" for start in starts}
-    found = {start: _kept(file, min(_SHARD, len(paths) - start)) for start, file in files.items()}
-    kept = {start: part for start, part in found.items() if part is not None}
-    sizes = {start: _tried_again(part, paths, root, start, upright) for start, part in kept.items()}
-    if len(sizes) == len(files) and all(sizes[start] is kept[start] for start in starts):
-        return _gather([sizes[start] for start in starts])
-    try:
-        # Of several processes one reads, the others wait for what it keeps.
-        with locked(store), tqdm(total=len(paths), desc="image sizes", disable=not progress) as bar:
-            for start, file in files.items():
-                before = _kept(file, min(_SHARD, len(paths) - start))
-                if before is None:
-                    sizes[start] = scan(paths, root, start)
-                else:
-                    sizes[start] = _tried_again(before, paths, root, start, upright)
-                if sizes[start] is not before:
-                    content = sizes[start].tobytes()
-                    with writing(file) as partial:
-                        partial.write_bytes(_checksum(content) + content)
-                bar.update(len(sizes[start]))
-    except StoreError as error:
-        logger.warning("The sizes of the images are read at each start: %s", error)
-        for start in starts:
-            if start not in sizes:
-                sizes[start] = scan(paths, root, start)
-    return _gather([sizes[start] for start in starts])
+    folder = f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    writes = store is not None
+    sizes = [np.zeros((0, 2), dtype=np.int32)]
+    with tqdm(total=len(paths), desc="image sizes", disable=not progress) as bar:
+        for start in range(0, len(paths), _SHARD):
+            part = paths[start : start + _SHARD]
+            file = None if store is None else store / folder / f"{start:08d}"
+            kept = _kept(file, len(part))
+            new = None if kept is None else _completed(kept, part, root, upright)
+            if writes and (new is None or new is not kept):
+                try:
+                    # Of several processes one reads, the others wait for what it keeps.
+                    with locked(store):
+                        kept = _kept(file, len(part))
+                        new = _completed(kept, part, root, upright)
+                        if new is not kept:
+                            with writing(file) as partial:
+                                partial.write_bytes(_checksum(new.tobytes()) + new.tobytes())
+                except StoreError as error:
+                    logger.warning("The sizes of the images are read at each start: %s", error)
+                    writes = False
+            sizes.append(_completed(None, part, root, upright) if new is None else new)
+            bar.update(len(part))
+    return np.concatenate(sizes)
 
 
-def _kept(file: Path, count: int) -> np.ndarray | None:
+def _kept(file: Path | None, count: int) -> np.ndarray | None:
     """A shard that was kept (a checksum, then the sizes); None if it is missing or damaged."""
-    if not file.is_file():
+    if file is None or not file.is_file():
         return None
     content = file.read_bytes()
     checksum, sizes = content[:_CHECKSUM], content[_CHECKSUM:]
@@ -97,29 +76,14 @@ def _checksum(content: bytes) -> bytes:
     return zlib.crc32(content).to_bytes(_CHECKSUM, "big")
 
 
-def _scan(paths: Sequence[str], root: Path, start: int, upright: bool = False) -> np.ndarray:
-    return _read(paths, root, range(start, min(start + _SHARD, len(paths))), upright)
-
-
-def _tried_again(
-    sizes: np.ndarray, paths: Sequence[str], root: Path, start: int, upright: bool
+def _completed(
+    kept: np.ndarray | None, paths: Sequence[str], root: Path, upright: bool
 ) -> np.ndarray:
-    """A shard with the images that can be read by now; the shard itself if there are none."""
+    """A shard with the images that can be read by now; ``kept`` itself if there are none."""
+    sizes = np.zeros((len(paths), 2), dtype=np.int32) if kept is None else kept.copy()
     bad = np.flatnonzero(~sizes.all(axis=1))
-    found = _read(paths, root, (start + bad).tolist(), upright)
-    if not found.any():
-        return sizes
-    sizes = sizes.copy()
-    sizes[bad] = found
-    return sizes
-
-
-def _read(paths: Sequence[str], root: Path, images: Iterable[int], upright: bool) -> np.ndarray:
-    files = [os.path.join(root, paths[image]) for image in images]
+    files = [os.path.join(root, paths[image]) for image in bad]
     with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = list(pool.map(functools.partial(image_size, upright=upright), files, chunksize=64))
-    return np.asarray(sizes, dtype=np.int32).reshape(-1, 2)
-
-
-def _gather(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.int32)
+        found = list(pool.map(lambda file: image_size(file, upright), files))
+    sizes[bad] = np.asarray(found, dtype=np.int32).reshape(-1, 2)
+    return sizes if kept is None or sizes[bad].any() else kept

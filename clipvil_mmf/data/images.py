@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +16,6 @@ from torch.utils.data import get_worker_info
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
 from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotation, upright
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
-
-logger = logging.getLogger(__name__)
 
 
 class Transform(Protocol):
@@ -82,18 +78,12 @@ class ImageParams:
 
 
 class Stretch:
-    """Resize to a size, whatever the aspect ratio (bilinear); a picture of that size stays as is.
-
-    Args:
-        height: of the result.
-        width: of the result.
-    """
+    """Resize to a size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
 
     def __init__(self, height: int, width: int) -> None:
         self._size = (width, height)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
         image = eight_bit(image).convert("RGB")
         if image.size != self._size:
             image = image.resize(self._size, Image.Resampling.BILINEAR)
@@ -145,16 +135,13 @@ class FitPad:
         portrait = self.is_portrait(*image.size)
         size = self.resized(*image.size)
         # The published order: the mode is converted after the resize.
-        picture = _channels_first(image.resize(size, Image.Resampling.BILINEAR).convert("RGB"))
-        canvas_size = (self._long, self._short) if portrait else (self._short, self._long)
-        canvas = np.zeros((3, *canvas_size), dtype=np.uint8)
-        target, source = [slice(None)], [slice(None)]
-        for length, room in zip(picture.shape[1:], canvas_size, strict=True):
-            before = -((length - room) // 2)  # rounded up; negative where the picture juts out
-            target.append(slice(max(before, 0), max(before, 0) + min(length, room)))
-            source.append(slice(max(-before, 0), max(-before, 0) + min(length, room)))
-        canvas[tuple(target)] = picture[tuple(source)]
-        return canvas
+        picture = image.resize(size, Image.Resampling.BILINEAR).convert("RGB")
+        room = (self._short, self._long) if portrait else (self._long, self._short)
+        canvas = Image.new("RGB", room)
+        # Rounded up; negative where the picture juts out.
+        left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
+        canvas.paste(picture, (left, top))
+        return _channels_first(canvas)
 
 
 class ExifRotation:
@@ -169,7 +156,6 @@ class ExifRotation:
         self._transform, self._apply = transform, apply
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
         if self._apply:
             return self._transform(upright(eight_bit(image)))
         worker = get_worker_info()
@@ -221,9 +207,6 @@ class ImageStore:
         else:
             self._check_presence()
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
     def read(self, rows: Sequence[int]) -> list[torch.Tensor]:
         """Return the pictures of these rows, each (3, H, W) uint8.
 
@@ -232,12 +215,12 @@ class ImageStore:
         """
         if self._kept is not None:
             return [self._kept[row] for row in rows]
-        return [torch.from_numpy(self._decode(row)) for row in rows]
-
-    def _decode(self, row: int) -> np.ndarray:
-        if self._blank is not None and row in self.bad:
-            return self._blank
-        return decode(self._paths[row], self._transform)
+        return [
+            torch.from_numpy(
+                self._blank if row in self.bad else decode(self._paths[row], self._transform)
+            )
+            for row in rows
+        ]
 
     def _read_all(self, keep: bool) -> None:
         def read(row: int) -> torch.Tensor | None:
@@ -257,8 +240,10 @@ class ImageStore:
             pictures = [
                 p for part in pool.map(lambda part: [*map(read, part)], parts) for p in part
             ]
-        if keep:
-            self._kept = _shared_storage(pictures)
+        if keep and len({picture.shape for picture in pictures}) == 1:
+            # One tensor for all: forked workers then share few large blocks.
+            pictures = list(torch.stack(pictures).unbind(0))
+        self._kept = pictures if keep else None
 
     def _check_presence(self) -> None:
         present: dict[str, set[str]] = {}
@@ -287,8 +272,9 @@ def decode(path: str, transform: Transform) -> np.ndarray:
         raise BadImageError(_missing(path)) from e
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as e:
+        size = f" ({os.path.getsize(path)} bytes)" if os.path.isfile(path) else ""
         raise BadImageError(
-            f"Image {path}{_size(path)} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
+            f"Image {path}{size} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
             "again, or set on_bad_image: skip in the dataset's configuration to leave it out"
         ) from e
 
@@ -321,28 +307,6 @@ def normalize(
     return batch
 
 
-def report_bad_images(store: ImageStore, split: str, questions: int, dropped: bool) -> None:
-    """Log once how many images of a split are bad, and what became of their questions."""
-    if store.bad:
-        fate = "are left out" if dropped else "are answered with a black picture"
-        logger.warning(
-            "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
-            split,
-            len(store.bad),
-            len(store),
-            questions,
-            fate,
-            store.bad[min(store.bad)],
-        )
-
-
-def _shared_storage(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
-    """One tensor for all pictures of a shape: forked workers then share few large blocks."""
-    if len({picture.shape for picture in pictures}) == 1:
-        return list(torch.stack(pictures).unbind(0))
-    return pictures
-
-
 def _channels_first(image: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
@@ -352,7 +316,3 @@ def _missing(path: str) -> str:
         f"Image {path} does not exist; expected an image file. Fetch it, correct the folder of the "
         "images (images_dir in the dataset's configuration), or leave it out (on_bad_image: skip)"
     )
-
-
-def _size(path: str) -> str:
-    return f" ({Path(path).stat().st_size} bytes)" if os.path.isfile(path) else ""

@@ -15,13 +15,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from clipvil_mmf.data.catalogue import (
-    Catalogue,
-    CatalogueError,
-    SplitFiles,
-    find_split,
-    store_folder,
-)
+from clipvil_mmf.data.catalogue import Catalogue, store_folder
 from clipvil_mmf.data.locking import writing
 from clipvil_mmf.data.store import is_fresh, open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
@@ -77,15 +71,15 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
     """
     items = []
     for name in splits:
-        split = dataset.split(name)
-        try:
-            files = find_split(dataset.name, name, root)
-        except CatalogueError:
-            items += _missing_files(dataset, root, name)
-            continue
-        releases = [file for release in split.releases.values() for file in release.files]
-        urls = {file.name: file.url for file in releases}
-        items += [Item(name, path.name, path, urls[path.name]) for path in files.paths]
+        releases = [*dataset.split(name).releases.values()]
+        complete = [files for files in releases if all(dataset.find(root, f.name) for f in files)]
+        first, *others = complete or releases
+        instead = [] if complete else [file.name for files in others for file in files]
+        hint = f" (or {' + '.join(instead)})" if instead else ""
+        items += [
+            Item(name, f"{file.name}{hint}", dataset.find(root, file.name), file.url)
+            for file in first
+        ]
     for folder in dict.fromkeys(dataset.split(name).image_folder for name in splits):
         users = [name for name in splits if dataset.split(name).image_folder == folder]
         path = root / folder if (root / folder).is_dir() else None
@@ -93,17 +87,9 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
     return items
 
 
-def _missing_files(dataset: Catalogue, root: Path, name: str) -> list[Item]:
-    first, *others = dataset.split(name).releases.values()
-    instead = " + ".join(file.name for release in others for file in release.files)
-    hint = f" (or {instead})" if instead else ""
-    return [
-        Item(name, f"{file.name}{hint}", dataset.find(root, file.name), file.url)
-        for file in first.files
-    ]
-
-
-def prepare_split(files: SplitFiles, split: str, root: Path, progress: bool = False) -> Prepared:
+def prepare_split(
+    files: Sequence[Path], split: str, root: Path, progress: bool = False
+) -> Prepared:
     """Convert the files of a split, unless that is done.
 
     Raises:
@@ -111,9 +97,9 @@ def prepare_split(files: SplitFiles, split: str, root: Path, progress: bool = Fa
         StoreError: the store cannot be written.
     """
     folder = store_folder(root, split)
-    kept = is_fresh(folder, files.paths)
-    table = open_or_convert(files.paths, folder, progress)
-    return Prepared(split, table, store_path(files.paths, folder), kept)
+    kept = is_fresh(folder, files)
+    table = open_or_convert(files, folder, progress)
+    return Prepared(split, table, store_path(files, folder), kept)
 
 
 def check_counts(dataset: Catalogue, prepared: Prepared) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,22 +109,19 @@ class RegionStore:
         return [self._read(self._names[row]) for row in rows]
 
     def _read(self, name: str) -> ImageRegions:
-        if self._lmdb is not None:
-            entry = f"{self._lmdb}, entry {name}"
-            return self._checked(lambda: _read_mmf(_lmdb_reader(self._lmdb).read(name)), entry)
-        file = self._files[name]
-        if file.suffix == ".npz":
-            return self._checked(lambda: _read_npz(file), str(file))
-        return self._checked(lambda: _read_mmf(_load_mmf(file)), str(file))
-
-    def _checked(self, read: Callable[[], _Raw], where: str) -> ImageRegions:
+        where = str(self._files[name]) if self._lmdb is None else f"{self._lmdb}, entry {name}"
         try:
-            raw = read()
+            raw = self._raw(name)
             features, boxes = (np.asarray(part, dtype=np.float32) for part in raw[:2])
             width, height = (float(length) for length in raw[2:])
         # Damaged files raise whatever their half-read bytes lead to.
         except Exception as error:
-            raise _unreadable(where, error) from error
+            what = f"{error} lacks" if isinstance(error, KeyError) else str(error)
+            raise BadRegionsError(
+                f"Region features {where} cannot be read: {what}. Expected {', '.join(_NPZ_KEYS)} "
+                f"in an .npz, or MMF's .npy with {', '.join(_INFO_KEYS)} in its {_INFO_SUFFIX}. "
+                "Extract it again"
+            ) from error
         regions = min(len(features), self._max_regions) if features.ndim else 0
         if features.ndim != 2 or boxes.shape != (len(features), 4) or regions == 0:
             raise BadRegionsError(
@@ -156,6 +153,12 @@ class RegionStore:
                 f"right, bottom in pixels of an image of {width:g}x{height:g} (width x height)?"
             )
         return ImageRegions(torch.from_numpy(features), torch.from_numpy(scaled.clip(0, 1)))
+
+    def _raw(self, name: str) -> _Raw:
+        if self._lmdb is not None:
+            return _read_mmf(_lmdb_reader(self._lmdb).read(name))
+        file = self._files[name]
+        return _read_npz(file) if file.suffix == ".npz" else _read_mmf(_load_mmf(file))
 
 
 def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
@@ -236,11 +239,7 @@ def _find_files(folder: Path, names: set[str]) -> dict[str, Path]:
 
 
 class _Lmdb:
-    """An LMDB in MMF's layout: ``keys``, and an entry for each of these.
-
-    Args:
-        path: of the database.
-    """
+    """An LMDB in MMF's layout: ``keys``, and an entry for each of these."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -286,10 +285,9 @@ class _Lmdb:
         Raises:
             Exception: there is none, or it is damaged.
         """
-        env = self.open()
-        return self._load(env, self.key(name))
+        return self._load(self.open(), self.key(name))
 
-    def _load(self, env: lmdb.Environment, key: bytes) -> Any:
+    def _load(self, env: lmdb.Environment, key: bytes | None) -> Any:
         with env.begin() as transaction:
             content = transaction.get(key)
         if content is None:
@@ -326,11 +324,3 @@ def _check_presence(names: Sequence[str], present: Collection[str], where: str) 
             f"{where} has no region features of {len(lacking)} images, the first is {lacking[0]!r};"
             " expected an entry for each. Extract them, or correct features.path"
         )
-
-
-def _unreadable(where: str, error: Exception) -> BadRegionsError:
-    what = f"{error} lacks" if isinstance(error, KeyError) else str(error)
-    return BadRegionsError(
-        f"Region features {where} cannot be read: {what}. Expected {', '.join(_NPZ_KEYS)} in an "
-        f".npz, or MMF's .npy with {', '.join(_INFO_KEYS)} in its {_INFO_SUFFIX}. Extract it again"
-    )

@@ -69,11 +69,11 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
     """
     store = store_path(files, folder)
     with suppress(_DamageError):  # another process may be replacing it: the lock will tell
-        if _is_of(store, files):
+        if is_fresh(folder, files):
             return _open(store)
     with locked(store):
         try:
-            if _is_of(store, files):
+            if is_fresh(folder, files):
                 return _open(store)
         except _DamageError as damage:
             logger.warning("The store %s is damaged (%s); it is made anew", store, damage)
@@ -90,10 +90,7 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
 def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTable:
     """``open_or_convert`` for those who only read: a store that cannot be written is no error.
 
-    Args:
-        files: as for ``open_or_convert``.
-        folder: as for ``open_or_convert``.
-        keep: convert the files where no store is there; otherwise nothing is written.
+    With ``keep``, files that have no store are converted; otherwise nothing is written.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -110,18 +107,12 @@ def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTab
 def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
     """Whether the store is there and was made from these files as they are now.
 
-    Args:
-        folder: as for ``open_or_convert``.
-        files: of the split.
+    A file of other times, but the same content, is noted there.
 
     Raises:
         FileNotFoundError: a file is missing.
     """
-    return _is_of(store_path(files, folder), files)
-
-
-def _is_of(store: Path, files: Sequence[Path]) -> bool:
-    """``is_fresh`` of a store; a file of other times, but the same content, is noted there."""
+    store = store_path(files, folder)
     known = _description(store)
     found = [_state(file) for file in files]
     if known.get("version") != _VERSION or not isinstance(known.get("files"), list):
@@ -129,11 +120,11 @@ def _is_of(store: Path, files: Sequence[Path]) -> bool:
     hashes = [file.get("sha256") for file in known["files"] if isinstance(file, dict)]
     if len(hashes) != len(files):
         return False
-    if known["files"] == [
-        {**state, "sha256": digest} for state, digest in zip(found, hashes, strict=True)
-    ]:
-        return True
     sizes = [file.get("bytes") for file in known["files"]]
+    for state, digest in zip(found, hashes, strict=True):
+        state["sha256"] = digest
+    if known["files"] == found:
+        return True
     if sizes != [state["bytes"] for state in found] or hashes != [_sha256(f) for f in files]:
         return False
     try:

@@ -85,7 +85,6 @@ class Part:
         self.table = table
         self.file = file
         self.description: dict[str, Any] = json.loads(table.schema.metadata[_METADATA])
-        self.kinds = [name for name in KINDS if name in table.column_names]
         image = _chunk(table, "image")
         self.images, self.image_rows = image.dictionary, image.indices.to_numpy()
         self.is_labelled = "answers" in table.column_names
@@ -153,6 +152,11 @@ class QuestionTable(Sequence[Question]):
     Args:
         parts: at least one.
 
+    Attributes:
+        parts: as given.
+        is_labelled: whether the answers are known.
+        image_rows: (N,) int32 the image of each question.
+
     Raises:
         AnnotationError: the parts do not fit together: an id occurs in two of them, only some have
             answers, or ids differ in type.
@@ -161,7 +165,8 @@ class QuestionTable(Sequence[Question]):
     def __init__(self, parts: Sequence[Part]) -> None:
         if len(parts) > 1:
             _check_parts(parts)
-        self._parts = list(parts)
+        self.parts = list(parts)
+        self.is_labelled = parts[0].is_labelled
         self._starts = np.cumsum([0, *map(len, parts)])
         images = np.cumsum([0, *(len(part.images) for part in parts)])
         self._answer_starts = np.cumsum([0, *(len(part.answers) for part in parts)])
@@ -169,12 +174,15 @@ class QuestionTable(Sequence[Question]):
             pa.chunked_array([_chunk(part.table, name) for part in parts])
             for name in ("id", "text")
         )
-        self._images = pa.chunked_array([part.images for part in parts], pa.string())
+        self._images, self._answers = (
+            pa.chunked_array([getattr(part, name) for part in parts], pa.string())
+            for name in ("images", "answers")
+        )
         rows = [part.image_rows + np.int32(n) for part, n in zip(parts, images, strict=False)]
-        self._image_rows = np.concatenate(rows) if len(parts) > 1 else parts[0].image_rows
+        self.image_rows = np.concatenate(rows) if len(parts) > 1 else parts[0].image_rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return QuestionTable, (self._parts,)
+        return QuestionTable, (self.parts,)
 
     @classmethod
     def from_questions(cls, questions: Iterable[Question], source: str) -> QuestionTable:
@@ -185,13 +193,8 @@ class QuestionTable(Sequence[Question]):
         """
         builder = TableBuilder("records", source)
         for question in questions:
-            builder.add(
-                question.question_id,
-                question.text,
-                question.image,
-                question.answers,
-                fields=Question.__slots__,
-            )
+            row = [getattr(question, name) for name in Question.__slots__]
+            builder.add(*row, fields=Question.__slots__)
         return builder.build()
 
     @classmethod
@@ -201,12 +204,7 @@ class QuestionTable(Sequence[Question]):
         Raises:
             AnnotationError: they do not fit together.
         """
-        return cls([part for table in tables for part in table._parts])
-
-    @property
-    def parts(self) -> list[Part]:
-        """What the table is made of, in order."""
-        return self._parts
+        return cls([part for table in tables for part in table.parts])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -219,21 +217,15 @@ class QuestionTable(Sequence[Question]):
         answers = None
         if self.is_labelled:
             soft = self.answers_of(np.asarray([row]))
-            texts = self._answers
-            answers = _label([texts[int(answer)].as_py() for answer in soft.rows], soft.scores)
-        return Question(question_id, text, self.image_path(int(self._image_rows[row])), answers)
+            answers = _label(_decoded(self._answers, soft.rows), soft.scores)
+        return Question(question_id, text, self.image_path(int(self.image_rows[row])), answers)
 
     def __iter__(self) -> Iterator[Question]:
         """All questions as records."""
         labels: Iterable[Any] = self.labels() if self.is_labelled else [None] * len(self)
         images = self._images.to_pylist()
-        paths = (images[row] for row in self._image_rows.tolist())
+        paths = (images[row] for row in self.image_rows.tolist())
         return map(Question, self.ids(), self.texts(), paths, labels)
-
-    @property
-    def is_labelled(self) -> bool:
-        """Whether the answers are known."""
-        return self._parts[0].is_labelled
 
     def check_labelled(self) -> None:
         """Check that the answers are known, as training needs them.
@@ -242,7 +234,7 @@ class QuestionTable(Sequence[Question]):
             AnnotationError: they are not.
         """
         if not self.is_labelled:
-            fields = ", ".join(self._parts[0].description["fields"])
+            fields = ", ".join(self.parts[0].description["fields"])
             raise AnnotationError(
                 f"{self.source}: its questions have no answers, which training needs. Their fields "
                 f"are {fields}; answers are read from 'answer', 'answers' or 'label', those of "
@@ -253,12 +245,12 @@ class QuestionTable(Sequence[Question]):
     @property
     def source(self) -> str:
         """The files that the questions come from, for messages."""
-        return " + ".join(part.description["source"] for part in self._parts)
+        return " + ".join(part.description["source"] for part in self.parts)
 
     @property
     def formats(self) -> list[str]:
         """The names of the recognised formats."""
-        return list(dict.fromkeys(part.description["format"] for part in self._parts))
+        return list(dict.fromkeys(part.description["format"] for part in self.parts))
 
     def ids(self, rows: Iterable[int] | None = None) -> list[Any]:
         """The ids of these questions, or of all."""
@@ -273,11 +265,6 @@ class QuestionTable(Sequence[Question]):
         """The number of images, I."""
         return len(self._images)
 
-    @property
-    def image_rows(self) -> np.ndarray:
-        """(N,) int32 the image of each question."""
-        return self._image_rows
-
     def image_path(self, row: int) -> str:
         """The path of an image, relative to the folder of the images."""
         return self._images[row].as_py()
@@ -287,16 +274,12 @@ class QuestionTable(Sequence[Question]):
         """What ``SoftAnswers.rows`` count; an answer of two parts stands here twice."""
         return self._answers.to_pylist()
 
-    @property
-    def _answers(self) -> pa.ChunkedArray:
-        return pa.chunked_array([part.answers for part in self._parts], pa.string())
-
     def answers_of(self, rows: np.ndarray) -> SoftAnswers:
         """The answers of these (B,) questions of a labelled table, the main one of each first."""
         found = []
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(numbers):
-            part, mine = self._parts[number], np.flatnonzero(numbers == number)
+            part, mine = self.parts[number], np.flatnonzero(numbers == number)
             chosen = rows[mine] - self._starts[number]
             begin = part.answer_starts[chosen].astype(np.int64)
             sizes = part.answer_starts[chosen + 1] - begin
@@ -307,7 +290,7 @@ class QuestionTable(Sequence[Question]):
 
     def labels(self) -> Iterator[dict[str, float]]:
         """Answer -> score of each question of a labelled table."""
-        for part in self._parts:
+        for part in self.parts:
             texts, scores = part.answers.to_pylist(), part.scores
             rows = part.answer_rows.tolist()
             for begin, end in pairwise(part.answer_starts.tolist()):
@@ -315,17 +298,17 @@ class QuestionTable(Sequence[Question]):
 
     def annotators(self) -> Iterator[tuple[str, ...]] | None:
         """What the annotators answered to each question; ``None`` where that is unknown."""
-        if not all("given" in part.table.column_names for part in self._parts):
+        if not all("given" in part.table.column_names for part in self.parts):
             return None
-        columns = [_chunk(part.table, "given") for part in self._parts]
+        columns = [_chunk(part.table, "given") for part in self.parts]
         return (tuple(said) for column in columns for said in column.to_pylist())
 
     def kinds(self) -> dict[str, list[str]]:
         """Those of ``KINDS`` that are known, a name for each question ('' where it has none)."""
         return {
-            name: [kind for part in self._parts for kind in part.table[name].to_pylist()]
+            name: [kind for part in self.parts for kind in part.table[name].to_pylist()]
             for name in KINDS
-            if all(name in part.kinds for part in self._parts)
+            if all(name in part.table.column_names for part in self.parts)
         }
 
     def image_sizes(
@@ -341,16 +324,11 @@ class QuestionTable(Sequence[Question]):
         Returns:
             (I, 2) int32, (width, height); zeros for an image that cannot be read.
         """
-        sizes = [
-            read_sizes(
-                part.images.to_pylist(),
-                Path(root),
-                None if part.file is None else part.file.parent,
-                progress,
-                upright,
-            )
-            for part in self._parts
-        ]
+        sizes = []
+        for part in self.parts:
+            store = None if part.file is None else part.file.parent
+            paths = part.images.to_pylist()
+            sizes.append(read_sizes(paths, Path(root), store, progress, upright))
         return np.concatenate(sizes)
 
 
@@ -412,11 +390,8 @@ class TableBuilder:
     ) -> None:
         """Add the label of the next question, or of another one (``build`` is told of which).
 
-        Args:
-            answers: as for ``add``.
-            kinds: as for ``add``.
-            given: what each annotator answered, as written.
-            main: the main answer; by default the first one with the highest score.
+        ``given`` is what each annotator answered, as written; the main answer is by default the
+        first one with the highest score.
         """
         if answers is not None:
             best = sorted(answers, key=answers.__getitem__, reverse=True)

@@ -95,11 +95,7 @@ def leave_one_out(matches: int, people: int) -> float:
 
 
 def soft_scores(answers: Iterable[str]) -> dict[str, float]:
-    """Training targets of a question: each normalised answer with its official accuracy.
-
-    Args:
-        answers: what each of the people said, as written.
-    """
+    """Training targets of a question: each normalised answer with its official accuracy."""
     counts: Counter[str] = Counter()
     for answer, count in Counter(answers).items():
         counts[normalize_answer(answer)] += count

@@ -28,9 +28,7 @@ def test_every_file_has_an_address_and_every_split_its_images():
         for split in known.splits.values():
             assert split.image_folder in known.image_archives
             for release in split.releases.values():
-                assert all(
-                    re.match(r"https?://.+\.(zip|json|tar\.gz)$", f.url) for f in release.files
-                )
+                assert all(re.match(r"https?://.+\.(zip|json|tar\.gz)$", f.url) for f in release)
         assert set(known.default_splits) <= set(known.splits)
         assert set(known.aliases.values()) <= set(known.splits)
 
@@ -48,8 +46,8 @@ def test_every_file_has_an_address_and_every_split_its_images():
 )
 def test_files_of_a_split(dataset, split, files):
     found = find_split(dataset, split, FIXTURES / dataset)
-    assert len(found.paths) == len(files)
-    assert all(path.name.startswith(name) for path, name in zip(found.paths, files, strict=True))
+    assert len(found) == len(files)
+    assert all(path.name.startswith(name) for path, name in zip(found, files, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def test_the_first_complete_format_counts(tmp_path, name, found):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
     if found:
-        assert [path.name for path in find_split("vqa2", "train", tmp_path).paths] == found
+        assert [path.name for path in find_split("vqa2", "train", tmp_path)] == found
         return
     with pytest.raises(CatalogueError, match=r"v2_mscoco_train2014_annotations\.json") as caught:
         find_split("vqa2", "train", tmp_path)

@@ -72,11 +72,7 @@ def recognise(path: Path) -> Format:
 
 
 def read_table(files: Sequence[Path], progress: Progress = no_progress) -> QuestionTable:
-    """Read the questions of a split, into memory.
-
-    Args:
-        files: the question file; official VQA v2's may be followed by that of its annotations.
-        progress: called with the number of characters or bytes just read.
+    """Read the questions of a split, into memory; the arguments are those of ``Format.read``.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -141,32 +141,28 @@ class _Scanner:
 
     def elements(self) -> Iterator[Any]:
         """The elements of the list that begins here."""
-        self._expect("[")
-        if self.peek() == "]":
-            self._at += 1
-            return
-        while True:
+        for _ in self._places("[", "]"):
             yield self.value()
-            if self._expect(",]") == "]":
-                return
 
     def members(self) -> Iterator[tuple[str, Any]]:
         """The members of the object that begins here; lists element by element."""
-        self._expect("{")
-        if self.peek() == "}":
-            self._at += 1
-            return
-        while True:
+        for _ in self._places("{", "}"):
             key = self.value()
             if not isinstance(key, str):
                 raise ValueError(f"expected a key, found {key!r}")
             self._expect(":")
-            if self.peek() == "[":
-                for element in self.elements():
-                    yield key, element
-            else:
-                yield key, self.value()
-            if self._expect(",}") == "}":
+            for value in self.elements() if self.peek() == "[" else [self.value()]:
+                yield key, value
+
+    def _places(self, opening: str, closing: str) -> Iterator[None]:
+        """Stop where each element or member of what begins here is to be read."""
+        self._expect(opening)
+        if self.peek() == closing:
+            self._at += 1
+            return
+        while True:
+            yield
+            if self._expect(f",{closing}") == closing:
                 return
 
     def _expect(self, signs: str) -> str:

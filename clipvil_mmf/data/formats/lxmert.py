@@ -23,11 +23,7 @@ def recognises(file: QuestionFile) -> bool:
 
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
-    """Read the questions of a file.
-
-    Raises:
-        AnnotationError: a row lacks a field, or has a bad one.
-    """
+    """Read the questions of a file, see ``Format``."""
     (path,) = files
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):

@@ -48,12 +48,9 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
         (N,) object, what the file holds.
 
     Raises:
-        FileNotFoundError: no such file.
         AnnotationError: the file is damaged, no such array, or holds anything but containers,
             strings and numbers.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Question file {path} does not exist; expected a .npy file")
     try:
         content = load_npy(path, progress)
     # Damaged files raise whatever their half-read bytes lead to.
@@ -83,11 +80,11 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     keys = ("valid_answers", "all_answers", "answers")  # MMF's own VQA2Dataset reads the last
     for position, row in enumerate(rows[first:], first):
         where = f"{path}: entry {position}"
-        key = _plain(question_id(row, where))
+        key = question_id(row, where)
         known = next((name for name in keys if row.get(name) is not None), None)
         meta = row.get("meta_data")
         builder.add(
-            key,
+            key.item() if isinstance(key, np.generic) else key,
             text(row, ("question_str", "question"), where),
             _image(row, where),
             None if known is None else scores(people(row[known], known, where)),
@@ -107,7 +104,3 @@ def _image(row: dict[str, Any], where: str) -> str:
     if named is not None and string(named, "image_name", where).startswith("COCO_"):
         return image_file(named)
     return image_file(name(field(row, ("image_id",), where), "image_id", where))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

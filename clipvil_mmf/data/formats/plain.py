@@ -20,6 +20,7 @@ from clipvil_mmf.data.formats.rows import (
     label,
     name,
     people,
+    question_id,
     soft_label,
     string,
     text,
@@ -38,17 +39,13 @@ def recognises(file: QuestionFile) -> bool:
 
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
-    """Read the questions of a file.
-
-    Raises:
-        AnnotationError: a row lacks a field, or has a bad one.
-    """
+    """Read the questions of a file, see ``Format``."""
     (path,) = files
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(
-            _id(row, where),
+            question_id(row, where, ("question_id", "id")),
             text(row, ("question", "sentence", "hypothesis"), where),
             name(field(row, ("image", "image_id"), where), "image", where),
             _answers(row, where),
@@ -56,11 +53,6 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
             row,
         )
     return builder.build()
-
-
-def _id(row: Any, where: str) -> Any:
-    found = field(row, ("question_id", "id"), where)
-    return string(found, "question_id", where) if isinstance(found, str) else found
 
 
 def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:

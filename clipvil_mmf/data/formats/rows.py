@@ -2,6 +2,8 @@
 
 Nothing is turned into a string that is none: a NaN, a list or an answer's number would be trained
 on in silence. Names of images and kinds of questions may be integers.
+
+In messages, ``what`` is the field that a value is of, and ``where`` the row.
 """
 
 from __future__ import annotations
@@ -21,12 +23,7 @@ _COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
 
 def field(row: Any, names: tuple[str, ...], where: str) -> Any:
-    """The first of these fields that the row has.
-
-    Args:
-        row: an object of the file.
-        names: the field's name, then its other names.
-        where: the row, for the message.
+    """The first of these fields that the row has: ``names`` are its name, then its other ones.
 
     Raises:
         AnnotationError: the row is no object, or has none of them.
@@ -41,11 +38,6 @@ def field(row: Any, names: tuple[str, ...], where: str) -> Any:
 
 def string(value: Any, what: str, where: str) -> str:
     """The value itself, if it is a string that can be written.
-
-    Args:
-        value: of a field.
-        what: the field, for the message.
-        where: the row, for the message.
 
     Raises:
         AnnotationError: it is of another type, or half of a character.
@@ -74,11 +66,6 @@ def text(row: Any, names: tuple[str, ...], where: str) -> str:
 def name(value: Any, what: str, where: str) -> str:
     """A string, or an integer as one: names of images and of kinds of questions.
 
-    Args:
-        value: of a field.
-        what: the field, for the message.
-        where: the row, for the message.
-
     Raises:
         AnnotationError: neither.
     """
@@ -90,31 +77,25 @@ def name(value: Any, what: str, where: str) -> str:
 def image_file(name: str) -> str:
     """The path of an image in its folder: COCO's lie in a folder for each of its sets.
 
-    Args:
-        name: of the image; without the ending of an image it is that of a JPEG file.
+    A name without the ending of an image is that of a JPEG file.
     """
     file = name if name.lower().endswith(_ENDINGS) else f"{name}.jpg"
     coco = _COCO.match(file)
     return f"{coco[1]}/{file}" if coco else file
 
 
-def question_id(row: Any, where: str) -> Any:
+def question_id(row: Any, where: str, names: tuple[str, ...] = ("question_id",)) -> Any:
     """The id of a question; ``check_ids`` looks at all of them together.
 
     Raises:
         AnnotationError: there is none, or it is a string that cannot be written.
     """
-    found = field(row, ("question_id",), where)
+    found = field(row, names, where)
     return string(found, "question_id", where) if isinstance(found, str) else found
 
 
 def people(found: Any, what: str, where: str) -> tuple[str, ...]:
     """What people answered, one string each.
-
-    Args:
-        found: of a field.
-        what: the field, for the message.
-        where: the row, for the message.
 
     Raises:
         AnnotationError: it is no list, is empty, or an answer is no string.

@@ -33,12 +33,8 @@ NAME = "official VQA v2 JSON"
 _KINDS = ("question_type", "answer_type")
 _COCO_DIGITS = 12
 _TEST_DEV = "test-dev2015"
-_FOLDERS = {
-    "train2014": "train2014",
-    "val2014": "val2014",
-    "test2015": "test2015",
-    _TEST_DEV: "test2015",
-}
+# Subset -> the folder of its images.
+_FOLDERS = {name: name for name in ("train2014", "val2014", "test2015")} | {_TEST_DEV: "test2015"}
 _scores = lru_cache(maxsize=4096)(soft_scores)  # many questions get the same answers
 
 
