@@ -23,15 +23,23 @@ class TokenCache:
     def __init__(self, tokenizer: Tokenizer, capacity: int = 4096) -> None:
         self._tokenizer = tokenizer
         self._capacity = capacity
-        self._kept: dict[str, tuple[np.ndarray, np.int32]] = {}
+        self._places: dict[str, int] = {}
+        self._ids, self._lengths = tokenizer([])
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return ids (B, T) int32 and lengths (B,) int32 of B questions."""
-        asked = dict.fromkeys(texts)
-        new = [text for text in asked if text not in self._kept]
-        if len(self._kept) + len(new) > self._capacity:
-            self._kept, new = {}, list(asked)
+        new = [text for text in dict.fromkeys(texts) if text not in self._places]
         if new:
-            self._kept.update(zip(new, zip(*self._tokenizer(new), strict=True), strict=True))
-        ids, lengths = zip(*(self._kept[text] for text in texts), strict=True)
-        return np.stack(ids), np.stack(lengths)
+            self._add(new, texts)
+        places = [self._places[text] for text in texts]
+        return self._ids[places], self._lengths[places]
+
+    def _add(self, new: list[str], texts: Sequence[str]) -> None:
+        if len(self._places) + len(new) > self._capacity:
+            self._places = {}
+            new = list(dict.fromkeys(texts))
+        start = len(self._places)
+        ids, lengths = self._tokenizer(new)
+        self._ids = np.concatenate([self._ids[:start], ids])
+        self._lengths = np.concatenate([self._lengths[:start], lengths])
+        self._places.update((text, start + i) for i, text in enumerate(new))
