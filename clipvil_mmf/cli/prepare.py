@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
 from clipvil_mmf.data.label_vocabulary import build_labels, read_labels
@@ -51,14 +51,14 @@ def command(
 ) -> None:
     """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
     console = Console(highlight=False, soft_wrap=True)
+    known = catalogue(dataset)
+    names = _names(known, splits)
+    _check_options(root, answers, min_count)
+    items = survey(known, root, names)
+    console.print(_found(items, known, root))
+    _check_found(items, known, root, splits, image_check)
+    prepared = []
     try:
-        known = catalogue(dataset)
-        names = _names(known, splits)
-        _check_options(root, answers, min_count)
-        items = survey(known, root, names)
-        console.print(_found(items, known, root))
-        _check_found(items, known, root, splits, image_check)
-        prepared = []
         for name in names:
             ready = prepare_split(find_split(dataset, name, root), name, root, progress=True)
             if not allow_other_counts:
@@ -70,9 +70,6 @@ def command(
     except KeyboardInterrupt as e:
         typer.echo("stopped. What is done is kept: the same command goes on from there", err=True)
         raise typer.Exit(_STOPPED) from e
-    except (OSError, ValueError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
     console.print(_ready(prepared))
     console.print(f"answers: {count:,} in {vocabulary}")
     console.print(f"next: {shlex.join(_next(known, root, names, vocabulary))}")
@@ -179,8 +176,7 @@ def _vocabulary(
 
 def _found(items: list[Item], known: Catalogue, root: Path) -> Table:
     title = f"{known.name} in {root} (descriptions and licences: {', '.join(known.pages)})"
-    table = Table("split", "file", "", "where", title=title, title_justify="left")
-    _whole(table)
+    table = _table("split", "file", "", "where", title=title, title_justify="left")
     for item in items:
         state, where = ("found", str(item.path)) if item.path else ("missing", item.url)
         table.add_row(item.split, item.name, state, where, style=None if item.path else "red")
@@ -188,8 +184,7 @@ def _found(items: list[Item], known: Catalogue, root: Path) -> Table:
 
 
 def _ready(prepared: list[Prepared]) -> Table:
-    table = Table("split", "format", "questions", "images", "", "store", title="ready")
-    _whole(table)
+    table = _table("split", "format", "questions", "images", "", "store", title="ready")
     for ready in prepared:
         table.add_row(
             ready.split,
@@ -202,7 +197,6 @@ def _ready(prepared: list[Prepared]) -> Table:
     return table
 
 
-def _whole(table: Table) -> None:
-    """Break names and addresses rather than cut them off: they are there to be copied."""
-    for column in table.columns:
-        column.overflow = "fold"
+def _table(*names: str, **options: Any) -> Table:
+    """Names and addresses break, which are there to be copied, rather than being cut off."""
+    return Table(*(Column(name, overflow="fold") for name in names), **options)

@@ -1,8 +1,12 @@
-"""``--questions``, ``--split`` and ``--root``: questions by a dataset's name or by their file."""
+"""The options of commands on questions, which are named by a dataset or by their file."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.catalogue import CATALOGUES, SplitFiles, find_split, store_folder
@@ -10,9 +14,26 @@ from clipvil_mmf.data.formats import gqa_official, recognise, vqa_official
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.store import open_or_read
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.prediction.submission import LAYOUTS
 
 EASY_VQA = "easy_vqa"
 NAMES = (EASY_VQA, *CATALOGUES)
+
+FileArgument = Annotated[Path, typer.Argument(help="The prediction file (JSON).")]
+QuestionsOption = Annotated[
+    str,
+    typer.Option(
+        help="What it answers: easy_vqa, vqa2, gqa, or a question file (official VQA v2, official "
+        "GQA, LXMERT's ...)."
+    ),
+]
+SplitOption = Annotated[str, typer.Option(help="The split, where a dataset is named.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
+]
+# Field names of the rows.
+Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
 
 
 def load_questions(

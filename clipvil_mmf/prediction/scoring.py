@@ -12,15 +12,10 @@ from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
 
 @dataclass
 class Mean:
-    """A score and the number of questions behind it.
-
-    Args:
-        questions: how many.
-        total: sum of their scores, each in [0, 1].
-    """
+    """A score and the number of questions behind it."""
 
     questions: int = 0
-    total: float = 0.0
+    total: float = 0.0  # the sum of their scores, each in [0, 1]
 
     def add(self, score: float) -> None:
         """Count one more question."""
@@ -35,23 +30,14 @@ class Mean:
 
 @dataclass
 class Scores:
-    """The scores of a prediction file.
+    """The scores of a prediction file."""
 
-    Args:
-        rule: how an answer is scored (``clipvil_mmf.prediction.truth``).
-        overall: over all questions; one without a prediction counts 0.
-        groups: kind of group -> name -> score.
-        missing: questions without a prediction.
-        unbalanced: predictions for GQA questions outside the balanced split, which do not count.
-        in_vocabulary: over the questions with an answer in the vocabulary alone, if one is given.
-    """
-
-    rule: str
+    rule: str  # how an answer is scored (``clipvil_mmf.prediction.truth``)
     overall: Mean = field(default_factory=Mean)
-    groups: dict[str, dict[str, Mean]] = field(default_factory=dict)
-    missing: int = 0
-    unbalanced: int = 0
-    in_vocabulary: Mean | None = None
+    groups: dict[str, dict[str, Mean]] = field(default_factory=dict)  # kind of group -> name
+    missing: int = 0  # questions without a prediction
+    unbalanced: int = 0  # predictions outside GQA's balanced split, which do not count
+    in_vocabulary: Mean | None = None  # over the questions with an answer in the vocabulary
 
 
 def score_predictions(
@@ -94,12 +80,7 @@ def _score(prediction: str, truth: Truth) -> float:
 
 
 def score(predictions: Mapping[int | str, str], table: QuestionTable) -> float | None:
-    """The overall score in [0, 1], or ``None`` if the answers are not known.
-
-    Args:
-        predictions: question id -> answer.
-        table: the questions of the split.
-    """
+    """The overall score in [0, 1], or ``None`` if the answers are not known."""
     if not table.is_labelled:
         return None
     overall = score_predictions(predictions, Truths(table)).overall

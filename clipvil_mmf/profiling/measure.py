@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -24,15 +25,10 @@ _PRODUCTS = 5
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many parameters there are, each counted once.
-
-    Args:
-        trainable: that training changes.
-        total: of the whole network, with what a tuning method has added.
-    """
+    """How many parameters there are, each counted once."""
 
     trainable: int
-    total: int
+    total: int  # of the whole network, with what a tuning method has added
 
     @property
     def percent(self) -> float:
@@ -48,64 +44,34 @@ def count_parameters(model: nn.Module) -> Parameters:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a network costs. Sizes in bytes, times in seconds; medians over the repeats.
-
-    Args:
-        parameters: of the network.
-        macs_per_image: multiply-adds of a forward pass of one image and its question.
-        uncounted: operators without multiply-adds in that -> how often each was called.
-        peak: memory of a training step.
-        growth: of that, what is above the resting size (weights, optimizer state, libraries).
-        memory_by: how it was measured.
-        step: time of a training step, of the whole batch.
-        predict: time of a prediction, of the whole batch.
-        step_operations: floating-point operations of a training step.
-        matmul_rate: of a large matrix product on the same device, operations per second.
-    """
+    """What a network costs. Sizes in bytes, times in seconds; medians over the repeats."""
 
     parameters: Parameters
-    macs_per_image: int
-    uncounted: dict[str, int]
-    peak: int
-    growth: int
-    memory_by: str
-    step: float
-    predict: float
-    step_operations: int
-    matmul_rate: float
+    macs_per_image: int  # multiply-adds of a forward pass of one image and its question
+    uncounted: dict[str, int]  # operators without multiply-adds in that -> number of calls
+    peak: int  # memory of a training step
+    growth: int  # of that, what is above the resting size
+    memory_by: str  # how it was measured
+    step: float  # time of a training step, of the whole batch
+    predict: float  # time of a prediction, of the whole batch
+    step_operations: int  # floating-point operations of a training step
+    matmul_rate: float  # of a large matrix product on the same device, operations per second
 
     def utilisation(self, rate: float) -> float:
         """How fast a step computes, as a share of `rate` (operations per second)."""
         return self.step_operations / self.step / rate
 
 
+@dataclass
 class TrainingStep:
-    """Forward, loss, backward, clip, update. Its gradients are freed in the end.
+    """Forward, loss, backward, clip, update. Its gradients are freed in the end."""
 
-    Args:
-        network: in training mode.
-        optimizer: over its trainable parameters.
-        loss: scores and targets, (B, answers) each -> ().
-        batch: that it trains on.
-        max_norm: gradients are clipped to this joint norm; None does not clip.
-        precision: fp32 or bf16; bf16 is autocast, as in training.
-    """
-
-    def __init__(
-        self,
-        network: ClipVilNetwork,
-        optimizer: torch.optim.Optimizer,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        batch: Batch,
-        max_norm: float | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        self.network = network
-        self.optimizer = optimizer
-        self.loss = loss
-        self.batch = batch
-        self.max_norm = max_norm
-        self.precision = precision
+    network: ClipVilNetwork  # in training mode
+    optimizer: torch.optim.Optimizer  # over its trainable parameters
+    loss: Callable[[Tensor, Tensor], Tensor]  # scores (B, labels), targets of the task -> ()
+    batch: Batch
+    max_norm: float | None = None  # gradients are clipped to this joint norm; None does not clip
+    precision: str = "fp32"  # or bf16, which is autocast, as in training
 
     def __call__(self) -> None:
         device = self.batch.targets.device
@@ -163,14 +129,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def matmul_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of a large matrix product, the fastest way there is.
+    """Floating-point operations per second of a large matrix product in one of `PRECISIONS`.
 
     In float32 on CUDA that is by TF32 if torch lets convolutions use it (its default), though its
     own default for products does not.
-
-    Args:
-        device: that computes it.
-        precision: one of `PRECISIONS`.
     """
     side = _SIDE if device.type == "cuda" else _CPU_SIDE
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -198,13 +160,9 @@ def _timed_step(step: TrainingStep, device: torch.device) -> tuple[float, Memory
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    _wait(device)
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    wait()
     start = time.perf_counter()
     work()
-    _wait(device)
+    wait()
     return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -15,17 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Operations:
-    """What one forward pass computes.
+    """What one forward pass computes."""
 
-    Args:
-        macs: multiply-adds of convolutions, matrix products and attention.
-        by_operator: those of each kind.
-        uncounted: operators that are not in `macs` -> how often each was called.
-    """
-
-    macs: int
-    by_operator: dict[str, int]
-    uncounted: dict[str, int]
+    macs: int  # multiply-adds of convolutions, matrix products and attention
+    by_operator: dict[str, int]  # those of each kind
+    uncounted: dict[str, int]  # operators that are not in `macs` -> number of calls
 
 
 class _Calls(TorchDispatchMode):
@@ -76,10 +70,7 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
 def operations_of(work: Callable[[], None]) -> int:
     """Floating-point operations of the products and convolutions in `work`, backward included.
 
-    A multiply-add is two. What is computed again in a backward pass counts again.
-
-    Args:
-        work: is done once.
+    `work` is done once. A multiply-add is two; what a backward pass recomputes counts twice.
     """
     with _flop_counter() as counter:
         work()
