@@ -25,23 +25,18 @@ _WHERE = "processors.text_processor.params"
 
 @dataclass
 class WordPieceParams:
-    """How questions become token ids.
+    """How questions become token ids."""
 
-    Args:
-        vocab: a file with one token a line (BERT's ``vocab.txt``), the name of a repository of
-            the Hugging Face hub that holds one (``bert-base-uncased``), or ``train``: made from
-            the training questions.
-        max_seq_length: pieces of a question and the two tokens around them, at most; CLIP-ViL's
-            is 20.
-        pad_to: ``max`` pads every batch to ``max_seq_length``, ``longest`` to its longest question.
-        vocab_size: for ``train``: tokens at most.
-        min_frequency: for ``train``: a word that occurs less often is left to its letters.
-    """
-
+    # A file with one token a line (BERT's vocab.txt), the name of a repository of the Hugging Face
+    # hub that holds one (bert-base-uncased), or train: made from the training questions.
     vocab: str = TRAIN
+    # Pieces of a question and the two tokens around them, at most; CLIP-ViL's is 20.
     max_seq_length: int = 20
+    # max pads every batch to max_seq_length, longest to its longest question.
     pad_to: str = "max"
+    # For train: tokens at most.
     vocab_size: int = 30522
+    # For train: a word that occurs less often is left to its letters.
     min_frequency: int = 1
 
     def __post_init__(self) -> None:
@@ -58,7 +53,7 @@ class WordPieceParams:
 
 @registry.register_processor("clipvil_wordpiece")
 class WordPieceProcessor(BaseProcessor):
-    """Question strings -> ids of ``[CLS] pieces [SEP]``: lower case, accents stripped, cut.
+    """A :class:`WordPieceTokenizer` by its section of a yaml file.
 
     Args:
         config: see ``WordPieceParams``.
@@ -80,10 +75,8 @@ class WordPieceProcessor(BaseProcessor):
 
     def fit(self, questions: Iterable[str]) -> None:
         """Make the vocabulary from the training questions (``vocab: train``)."""
-        params = self.params
-        self._set(
-            train_vocabulary(questions, params.vocab_size, params.min_frequency), "train questions"
-        )
+        size, least = self.params.vocab_size, self.params.min_frequency
+        self._set(train_vocabulary(questions, size, least), "train questions")
 
     @property
     def tokens(self) -> list[str]:
@@ -95,10 +88,7 @@ class WordPieceProcessor(BaseProcessor):
         return len(self.tokens)
 
     def __call__(self, item: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Tokenise questions.
-
-        Args:
-            item: N questions.
+        """Tokenise N questions.
 
         Returns:
             ids (N, max_seq_length) int32, padded with [PAD]; lengths (N,) int32.
