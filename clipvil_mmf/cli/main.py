@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "check_submission",
         "Say whether a leaderboard server would take a prediction file, and score it.",
     ),
-    "doctor": ("doctor", "Say what is installed, what is wrong, and the command that mends it."),
+    "doctor": ("doctor", "Say what is installed, what is wrong, and the command that repairs it."),
     "export": ("export_checkpoint", "Write a model in the layout of the published checkpoints."),
     "import": (
         "import_checkpoint",

@@ -67,7 +67,7 @@ def command(
         Path | None, typer.Option(help="A folder for profile.csv and profile.png.")
     ] = None,
 ) -> None:
-    """Measure what tuning methods cost; no data is needed, the batch is made up."""
+    """Measure what tuning methods cost; no data is needed, the batch is synthetic."""
     if output is not None:
         check_matplotlib()
         _check_folder(output)
