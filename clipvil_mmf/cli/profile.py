@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.layers.dtypes import PRECISIONS, precision_name
@@ -120,12 +119,7 @@ def read_settings(config: str, overrides: list[str]) -> Any:
 
 
 def request_of(settings: Any, answers: int, words: int) -> Request:
-    """What a run with this configuration trains.
-
-    Args:
-        settings: MMF's whole configuration.
-        answers: size of the answer vocabulary.
-        words: size of the text vocabulary, where the configuration has none.
+    """What a run with MMF's configuration trains, with `words` where that has no `vocab_size`.
 
     Raises:
         ConfigError: the model is another one, or its section is wrong.
@@ -163,11 +157,7 @@ def _dataset_section(settings: Any) -> Any:
 
 
 def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
-    """The request for each method: its own `params` where the configuration has them.
-
-    Args:
-        request: of the configuration's own method.
-        methods: `all`, names with commas between them, or None for its own.
+    """The request for each of `--methods`: its own `params` where the configuration has them.
 
     Raises:
         ConfigError: a method is unknown.
@@ -185,19 +175,11 @@ def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
 
 
 def _measure(requests: dict[str, Request]) -> list[Row]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     rows = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(requests))
-        for name, request in requests.items():
-            progress.update(task, description=name)
+    with Console(stderr=True).status("") as status:
+        for number, (name, request) in enumerate(requests.items(), start=1):
+            status.update(f"{name}, {number} of {len(requests)}")
             rows.append(measure_apart(name, request))
-            progress.advance(task)
     return rows
 
 

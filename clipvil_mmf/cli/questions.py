@@ -44,12 +44,6 @@ def load_questions(
     They are read from the store that training or ``clipvil prepare`` has made of the same files;
     that of a dataset is made here too, if there is none.
 
-    Args:
-        name: easy_vqa, vqa2, gqa, or a question file.
-        split: of a dataset.
-        root: folder of vqa2 or gqa.
-        annotations: the annotation file of official VQA v2 questions.
-
     Raises:
         ValueError: neither a dataset nor a file has that name; no such split; a bad file.
         FileNotFoundError: a file of the split is missing.
@@ -75,16 +69,11 @@ def load_questions(
 def leaderboard_of(name: str) -> str | None:
     """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them.
 
-    Args:
-        name: see ``load_questions``; a file is known by its official format.
-
     Raises:
-        AnnotationError: the file cannot be read.
+        AnnotationError: a file, which is known by its official format, cannot be read.
     """
-    if name in CATALOGUES:
-        return {"vqa2": "vqa", "gqa": "gqa"}[name]
-    if name == EASY_VQA:
-        return None
+    if name in NAMES:
+        return {"vqa2": "vqa", "gqa": "gqa"}.get(name)
     format = recognise(Path(name))
     return "vqa" if format is vqa_official else "gqa" if format is gqa_official else None
 
@@ -108,8 +97,7 @@ def find_files(name: str, split: str, root: Path | None = None) -> SplitFiles:
     """The files behind ``--questions``.
 
     Raises:
-        ValueError: neither a dataset nor a file has that name; its root is not given, or its files
-            are not there.
+        ValueError: neither a dataset nor a file has that name; its root or its files are missing.
     """
     if name in CATALOGUES:
         if root is None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.profiling.batch import Batch
-from clipvil_mmf.profiling.memory import Memory, peak_memory
+from clipvil_mmf.profiling.memory import peak_memory
 from clipvil_mmf.profiling.operations import multiply_adds, operations_of
 
 # Side of the matrices whose product says what a device can do, and how many are timed.
@@ -62,50 +61,52 @@ class Figures:
         return self.step_operations / self.step / rate
 
 
-@dataclass
-class TrainingStep:
-    """Forward, loss, backward, clip, update. Its gradients are freed in the end."""
+def measure(
+    network: ClipVilNetwork,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    batch: Batch,
+    max_norm: float | None,
+    precision: str,
+    repeats: int,
+) -> Figures:
+    """Measure a training step and a prediction of a network; the network is trained by it.
 
-    network: ClipVilNetwork  # in training mode
-    optimizer: torch.optim.Optimizer  # over its trainable parameters
-    loss: Callable[[Tensor, Tensor], Tensor]  # scores (B, labels), targets of the task -> ()
-    batch: Batch
-    max_norm: float | None = None  # gradients are clipped to this joint norm; None does not clip
-    precision: str = "fp32"  # or bf16, which is autocast, as in training
-
-    def __call__(self) -> None:
-        device = self.batch.targets.device
-        with autocast(device, self.precision):
-            scores = self.network(*self.batch.inputs).scores
-        self.loss(scores.float(), self.batch.targets).backward()
-        if self.max_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-
-def measure(step: TrainingStep, repeats: int) -> Figures:
-    """Measure a training step and a prediction of the same network and batch.
-
-    Each is done once before, so that the optimizer's state is there and nothing is set up in the
-    timed ones; of the step that is when its operations are counted. The network learns from it.
+    A step is forward, loss, backward, clip and update. Each is done once before, so that the
+    optimizer's state is there and nothing is set up in the timed ones; of the step that is when its
+    operations are counted.
 
     Args:
-        step: says which network, batch and precision.
+        network: on the device of the batch.
+        optimizer: over its trainable parameters.
+        loss: scores (B, labels) and the task's targets -> ().
+        batch: of both.
+        max_norm: gradients are clipped to this joint norm; None does not clip.
+        precision: one of `PRECISIONS`; bf16 is autocast, as in training.
         repeats: of each measurement, at least 1.
     """
-    network, batch = step.network, step.batch
     device = batch.targets.device
+    is_bf16 = precision == "bf16"
+
+    def forward() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext():
+            return network(*batch.inputs).scores
+
+    def train() -> None:
+        loss(forward().float(), batch.targets).backward()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
     network.train()
-    step_operations = operations_of(step)
-    seconds, memories = zip(*(_timed_step(step, device) for _ in range(repeats)), strict=True)
-
-    @torch.inference_mode()
-    def predict() -> None:
-        with autocast(device, step.precision):
-            network(*batch.inputs)
-
+    step_operations = operations_of(train)
+    steps: list[float] = []
+    memories = [
+        peak_memory(lambda: steps.append(_seconds(train, device)), device) for _ in range(repeats)
+    ]
     network.eval()
+    predict = torch.inference_mode()(forward)
     predict()
     predictions = [_seconds(predict, device) for _ in range(repeats)]
     operations = multiply_adds(network, batch.inputs)
@@ -116,16 +117,11 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
         peak=int(median(memory.peak for memory in memories)),
         growth=int(median(memory.growth for memory in memories)),
         memory_by=memories[0].how,
-        step=median(seconds),
+        step=median(steps),
         predict=median(predictions),
         step_operations=step_operations,
-        matmul_rate=matmul_rate(device, step.precision),
+        matmul_rate=matmul_rate(device, precision),
     )
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The context of a forward pass in one of `PRECISIONS`."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def matmul_rate(device: torch.device, precision: str) -> float:
@@ -153,13 +149,7 @@ def matmul_rate(device: torch.device, precision: str) -> float:
     return 2 * side**3 / seconds
 
 
-def _timed_step(step: TrainingStep, device: torch.device) -> tuple[float, Memory]:
-    seconds: list[float] = []
-    memory = peak_memory(lambda: seconds.append(_seconds(step, device)), device)
-    return seconds[0], memory
-
-
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     wait()
     start = time.perf_counter()

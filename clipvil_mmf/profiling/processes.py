@@ -18,7 +18,7 @@ from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
 from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
-from clipvil_mmf.profiling.measure import Figures, Parameters, TrainingStep, measure
+from clipvil_mmf.profiling.measure import Figures, Parameters, measure
 from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.user_dir import import_user_dir
 
@@ -85,15 +85,15 @@ def perform(request: Request) -> Figures:
     network = ClipVilNetwork.from_config(**request.sections, num_labels=request.answers)
     device = torch.device(request.device)
     network.to(device)
-    step = TrainingStep(
+    return measure(
         network,
         _optimizer(network, request.optimizer),
         _loss(request.losses, task),
         synthetic_batch(network, request.sizes, request.answers, task, device),
         request.max_norm,
         request.precision,
+        request.repeats,
     )
-    return measure(step, request.repeats)
 
 
 def _optimizer(network: ClipVilNetwork, section: dict[str, Any]) -> torch.optim.Optimizer:
