@@ -27,7 +27,6 @@ DISTRIBUTION = "clipvil-mmf"
 HOOK = "mmf_bridge.pth"
 INSTALL_MMF = "pip install --no-deps mmf==1.0.0rc7"
 INSTALL_PLUGIN = "pip install --force-reinstall --no-deps -e .    # in the checkout of clipvil-mmf"
-MMF_MAIN_EXTRA = "mmf-main"
 # What the report names one by one; all other requirements are checked as well, and named if wrong.
 SHOWN = ("omegaconf", "transformers", "open_clip_torch", "torchvision", "torch")
 EASY_VQA_QUESTIONS = ("data/train/questions.json", "data/test/questions.json")
@@ -68,7 +67,7 @@ def command(
         check_mmf(mmf_dir),
         *check_requirements(on_main=on_main),
         *check_torch(),
-        check_bridge(site_folders()),
+        check_bridge(map(Path, (*site.getsitepackages(), site.getusersitepackages()))),
         check_configs(),
         check_easy_vqa(),
     ]
@@ -113,7 +112,7 @@ def check_requirements(
         except metadata.PackageNotFoundError:
             problem = "MMF is not patched at its start, and requirements cannot be checked"
             return [Finding(DISTRIBUTION, "not installed", problem, INSTALL_PLUGIN)]
-    extras = ("", MMF_MAIN_EXTRA) if on_main else ("",)
+    extras = ("", "mmf-main") if on_main else ("",)
     findings = []
     for requirement in map(Requirement, requirements):
         marker = requirement.marker
@@ -191,11 +190,6 @@ def check_import(arguments: list[str]) -> Finding:
         remedy = "repair what is named above, then run `clipvil doctor` again"
         return Finding("import mmf", "fails", _last_line(result.stderr), remedy)
     return Finding("import mmf", "works")
-
-
-def site_folders() -> list[Path]:
-    """Returns the folders whose .pth files this Python reads."""
-    return [Path(folder) for folder in (*site.getsitepackages(), site.getusersitepackages())]
 
 
 def show(findings: list[Finding], console: Console) -> None:

@@ -76,6 +76,7 @@ def subcommand(name: str) -> typer.Typer:
 def _call(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
         parser = subcommand(name)
+        # Imported here, so that `clipvil --help` stays fast.
         from omegaconf.errors import OmegaConfBaseException
         from yaml import YAMLError
 

@@ -76,10 +76,7 @@ def command(
 
 
 def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
-    """The command that uses the prepared splits: training, or predicting where none is to train on.
-
-    It names the splits that differ from the recipe's.
-    """
+    """The command that trains on the prepared splits, or predicts where none is to train on."""
     section = f"dataset_config.{known.name}"
     splits, recipe = run_splits(known, names), recipe_splits(known)
     trains = bool(splits["train"])
@@ -129,7 +126,12 @@ def _check_found(
     if not missing:
         return
     hint = "get them from where the table says and unpack them there"
-    official = [name for name in known.splits if _is_complete(known, name, root)]
+    official = [
+        name
+        for name, split in known.splits.items()
+        if OFFICIAL in split.releases
+        and all(known.find(root, file.name) for file in split.releases[OFFICIAL].files)
+    ]
     if splits is None and "train" in official:
         hint += f", or take the official splits that are there: --splits {','.join(official)}"
     elif all(item.name.endswith("/") for item in missing):
@@ -138,12 +140,6 @@ def _check_found(
         typer.echo(url)  # on a line of its own, to be copied
     names = ", ".join(item.name for item in missing)
     raise PrepareError(f"missing in {root}: {names}; {hint}")
-
-
-def _is_complete(known: Catalogue, name: str, root: Path) -> bool:
-    """Whether a split's official files are there."""
-    official = known.splits[name].releases.get(OFFICIAL)
-    return official is not None and all(known.find(root, file.name) for file in official.files)
 
 
 def _vocabulary(

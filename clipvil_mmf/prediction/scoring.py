@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from clipvil_mmf.data.table import QuestionTable
-from clipvil_mmf.prediction.truth import Truth, Truths
+from clipvil_mmf.prediction.truth import Truths
 from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
 
 
@@ -62,8 +62,13 @@ def score_predictions(
         scores.in_vocabulary = Mean()
     for truth in truths:
         prediction = predictions.get(truth.question_id)
-        scores.missing += prediction is None
-        value = 0.0 if prediction is None else _score(prediction, truth)
+        if prediction is None:
+            scores.missing += 1
+            value = 0.0
+        elif isinstance(truth.answers, tuple):
+            value = vqa_accuracy(prediction, truth.answers)
+        else:
+            value = truth.answers.get(prediction, 0.0)
         scores.overall.add(value)
         for kind, name in truth.groups.items():
             scores.groups.setdefault(kind, {}).setdefault(name, Mean()).add(value)
@@ -71,12 +76,6 @@ def score_predictions(
             scores.in_vocabulary.add(value)
     scores.unbalanced = sum(key in predictions for key in truths.unbalanced)
     return scores
-
-
-def _score(prediction: str, truth: Truth) -> float:
-    if isinstance(truth.answers, tuple):
-        return vqa_accuracy(prediction, truth.answers)
-    return truth.answers.get(prediction, 0.0)
 
 
 def score(predictions: Mapping[int | str, str], table: QuestionTable) -> float | None:
