@@ -34,27 +34,14 @@ class Batch:
 
 
 def synthetic_batch(
-    network: ClipVilNetwork,
-    sizes: BatchSizes,
-    labels: int,
-    task: Task,
-    device: torch.device,
-    seed: int = 0,
+    network: ClipVilNetwork, sizes: BatchSizes, labels: int, task: Task, device: torch.device
 ) -> Batch:
-    """Draw a batch that suits the network.
+    """Draw a batch that suits the network, for a head of so many labels.
 
     Half of the questions' second half is padding on average, as in data that is padded to a fixed
     length: without any, attention would be computed without its mask.
-
-    Args:
-        network: says whether it takes images or regions, and how many word pieces it knows.
-        sizes: of the batch.
-        labels: the classifier's rows.
-        task: makes the targets.
-        device: where the batch goes.
-        seed: of its numbers.
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(0)
     count, tokens = sizes.images, sizes.tokens
     encoder = network.image_encoder
     if "images" not in encoder.batch_fields:

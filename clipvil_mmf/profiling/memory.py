@@ -33,16 +33,12 @@ class Memory:
 
 
 def peak_memory(work: Callable[[], None], device: torch.device) -> Memory:
-    """Do `work` and say what it took.
+    """Do `work`, once more so that what it leaves behind is at rest already; say what it took.
 
     On CUDA these are the bytes of tensors. On a CPU it is the resident size of this process, as
     the kernel keeps it; where it cannot be reset, a thread looks at it all the time, which may
     miss a short peak. glibc's malloc keeps freed memory for itself, and what it kept would hide in
     the resting size, so it is told to give it back first.
-
-    Args:
-        work: to be done; it has been done before, so that what it leaves behind is at rest already.
-        device: where its tensors are.
 
     Raises:
         OSError: memory on a CPU is measured on Linux alone.

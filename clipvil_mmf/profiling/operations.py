@@ -42,11 +42,7 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
     """Count the multiply-adds of one forward pass in evaluation mode, as it is computed.
 
     Nothing is traced, so that networks which take their weights from `functional_call` can be
-    counted (a ViT on a grid that is not its own).
-
-    Args:
-        network: in any mode, which is kept.
-        inputs: its arguments.
+    counted (a ViT on a grid that is not its own). The network keeps its mode.
     """
     training = network.training
     fused = torch.backends.mha.get_fastpath_enabled()

@@ -14,13 +14,13 @@ from clipvil_mmf.config import ConfigError, check_at_least, check_choice, from_c
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import (
     SPECIAL_TOKENS,
+    WHERE,
     find_vocabulary,
     read_tokens,
     train_vocabulary,
 )
 
 TRAIN = "train"
-_WHERE = "processors.text_processor.params"
 
 
 @dataclass
@@ -62,7 +62,7 @@ class WordPieceProcessor(BaseProcessor):
 
     def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
         super().__init__(config)
-        self.params = from_config(WordPieceParams, config, _WHERE)
+        self.params = from_config(WordPieceParams, config, WHERE)
         self._tokenizer: WordPieceTokenizer | None = None
         if self.params.vocab != TRAIN:
             file = find_vocabulary(self.params.vocab, data_dir)
@@ -94,10 +94,10 @@ class WordPieceProcessor(BaseProcessor):
             ids (N, max_seq_length) int32, padded with [PAD]; lengths (N,) int32.
         """
         if self._tokenizer is None:
-            raise RuntimeError(f"{_WHERE}.vocab is 'train': call fit(training questions) first")
+            raise RuntimeError(f"{WHERE}.vocab is 'train': call fit(training questions) first")
         return self._tokenizer(item)
 
     def _set(self, tokens: list[str], source: str) -> None:
         self._tokenizer = WordPieceTokenizer(
-            tokens, self.params.max_seq_length, f"{_WHERE}.vocab: {source}"
+            tokens, self.params.max_seq_length, f"{WHERE}.vocab: {source}"
         )
