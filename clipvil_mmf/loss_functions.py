@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from clipvil_mmf.layers.dtypes import at_least_float32
 
 # The class of a sample that has none: it adds nothing to the loss.
 NO_CLASS = -1
@@ -36,6 +37,7 @@ def class_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
     Returns:
         () float32 or float64.
     """
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    total = F.cross_entropy(scores, targets, ignore_index=NO_CLASS, reduction="sum")
+    total = F.cross_entropy(
+        at_least_float32(scores), targets, ignore_index=NO_CLASS, reduction="sum"
+    )
     return total / (targets != NO_CLASS).sum().clamp(min=1)

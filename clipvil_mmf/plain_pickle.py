@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-_LINE, _BYTE, _SIGNED_FOUR, _FOUR, _EIGHT = (
-    pickletools.UP_TO_NEWLINE,
-    pickletools.TAKEN_FROM_ARGUMENT1,
-    pickletools.TAKEN_FROM_ARGUMENT4,
-    pickletools.TAKEN_FROM_ARGUMENT4U,
-    pickletools.TAKEN_FROM_ARGUMENT8U,
-)
+_LINE = pickletools.UP_TO_NEWLINE
+# Lengths that stand before what they speak of -> their bytes.
+_LENGTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
 _UNKNOWN, _TWO_LINES, _NUMBERED, _NUMBERED_LINE, _END = -101, -102, -103, -104, -105
 _KNOWN = {
     **{ord(known.code): 0 if known.arg is None else known.arg.n for known in pickletools.opcodes},
@@ -88,7 +89,7 @@ class PlainUnpickler(pickle.Unpickler):
         return _Dtype(code)
 
     def _scalar(self, dtype: Any, content: Any) -> np.generic:
-        array = _Array(0, dtype=np.int8)
+        array = self._array()
         array.__setstate__((1, (1,), dtype, False, content))
         return array[0]
 
@@ -148,13 +149,12 @@ def check_operations(content: bytes, progress: Callable[[int], None] = lambda co
             place += 1
             if count >= 0:
                 place += count
-            elif count in (_FOUR, _SIGNED_FOUR):
-                place += 4 + int.from_bytes(content[place : place + 4], "little")
+            elif count in _LENGTHS:
+                width = _LENGTHS[count]
+                place += width + int.from_bytes(content[place : place + width], "little")
             elif count == _NUMBERED:
                 _check_number(int.from_bytes(content[place : place + 4], "little"), place)
                 place += 4
-            elif count == _BYTE:
-                place += 1 + content[place]
             elif count == _LINE:
                 place = content.index(b"\n", place) + 1
             elif count == _TWO_LINES:
@@ -163,8 +163,6 @@ def check_operations(content: bytes, progress: Callable[[int], None] = lambda co
                 line = content.index(b"\n", place)
                 _check_number(int(content[place:line]), place)
                 place = line + 1
-            elif count == _EIGHT:
-                place += 8 + int.from_bytes(content[place : place + 8], "little")
             elif count == _END:
                 progress(place - start)
                 return
@@ -190,11 +188,7 @@ class _Dtype:
         self._order = state[1]
 
     def checked(self) -> np.dtype:
-        """The type, of numbers, strings or objects.
-
-        Raises:
-            pickle.UnpicklingError: another type.
-        """
+        """The type, which is of numbers, strings or objects alone."""
         if self._code in ("O", "O8"):
             return np.dtype(object)
         if not isinstance(self._code, str) or not _NUMBERS_AND_TEXT.fullmatch(self._code):

@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import Text
-from clipvil_mmf.heads.pretraining import (
-    PretrainingHeads,
-    PretrainingLosses,
-    mean_cross_entropy,
-)
+from clipvil_mmf.heads.pretraining import PretrainingHeads, PretrainingLosses
+from clipvil_mmf.loss_functions import class_cross_entropy
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.vision import Regions
 
@@ -90,7 +87,7 @@ class PretrainingNetwork(ClipVilNetwork):
         heads = self.pretraining
         losses = PretrainingLosses(
             heads.word_loss(states, word_labels, self.fusion.embeddings.word.weight),
-            mean_cross_entropy(heads.score_matching(pooled), matching_labels),
-            mean_cross_entropy(scores, answer_labels),
+            class_cross_entropy(heads.score_matching(pooled), matching_labels),
+            class_cross_entropy(scores, answer_labels),
         )
         return PretrainingOutput(losses, scores)

@@ -64,13 +64,14 @@ def named_tensors(loaded: Any, path: str | Path) -> dict[str, Tensor]:
     """
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
+    holds = f"{path} holds no state dict (names -> tensors), but"
     if not isinstance(loaded, Mapping):
-        raise WeightFileError(_no_state_dict(Path(path), f"a {type(loaded).__name__}"))
+        raise WeightFileError(f"{holds} a {type(loaded).__name__}.")
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise WeightFileError(_no_state_dict(Path(path), f"{key!r} that is no tensor"))
+            raise WeightFileError(f"{holds} {key!r} that is no tensor.")
         if value.is_meta or value.is_quantized or value.layout != torch.strided:
-            raise WeightFileError(_no_state_dict(Path(path), f"{key!r} that is no plain tensor"))
+            raise WeightFileError(f"{holds} {key!r} that is no plain tensor.")
     return dict(loaded)
 
 
@@ -129,11 +130,6 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file; a reader sees the old file or all of the new one.
 
-    Args:
-        tensors: by name.
-        path: the file.
-        metadata: what its head says beside them.
-
     Raises:
         WeightFileError: it could not be written; nothing is left behind.
     """
@@ -169,23 +165,30 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise WeightFileError(f"{path} exists: remove it, or name another folder with --output.")
-    try:
-        with replacing_folder(path) as partial:
-            yield partial
-    except OSError as error:
-        raise WeightFileError(_why_unwritten(path, error)) from error
+    with _explained(path, OSError), replacing_folder(path) as partial:
+        yield partial
 
 
 @contextmanager
 def _atomic(path: str | Path) -> Iterator[Path]:
+    failures = (OSError, RuntimeError, SafetensorError)
+    with _explained(path, *failures), replacing(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the umask allows; safetensors has 0600
+        yield partial
+        partial.chmod(mode)
+
+
+@contextmanager
+def _explained(path: str | Path, *failures: type[Exception]) -> Iterator[None]:
+    """Say of a failure which file could not be written."""
     try:
-        with replacing(path) as partial:
-            partial.touch()
-            mode = partial.stat().st_mode  # what the umask allows; safetensors has 0600
-            yield partial
-            partial.chmod(mode)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise WeightFileError(_why_unwritten(path, error)) from error
+        yield
+    except failures as error:
+        raise WeightFileError(
+            f"{path} could not be written: {_first_line(error)}. Free some disk space or choose "
+            "another place; nothing was left there."
+        ) from error
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -211,17 +214,6 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         f"{path} could not be read as safetensors, as a torch checkpoint of tensors alone, or as a "
         f"TorchScript archive ({_first_line(error)}): it is none, is damaged or cut short. Fetch "
         "it again."
-    )
-
-
-def _no_state_dict(path: Path, found: str) -> str:
-    return f"{path} holds no state dict (names -> tensors), but {found}."
-
-
-def _why_unwritten(path: Path, error: Exception) -> str:
-    return (
-        f"{path} could not be written: {_first_line(error)}. Free some disk space or choose "
-        "another place; nothing was left there."
     )
 
 

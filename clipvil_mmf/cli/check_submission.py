@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from clipvil_mmf.cli.questions import is_test_dev, leaderboard_of, load_questions
+from clipvil_mmf.cli.questions import (
+    FileArgument,
+    Format,
+    QuestionsOption,
+    RootOption,
+    SplitOption,
+    is_test_dev,
+    leaderboard_of,
+    load_questions,
+)
 from clipvil_mmf.prediction.scoring import score
 from clipvil_mmf.prediction.submission import (
     LAYOUTS,
@@ -28,20 +34,11 @@ _TEST_DEV = (
 )
 
 
-# Field names of the rows; ``auto``: those of the dataset's server, or of the first row.
-Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
-
-
 def command(
-    file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
-    questions: Annotated[
-        str,
-        typer.Option(help="What it should answer: a question file (JSON), easy_vqa, vqa2 or gqa."),
-    ],
-    split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "test",
-    root: Annotated[
-        Path | None, typer.Option(help="The folder of vqa2 or gqa, where it is named.")
-    ] = None,
+    file: FileArgument,
+    questions: QuestionsOption,
+    split: SplitOption = "test",
+    root: RootOption = None,
     format: Annotated[
         Format,
         typer.Option(
@@ -51,17 +48,14 @@ def command(
     ] = Format.auto,
 ) -> None:
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        expected = load_questions(questions, split, root)
-        rows = read_rows(file)
-        layout = _layout(rows, questions) if format is Format.auto else LAYOUTS[format.value]
-        submission = check_submission(rows, expected, layout)
-        part = is_test_dev(questions, split, root)
-    except (OSError, ValueError, ModuleNotFoundError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
-    console.print(_table(submission, layout))
+    expected = load_questions(questions, split, root)
+    rows = read_rows(file)
+    server = leaderboard_of(questions)
+    name = server if format is Format.auto else format.value
+    layout = layout_of_rows(rows) if name is None else LAYOUTS[name]
+    submission = check_submission(rows, expected.ids(), layout)
+    part = is_test_dev(questions, split, root)
+    Console(highlight=False, soft_wrap=True).print(_table(submission, layout))
     for problem in submission.problems:
         typer.echo(f"{problem.what}: {problem.count}")
         for example in problem.examples:
@@ -83,15 +77,9 @@ def command(
         raise typer.Exit(1)
 
 
-def _layout(rows: Sequence[Any], questions: str) -> Layout:
-    server = leaderboard_of(questions)
-    return layout_of_rows(rows) if server is None else LAYOUTS[server]
-
-
 def _table(submission: Submission, layout: Layout) -> Table:
     kind = "leaderboard" if layout.has_server else "prediction"
-    table = Table("", "count", title=f"{layout.name} {kind} file")
-    table.columns[1].justify = "right"
+    table = Table("", Column("count", justify="right"), title=f"{layout.name} {kind} file")
     table.add_row("rows in the file", f"{submission.rows:,}")
     table.add_row("questions of the split", f"{submission.expected:,}")
     table.add_row("questions answered", f"{len(submission.predictions):,}")

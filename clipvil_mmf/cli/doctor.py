@@ -1,4 +1,4 @@
-"""`clipvil doctor`: what is installed, what is wrong, and the command that mends it."""
+"""`clipvil doctor`: what is installed, what is wrong, and the command that repairs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ DISTRIBUTION = "clipvil-mmf"
 HOOK = "mmf_bridge.pth"
 INSTALL_MMF = "pip install --no-deps mmf==1.0.0rc7"
 INSTALL_PLUGIN = "pip install --force-reinstall --no-deps -e .    # in the checkout of clipvil-mmf"
-MMF_MAIN_EXTRA = "mmf-main"
 # What the report names one by one; all other requirements are checked as well, and named if wrong.
 SHOWN = ("omegaconf", "transformers", "open_clip_torch", "torchvision", "torch")
 EASY_VQA_QUESTIONS = ("data/train/questions.json", "data/test/questions.json")
@@ -41,21 +40,13 @@ print(torch.version.cuda + ": " + ", ".join(names) if torch.cuda.is_available() 
 
 @dataclass
 class Finding:
-    """One line of the report.
+    """One line of the report."""
 
-    Args:
-        name: what was looked at.
-        found: what was found.
-        problem: what is wrong with it, empty if nothing is.
-        remedy: the command that mends it, empty if nothing is to be done.
-        optional: whether MMF and the plugin work in spite of the problem.
-    """
-
-    name: str
+    name: str  # what was looked at
     found: str
-    problem: str = ""
-    remedy: str = ""
-    optional: bool = False
+    problem: str = ""  # what is wrong with it
+    remedy: str = ""  # the command that repairs it
+    optional: bool = False  # whether MMF and the plugin work in spite of the problem
 
     @property
     def is_wrong(self) -> bool:
@@ -69,13 +60,14 @@ def command(
         bool, typer.Option("--quick", help="Do not try to import MMF (saves some seconds).")
     ] = False,
 ) -> None:
-    """Say what is installed, what is wrong, and the command that mends it."""
+    """Say what is installed, what is wrong, and the command that repairs it."""
     mmf_dir = find_mmf()
+    on_main = mmf_dir is not None and line_of(read_version(mmf_dir)) == "main"
     findings = [
         check_mmf(mmf_dir),
-        *check_requirements(on_main=mmf_dir is not None and _line_in(mmf_dir) == "main"),
+        *check_requirements(on_main=on_main),
         *check_torch(),
-        check_bridge(site_folders()),
+        check_bridge(map(Path, (*site.getsitepackages(), site.getusersitepackages()))),
         check_configs(),
         check_easy_vqa(),
     ]
@@ -94,7 +86,8 @@ def check_mmf(folder: str | None) -> Finding:
     """Looks at the version of MMF in `folder`, without importing it."""
     if folder is None:
         return Finding("MMF", "not installed", f"needs MMF {SUPPORTED}", INSTALL_MMF)
-    version, line = read_version(folder), _line_in(folder)
+    version = read_version(folder)
+    line = line_of(version)
     if line is None:
         found = f"{version or 'unknown version'} in {folder}"
         return Finding("MMF", found, f"supported are {SUPPORTED}", INSTALL_MMF)
@@ -117,26 +110,25 @@ def check_requirements(
         try:
             requirements = metadata.requires(DISTRIBUTION) or []
         except metadata.PackageNotFoundError:
-            problem = "MMF is not mended at its start, and requirements cannot be checked"
+            problem = "MMF is not patched at its start, and requirements cannot be checked"
             return [Finding(DISTRIBUTION, "not installed", problem, INSTALL_PLUGIN)]
-    extras = ("", MMF_MAIN_EXTRA) if on_main else ("",)
+    extras = ("", "mmf-main") if on_main else ("",)
     findings = []
     for requirement in map(Requirement, requirements):
         marker = requirement.marker
         if marker and not any(marker.evaluate({"extra": extra}) for extra in extras):
             continue
-        remedy = f'pip install "{requirement.name}{requirement.specifier}"'
+        name, needed = requirement.name, requirement.specifier
         try:
-            version = version_of(requirement.name)
+            version = version_of(name)
+            fits = needed.contains(version, prereleases=True)
         except metadata.PackageNotFoundError:
-            problem = f"needs {requirement.specifier or 'any version'}"
-            findings.append(Finding(requirement.name, "not installed", problem, remedy))
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            problem = f"needs {requirement.specifier}"
-            findings.append(Finding(requirement.name, version, problem, remedy))
-        elif requirement.name in SHOWN:
-            findings.append(Finding(requirement.name, version))
+            version, fits = "not installed", False
+        if not fits:
+            remedy = f'pip install "{name}{needed}"'
+            findings.append(Finding(name, version, f"needs {needed or 'any version'}", remedy))
+        elif name in SHOWN:
+            findings.append(Finding(name, version))
     return findings
 
 
@@ -160,13 +152,12 @@ def check_bridge(folders: Iterable[Path]) -> Finding:
     """Looks for the hook in the folders whose .pth files Python reads at its start."""
     hook = next((folder / HOOK for folder in folders if (folder / HOOK).is_file()), None)
     if hook is None:
-        problem = f"{HOOK} is in no site-packages, so plain `mmf_run` is not mended"
+        problem = f"{HOOK} is in no site-packages, so plain `mmf_run` is not patched"
         return Finding("bridge", "off", problem, INSTALL_PLUGIN)
     if not is_enabled():
         problem = "MMF will not start on today's packages"
-        return Finding(
-            "bridge", f"off by {SWITCH}={os.environ[SWITCH]}", problem, f"unset {SWITCH}"
-        )
+        found = f"off by {SWITCH}={os.environ[SWITCH]}"
+        return Finding("bridge", found, problem, f"unset {SWITCH}")
     return Finding("bridge", f"on, by {hook}")
 
 
@@ -196,15 +187,9 @@ def check_import(arguments: list[str]) -> Finding:
     """Imports MMF in a fresh process, as `mmf_run` does."""
     result = subprocess.run(arguments, capture_output=True, text=True)
     if result.returncode != 0:
-        remedy = "mend what is named above, then run `clipvil doctor` again"
+        remedy = "repair what is named above, then run `clipvil doctor` again"
         return Finding("import mmf", "fails", _last_line(result.stderr), remedy)
     return Finding("import mmf", "works")
-
-
-def site_folders() -> list[Path]:
-    """Returns the folders whose .pth files this Python reads."""
-    folders = [*site.getsitepackages(), site.getusersitepackages()]
-    return [Path(folder) for folder in folders]
 
 
 def show(findings: list[Finding], console: Console) -> None:
@@ -220,10 +205,6 @@ def show(findings: list[Finding], console: Console) -> None:
             colour = "red" if finding.is_wrong else "yellow"
             console.print(f"\n[{colour}]{finding.name}[/]: {finding.problem}", markup=True)
             console.print(f"    {finding.remedy}", markup=False)
-
-
-def _line_in(mmf_dir: str) -> str | None:
-    return line_of(read_version(mmf_dir))
 
 
 def _last_line(text: str) -> str:

@@ -24,11 +24,7 @@ def command(
     ] = None,
 ) -> None:
     """Write a model in the published layout."""
-    try:
-        report = export_checkpoint(model, output, ddp_prefix)
-    except (OSError, ValueError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
+    report = export_checkpoint(model, output, ddp_prefix)
     typer.echo(
         f"{output}: {report.kind} layout, {report.network} tensors of the network, "
         f"{report.added} of tuning methods, {report.unused} that the network does not use"

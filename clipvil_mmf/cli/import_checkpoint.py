@@ -8,24 +8,14 @@ from typing import Annotated
 
 import typer
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
-from yaml import YAMLError
+from rich.table import Column, Table
 
 from clipvil_mmf.checkpoints.published.convert import ImportReport, import_checkpoint
 from clipvil_mmf.checkpoints.published.layouts import Kind
 from clipvil_mmf.tuning import is_added
 
-
-class KindOption(str, Enum):
-    """What the file holds."""
-
-    auto = "auto"
-    finetuned = "finetuned"
-    pretrained = "pretrained"
-    clip = "clip"
-    bert = "bert"
+KindOption = Enum("KindOption", {name: name for name in ("auto", *Kind.__members__)}, type=str)  # type: ignore[misc]
 
 
 def command(
@@ -57,18 +47,14 @@ def command(
 ) -> None:
     """Import a published checkpoint: safetensors and configuration in one folder."""
     folder = output or checkpoint.with_suffix("")
-    try:
-        report = import_checkpoint(
-            checkpoint,
-            folder,
-            kind=None if kind is KindOption.auto else Kind(kind.value),
-            config=None if config is None else OmegaConf.load(config),
-            answers=answers,
-            vocabulary=vocab,
-        )
-    except (OSError, ValueError, OmegaConfBaseException, YAMLError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
+    report = import_checkpoint(
+        checkpoint,
+        folder,
+        kind=None if kind is KindOption.auto else Kind(kind.value),
+        config=None if config is None else OmegaConf.load(config),
+        answers=answers,
+        vocabulary=vocab,
+    )
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(report, checkpoint))
     typer.echo(f"written: {folder}")
@@ -82,11 +68,10 @@ def _table(report: ImportReport, checkpoint: Path) -> Table:
     prefix = ", keys with module." if layout["ddp"] else ""
     table = Table(
         "tensors",
-        "count",
+        Column("count", justify="right"),
         "where to, or why not",
         title=f"{checkpoint}: {layout['kind']}{prefix}",
     )
-    table.columns[1].justify = "right"
     added = sum(map(is_added, model.network))
     loaded = str(len(report.keys.loaded) - added)
     table.add_row("used by the network", loaded, "model.safetensors")

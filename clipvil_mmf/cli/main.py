@@ -13,42 +13,30 @@ import typer
 
 from clipvil_mmf.cli.user_dir import with_user_dir
 
-# name -> (module, what it does)
+# name -> (module of this folder, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check-submission": (
-        "clipvil_mmf.cli.check_submission",
+        "check_submission",
         "Say whether a leaderboard server would take a prediction file, and score it.",
     ),
-    "doctor": (
-        "clipvil_mmf.cli.doctor",
-        "Say what is installed, what is wrong, and the command that mends it.",
-    ),
-    "export": (
-        "clipvil_mmf.cli.export_checkpoint",
-        "Write a model in the layout of the published checkpoints.",
-    ),
+    "doctor": ("doctor", "Say what is installed, what is wrong, and the command that repairs it."),
+    "export": ("export_checkpoint", "Write a model in the layout of the published checkpoints."),
     "import": (
-        "clipvil_mmf.cli.import_checkpoint",
+        "import_checkpoint",
         "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
     ),
-    "merge": (
-        "clipvil_mmf.cli.merge",
-        "Make one model of a tuned run and its backbone.",
-    ),
+    "merge": ("merge", "Make one model of a tuned run and its backbone."),
     "prepare": (
-        "clipvil_mmf.cli.prepare",
+        "prepare",
         "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
     ),
     "profile": (
-        "clipvil_mmf.cli.profile",
+        "profile",
         "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
     ),
-    "score": (
-        "clipvil_mmf.cli.score",
-        "Score a prediction file as VQA v2 and GQA do, over all and by type.",
-    ),
+    "score": ("score", "Score a prediction file as VQA v2 and GQA do, over all and by type."),
     "show": (
-        "clipvil_mmf.cli.show",
+        "show",
         "Draw predictions: images with their questions, the answers given, right or wrong.",
     ),
 }
@@ -79,7 +67,7 @@ def main() -> None:
 
 def subcommand(name: str) -> typer.Typer:
     """The command of a name of `COMMANDS`, imported now."""
-    function = import_module(COMMANDS[name][0]).command
+    function = import_module(f"clipvil_mmf.cli.{COMMANDS[name][0]}").command
     parser = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     parser.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
     return parser
@@ -87,7 +75,16 @@ def subcommand(name: str) -> typer.Typer:
 
 def _call(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        subcommand(name)(context.args, prog_name=f"clipvil {name}")
+        parser = subcommand(name)
+        # Imported here, so that `clipvil --help` stays fast.
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
+
+        try:
+            parser(context.args, prog_name=f"clipvil {name}")
+        except (OSError, ValueError, ModuleNotFoundError, OmegaConfBaseException, YAMLError) as e:
+            typer.echo(f"error: {e}", err=True)
+            raise typer.Exit(1) from e
 
     return command
 

@@ -21,11 +21,7 @@ def command(
     ] = None,
 ) -> None:
     """Write a tuned run as a model that stands alone."""
-    try:
-        report = merge(tuned, output, backbone or None)
-    except (OSError, ValueError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
+    report = merge(tuned, output, backbone or None)
     typer.echo(
         f"{output}: the backbone with {report.trained} tensors that {report.method} has trained; "
         f"as a network, tuning.method is {report.merged_method}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
 from clipvil_mmf.data.label_vocabulary import build_labels, read_labels
@@ -51,14 +51,14 @@ def command(
 ) -> None:
     """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
     console = Console(highlight=False, soft_wrap=True)
+    known = catalogue(dataset)
+    names = _names(known, splits)
+    _check_options(root, answers, min_count)
+    items = survey(known, root, names)
+    console.print(_found(items, known, root))
+    _check_found(items, known, root, splits, image_check)
+    prepared = []
     try:
-        known = catalogue(dataset)
-        names = _names(known, splits)
-        _check_options(root, answers, min_count)
-        items = survey(known, root, names)
-        console.print(_found(items, known, root))
-        _check_found(items, known, root, splits, image_check)
-        prepared = []
         for name in names:
             ready = prepare_split(find_split(dataset, name, root), name, root, progress=True)
             if not allow_other_counts:
@@ -70,19 +70,13 @@ def command(
     except KeyboardInterrupt as e:
         typer.echo("stopped. What is done is kept: the same command goes on from there", err=True)
         raise typer.Exit(_STOPPED) from e
-    except (OSError, ValueError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
     console.print(_ready(prepared))
     console.print(f"answers: {count:,} in {vocabulary}")
     console.print(f"next: {shlex.join(_next(known, root, names, vocabulary))}")
 
 
 def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
-    """The command that uses the prepared splits: training, or predicting where none is to train on.
-
-    It names the splits that differ from the recipe's.
-    """
+    """The command that trains on the prepared splits, or predicts where none is to train on."""
     section = f"dataset_config.{known.name}"
     splits, recipe = run_splits(known, names), recipe_splits(known)
     trains = bool(splits["train"])
@@ -132,7 +126,12 @@ def _check_found(
     if not missing:
         return
     hint = "get them from where the table says and unpack them there"
-    official = [name for name in known.splits if _is_complete(known, name, root)]
+    official = [
+        name
+        for name, split in known.splits.items()
+        if OFFICIAL in split.releases
+        and all(known.find(root, file.name) for file in split.releases[OFFICIAL].files)
+    ]
     if splits is None and "train" in official:
         hint += f", or take the official splits that are there: --splits {','.join(official)}"
     elif all(item.name.endswith("/") for item in missing):
@@ -141,12 +140,6 @@ def _check_found(
         typer.echo(url)  # on a line of its own, to be copied
     names = ", ".join(item.name for item in missing)
     raise PrepareError(f"missing in {root}: {names}; {hint}")
-
-
-def _is_complete(known: Catalogue, name: str, root: Path) -> bool:
-    """Whether a split's official files are there."""
-    official = known.splits[name].releases.get(OFFICIAL)
-    return official is not None and all(known.find(root, file.name) for file in official)
 
 
 def _vocabulary(
@@ -179,8 +172,7 @@ def _vocabulary(
 
 def _found(items: list[Item], known: Catalogue, root: Path) -> Table:
     title = f"{known.name} in {root} (descriptions and licences: {', '.join(known.pages)})"
-    table = Table("split", "file", "", "where", title=title, title_justify="left")
-    _whole(table)
+    table = _table("split", "file", "", "where", title=title, title_justify="left")
     for item in items:
         state, where = ("found", str(item.path)) if item.path else ("missing", item.url)
         table.add_row(item.split, item.name, state, where, style=None if item.path else "red")
@@ -188,8 +180,7 @@ def _found(items: list[Item], known: Catalogue, root: Path) -> Table:
 
 
 def _ready(prepared: list[Prepared]) -> Table:
-    table = Table("split", "format", "questions", "images", "", "store", title="ready")
-    _whole(table)
+    table = _table("split", "format", "questions", "images", "", "store", title="ready")
     for ready in prepared:
         table.add_row(
             ready.split,
@@ -202,7 +193,6 @@ def _ready(prepared: list[Prepared]) -> Table:
     return table
 
 
-def _whole(table: Table) -> None:
-    """Break names and addresses rather than cut them off: they are there to be copied."""
-    for column in table.columns:
-        column.overflow = "fold"
+def _table(*names: str, **options: Any) -> Table:
+    """Names and addresses break, which are there to be copied, rather than being cut off."""
+    return Table(*(Column(name, overflow="fold") for name in names), **options)

@@ -7,21 +7,18 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.layers.dtypes import PRECISIONS, precision_name
 from clipvil_mmf.profiling.batch import BatchSizes
 from clipvil_mmf.profiling.figure import check_matplotlib, draw
-from clipvil_mmf.profiling.files import check_folder
-from clipvil_mmf.profiling.processes import Row, measure_apart
-from clipvil_mmf.profiling.request import Request
+from clipvil_mmf.profiling.processes import Request, Row, measure_apart
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
 from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.tuning import METHODS
@@ -69,48 +66,43 @@ def command(
         Path | None, typer.Option(help="A folder for profile.csv and profile.png.")
     ] = None,
 ) -> None:
-    """Measure what tuning methods cost; no data is needed, the batch is made up."""
-    try:
-        if output is not None:
-            check_matplotlib()
-            check_folder(output)
-        settings = read_settings(config, overrides or [])
-        request = request_of(settings, answers, words)
-        sizes = _sizes(settings, batch_size, image_size, tokens)
-        device = check_device(device, "--device") if device else settings.training.device
-        computed_in = _precision(settings.training, device, precision)
-        request = replace(
-            request, sizes=sizes, precision=computed_in, device=device, repeats=repeats
-        )
-        own = [settings.env.user_dir] if settings.env.user_dir else []
-        request = replace(request, user_dirs=[*IMPORTED, *own])
-        requests = requests_of(request, methods)
-        rows = _measure(requests)
-        title = _title(config, request)
-        console = Console(highlight=False, soft_wrap=True)
-        console.print(as_table(rows, title))
-        for note in footnotes(rows):
-            console.print(note, markup=False)
-        measured = any(row.figures is not None for row in rows)
-        if output is not None:
-            write_csv(rows, request, output / "profile.csv")
-            typer.echo(f"written: {output / 'profile.csv'}")
-            if measured:
-                draw(rows, title, output / "profile.png")
-                typer.echo(f"written: {output / 'profile.png'}")
-    except (OSError, ValueError, ModuleNotFoundError, OmegaConfBaseException) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
+    """Measure what tuning methods cost; no data is needed, the batch is synthetic."""
+    if output is not None:
+        check_matplotlib()
+        _check_folder(output)
+    settings = read_settings(config, overrides or [])
+    device = check_device(device, "--device") if device else settings.training.device
+    request = replace(
+        request_of(settings, answers, words),
+        sizes=_sizes(settings, batch_size, image_size, tokens),
+        precision=_precision(settings.training, device, precision),
+        device=device,
+        repeats=repeats,
+        user_dirs=[*IMPORTED, *filter(None, [settings.env.user_dir])],
+    )
+    rows = _measure(requests_of(request, methods))
+    sizes = request.sizes
+    title = (
+        f"{Path(config).name}: batch {sizes.images}, {sizes.height}x{sizes.width}, "
+        f"{sizes.tokens} word pieces, {request.precision}, {request.device}"
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(as_table(rows, title))
+    for note in footnotes(rows):
+        console.print(note, markup=False)
+    measured = any(row.figures is not None for row in rows)
+    if output is not None:
+        write_csv(rows, request, output / "profile.csv")
+        typer.echo(f"written: {output / 'profile.csv'}")
+        if measured:
+            draw(rows, title, output / "profile.png")
+            typer.echo(f"written: {output / 'profile.png'}")
     if not measured or any(row.figures is None and row.fits for row in rows):
         raise typer.Exit(1)
 
 
 def read_settings(config: str, overrides: list[str]) -> Any:
     """The configuration that `mmf_run config=...` would run with, by MMF's own code.
-
-    Args:
-        config: the yaml file.
-        overrides: `key=value`.
 
     Raises:
         ValueError: an option or a key is wrong.
@@ -127,12 +119,7 @@ def read_settings(config: str, overrides: list[str]) -> Any:
 
 
 def request_of(settings: Any, answers: int, words: int) -> Request:
-    """What a run with this configuration trains.
-
-    Args:
-        settings: MMF's whole configuration.
-        answers: size of the answer vocabulary.
-        words: size of the text vocabulary, where the configuration has none.
+    """What a run with MMF's configuration trains, with `words` where that has no `vocab_size`.
 
     Raises:
         ConfigError: the model is another one, or its section is wrong.
@@ -147,10 +134,10 @@ def request_of(settings: Any, answers: int, words: int) -> Request:
     fusion = dict(sections["fusion"].get("params") or {})
     if fusion.get("vocab_size") is None:
         fusion["vocab_size"] = words
-    sections["fusion"] = {**sections["fusion"], "params": fusion}
     encoder = dict(sections["image_encoder"].get("params") or {})
     encoder.pop("pretrained", None)  # weights cost the same whatever their values
-    sections["image_encoder"] = {**sections["image_encoder"], "params": encoder}
+    for name, params in {"fusion": fusion, "image_encoder": encoder}.items():
+        sections[name] = {**sections[name], "params": params}
     sections["tuning"] = model.tuning or {"method": "full"}
     training = settings.training
     return Request(
@@ -158,23 +145,19 @@ def request_of(settings: Any, answers: int, words: int) -> Request:
         answers=answers,
         optimizer=OmegaConf.to_container(settings.optimizer, resolve=True),
         losses=model.losses,
-        task=_task(settings),
+        task=saved_task(_dataset_section(settings)),
         max_norm=training.max_grad_l2_norm if training.clip_gradients else None,
     )
 
 
-def _task(settings: Any) -> str | dict[str, Any]:
-    """The task of the run's first dataset, as its section says."""
+def _dataset_section(settings: Any) -> Any:
+    """The section of the run's first dataset."""
     name = str(settings.datasets or settings.dataset).split(",")[0]
-    return saved_task(OmegaConf.select(settings, f"dataset_config.{name}") or {})
+    return OmegaConf.select(settings, f"dataset_config.{name}") or OmegaConf.create()
 
 
 def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
-    """The request for each method: its own `params` where the configuration has them.
-
-    Args:
-        request: of the configuration's own method.
-        methods: `all`, names with commas between them, or None for its own.
+    """The request for each of `--methods`: its own `params` where the configuration has them.
 
     Raises:
         ConfigError: a method is unknown.
@@ -192,44 +175,47 @@ def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
 
 
 def _measure(requests: dict[str, Request]) -> list[Row]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     rows = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(requests))
-        for name, request in requests.items():
-            progress.update(task, description=name)
+    with Console(stderr=True).status("") as status:
+        for number, (name, request) in enumerate(requests.items(), start=1):
+            status.update(f"{name}, {number} of {len(requests)}")
             rows.append(measure_apart(name, request))
-            progress.advance(task)
     return rows
+
+
+def _check_folder(folder: Path) -> None:
+    """Make a folder for results, before the long work whose results they are.
+
+    Raises:
+        OSError: it cannot be made, or not written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        raise OSError(
+            f"Cannot write into {folder}: {e.strerror or e}. Name another folder: --output"
+        ) from e
 
 
 def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | None) -> BatchSizes:
     """The batch: what the options say, else what the dataset's section says."""
-    sizes = BatchSizes(images=images)
-    name = str(settings.datasets or settings.dataset).split(",")[0]
-    section = f"dataset_config.{name}"
-    known = OmegaConf.select(settings, f"{section}.image_size")
-    length = OmegaConf.select(
-        settings, f"{section}.processors.text_processor.params.max_seq_length"
-    )
-    regions = OmegaConf.select(settings, f"{section}.features.max_regions")
-    if known is not None:
-        sizes = replace(sizes, height=known[0], width=known[1])
+    section = _dataset_section(settings)
+    height, width = OmegaConf.select(section, "image_size") or (None, None)
     if image_size is not None:
         given = re.fullmatch(r"(\d+)x(\d+)", image_size)
         if given is None:
             raise ConfigError(f"--image-size: got {image_size!r}, expected as in 384x640.")
-        sizes = replace(sizes, height=int(given[1]), width=int(given[2]))
-    if regions is not None:
-        sizes = replace(sizes, regions=regions)
-    if tokens is not None or length is not None:
-        sizes = replace(sizes, tokens=tokens or length)
-    return sizes
+        height, width = map(int, given.groups())
+    length = OmegaConf.select(section, "processors.text_processor.params.max_seq_length")
+    found = {
+        "height": height,
+        "width": width,
+        "tokens": tokens or length,
+        "regions": OmegaConf.select(section, "features.max_regions"),
+    }
+    return BatchSizes(images, **{key: value for key, value in found.items() if value is not None})
 
 
 def _precision(training: Any, device: str, given: str | None) -> str:
@@ -242,11 +228,3 @@ def _precision(training: Any, device: str, given: str | None) -> str:
             f"training.precision: {name} is not measured; choose by --precision fp32 or bf16."
         )
     return name
-
-
-def _title(config: str, request: Request) -> str:
-    sizes = request.sizes
-    return (
-        f"{Path(config).name}: batch {sizes.images}, {sizes.height}x{sizes.width}, "
-        f"{sizes.tokens} word pieces, {request.precision}, {request.device}"
-    )

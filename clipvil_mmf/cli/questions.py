@@ -1,8 +1,12 @@
-"""``--questions``, ``--split`` and ``--root``: questions by a dataset's name or by their file."""
+"""The options of commands on questions, which are named by a dataset or by their file."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.catalogue import CATALOGUES, find_split, store_folder
@@ -10,9 +14,26 @@ from clipvil_mmf.data.formats import gqa_official, recognise, vqa_official
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.store import open_or_read
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.prediction.submission import LAYOUTS
 
 EASY_VQA = "easy_vqa"
 NAMES = (EASY_VQA, *CATALOGUES)
+
+FileArgument = Annotated[Path, typer.Argument(help="The prediction file (JSON).")]
+QuestionsOption = Annotated[
+    str,
+    typer.Option(
+        help="What it answers: easy_vqa, vqa2, gqa, or a question file (official VQA v2, official "
+        "GQA, LXMERT's ...)."
+    ),
+]
+SplitOption = Annotated[str, typer.Option(help="The split, where a dataset is named.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
+]
+# Field names of the rows.
+Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
 
 
 def load_questions(
@@ -22,12 +43,6 @@ def load_questions(
 
     They are read from the store that training or ``clipvil prepare`` has made of the same files;
     that of a dataset is made here too, if there is none.
-
-    Args:
-        name: easy_vqa, vqa2, gqa, or a question file.
-        split: of a dataset.
-        root: folder of vqa2 or gqa.
-        annotations: the annotation file of official VQA v2 questions.
 
     Raises:
         ValueError: neither a dataset nor a file has that name; no such split; a bad file.
@@ -54,16 +69,11 @@ def load_questions(
 def leaderboard_of(name: str) -> str | None:
     """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them.
 
-    Args:
-        name: see ``load_questions``; a file is known by its official format.
-
     Raises:
-        AnnotationError: the file cannot be read.
+        AnnotationError: a file, which is known by its official format, cannot be read.
     """
-    if name in CATALOGUES:
-        return {"vqa2": "vqa", "gqa": "gqa"}[name]
-    if name == EASY_VQA:
-        return None
+    if name in NAMES:
+        return {"vqa2": "vqa", "gqa": "gqa"}.get(name)
     format = recognise(Path(name))
     return "vqa" if format is vqa_official else "gqa" if format is gqa_official else None
 
@@ -87,8 +97,7 @@ def find_files(name: str, split: str, root: Path | None = None) -> list[Path]:
     """The files behind ``--questions``.
 
     Raises:
-        ValueError: neither a dataset nor a file has that name; its root is not given, or its files
-            are not there.
+        ValueError: neither a dataset nor a file has that name; its root or its files are missing.
     """
     if name in CATALOGUES:
         if root is None:

@@ -8,28 +8,25 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from clipvil_mmf.cli.check_submission import Format
-from clipvil_mmf.cli.questions import load_questions
+from clipvil_mmf.cli.questions import (
+    FileArgument,
+    Format,
+    QuestionsOption,
+    RootOption,
+    load_questions,
+)
 from clipvil_mmf.data.catalogue import CATALOGUES
 from clipvil_mmf.data.label_vocabulary import read_labels
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
-from clipvil_mmf.prediction.submission import LAYOUTS, layout_of_rows, predictions_of, read_rows
+from clipvil_mmf.prediction.submission import LAYOUTS, read_predictions
 from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths
-
-_CANNOT = "not among the vocabulary's answers"
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
-    questions: Annotated[
-        str,
-        typer.Option(
-            help="What it answers: a question file (official VQA v2, official GQA, LXMERT's), "
-            "easy_vqa, vqa2 or gqa."
-        ),
-    ],
+    file: FileArgument,
+    questions: QuestionsOption,
     annotations: Annotated[
         Path | None,
         typer.Option(help="The annotation file beside an official VQA v2 question file."),
@@ -41,9 +38,7 @@ def command(
             "whose test answers are not public."
         ),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="The folder of vqa2 or gqa, where it is named.")
-    ] = None,
+    root: RootOption = None,
     format: Annotated[
         Format, typer.Option(help="Names of the fields; auto: by those of the first row.")
     ] = Format.auto,
@@ -60,38 +55,21 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a prediction file as VQA v2 and GQA do; unanswered questions count as wrong."""
-    try:
-        truths = load_truths(questions, annotations, split, root)
-        if vocab is not None and truths.rule == OFFICIAL_VQA:
-            raise ValueError(
-                "--vocab: belongs to GQA, whose published code leaves questions out by it; the "
-                "official VQA accuracy knows no vocabulary. Leave it out"
-            )
-        vocabulary = None if vocab is None else frozenset(read_labels(vocab))
-        rows = read_rows(file)
-        layout = layout_of_rows(rows) if format is Format.auto else LAYOUTS[format.value]
-        predictions = predictions_of(rows, layout, truths.ids, str(file))
-        scores = score_predictions(predictions, truths, vocabulary)
-    except (OSError, ValueError, ModuleNotFoundError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
+    split = split or ("val" if questions in CATALOGUES else "test")
+    truths = Truths(load_questions(questions, split, root, annotations))
+    if vocab is not None and truths.rule == OFFICIAL_VQA:
+        raise ValueError(
+            "--vocab: belongs to GQA, whose published code leaves questions out by it; the "
+            "official VQA accuracy knows no vocabulary. Leave it out"
+        )
+    vocabulary = None if vocab is None else read_labels(vocab)
+    layout = None if format is Format.auto else LAYOUTS[format.value]
+    predictions = read_predictions(file, truths.ids, layout)
+    scores = score_predictions(predictions, truths, vocabulary)
     if as_json:
         typer.echo(json.dumps(as_dict(scores), indent=2))
     else:
         show(scores, Console(highlight=False, soft_wrap=True), top)
-
-
-def load_truths(
-    questions: str, annotations: Path | None, split: str | None, root: Path | None
-) -> Truths:
-    """The ground truth behind the options.
-
-    Raises:
-        ValueError: they name nothing that has one.
-        FileNotFoundError: a file is missing.
-    """
-    split = split or ("val" if questions in CATALOGUES else "test")
-    return Truths(load_questions(questions, split, root, annotations))
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:
@@ -140,14 +118,12 @@ def show(scores: Scores, console: Console, top: int) -> None:
         )
     if scores.in_vocabulary is not None:
         outside = scores.overall.questions - scores.in_vocabulary.questions
-        console.print(f"questions whose answer is {_CANNOT}: {outside:,}")
+        console.print(f"questions whose answer is not among the vocabulary's answers: {outside:,}")
 
 
 def _table(title: str, head: str) -> Table:
-    table = Table(head, "accuracy %", "questions", title=title, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
+    numbers = (Column(name, justify="right") for name in ("accuracy %", "questions"))
+    return Table(head, *numbers, title=title, title_justify="left")
 
 
 def _cells(value: Mean) -> tuple[str, str]:

@@ -12,10 +12,17 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from clipvil_mmf.cli.questions import image_folder, load_questions
+from clipvil_mmf.cli.questions import (
+    FileArgument,
+    QuestionsOption,
+    RootOption,
+    SplitOption,
+    image_folder,
+    load_questions,
+)
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
-from clipvil_mmf.prediction.submission import layout_of_rows, predictions_of, read_rows
+from clipvil_mmf.prediction.submission import read_predictions
 
 
 class Only(str, Enum):
@@ -27,10 +34,8 @@ class Only(str, Enum):
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="The prediction file (JSON).")],
-    questions: Annotated[
-        str, typer.Option(help="What it answers: easy_vqa, vqa2, gqa, or a question file.")
-    ],
+    file: FileArgument,
+    questions: QuestionsOption,
     output: Annotated[Path, typer.Option(help="The picture to write (.png, .jpg ...).")],
     images: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
     questions_per_image: Annotated[
@@ -39,49 +44,23 @@ def command(
     columns: Annotated[int, typer.Option(help="Images of a row.", min=1)] = 4,
     only: Annotated[Only, typer.Option(help="Draw all predictions, or these alone.")] = Only.all,
     seed: Annotated[int, typer.Option(help="Decides which images and questions are drawn.")] = 0,
-    split: Annotated[str, typer.Option(help="The split, where a dataset is named.")] = "test",
-    root: Annotated[
-        Path | None,
-        typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
-    ] = None,
+    split: SplitOption = "test",
+    root: RootOption = None,
 ) -> None:
     """Draw predictions: images with their questions, the answers given, right or wrong."""
-    try:
-        _check_output(output)
-        folder = image_folder(questions, root)
-        asked = [
-            replace(question, image=str(folder / question.image))
-            for question in load_questions(questions, split, root)
-        ]
-        predictions = read_predictions(file, asked)
-        cells = choose(asked, predictions, only, images, questions_per_image, seed)
-        draw(cells, columns).save(output, optimize=True)
-    except (OSError, ValueError, ModuleNotFoundError) as e:
-        typer.echo(f"error: {e}", err=True)
-        raise typer.Exit(1) from e
+    _check_output(output)
+    folder = image_folder(questions, root)
+    asked = [
+        replace(question, image=str(folder / question.image))
+        for question in load_questions(questions, split, root)
+    ]
+    predictions = read_predictions(file, [question.question_id for question in asked])
+    cells = choose(asked, predictions, only, images, questions_per_image, seed)
+    draw(cells, columns).save(output, optimize=True)
     drawn = [answered for cell in cells for answered in cell.answered]
     typer.echo(f"{output}: {len(cells)} images, {len(drawn)} questions")
     if any(answered.right is not None for answered in drawn):
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
-
-
-def read_predictions(file: Path, questions: Sequence[Question]) -> dict[int | str, str]:
-    """Read a prediction file; it may answer some of the questions only.
-
-    Args:
-        file: the prediction file.
-        questions: that it may answer.
-
-    Returns:
-        question id -> answer.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is no prediction file, is empty, or a row is about another question.
-    """
-    ids = [question.question_id for question in questions]
-    rows = read_rows(file)
-    return predictions_of(rows, layout_of_rows(rows), ids, str(file))
 
 
 def choose(

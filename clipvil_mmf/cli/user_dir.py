@@ -28,11 +28,7 @@ def with_user_dir(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_option(user_dir: str | None = None, **options: Any) -> None:
         if user_dir is not None:
-            try:
-                import_user_dir(user_dir)
-            except ValueError as e:
-                typer.echo(f"error: {e}", err=True)
-                raise typer.Exit(1) from e
+            import_user_dir(user_dir)
         command(**options)
 
     # typer reads the signature, and so do those who resolve annotations.

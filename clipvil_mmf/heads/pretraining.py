@@ -8,12 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipvil_mmf.layers.dtypes import at_least_float32
 from clipvil_mmf.layers.published import Names
 from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
-
-# A label that is not there: a word that is not masked, a pair without a question.
-NO_LABEL = -1
+from clipvil_mmf.loss_functions import NO_CLASS, class_cross_entropy
 
 
 class PretrainingLosses(NamedTuple):
@@ -84,20 +81,8 @@ class PretrainingHeads(nn.Module):
 
         Args:
             states: (B, T, D).
-            labels: (B, T) int64, the word piece that was masked, or NO_LABEL.
+            labels: (B, T) int64, the word piece that was masked, or NO_CLASS.
             table: (V, D).
         """
-        masked = labels != NO_LABEL
-        return mean_cross_entropy(self.score_words(states[masked], table), labels[masked])
-
-
-def mean_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """The mean over rows with a label: (), 0 when there is none.
-
-    Args:
-        scores: (B, classes).
-        labels: (B,) int64, NO_LABEL where there is none.
-    """
-    scores = at_least_float32(scores)
-    total = F.cross_entropy(scores, labels, ignore_index=NO_LABEL, reduction="sum")
-    return total / (labels != NO_LABEL).sum().clamp(min=1)
+        masked = labels != NO_CLASS
+        return class_cross_entropy(self.score_words(states[masked], table), labels[masked])

@@ -62,12 +62,7 @@ class GroupsConfig:
 def parameter_groups(
     model: nn.Module, tower: Iterable[nn.Parameter], config: GroupsConfig
 ) -> list[dict[str, Any]]:
-    """Sort the trainable parameters into groups; a frozen one is in none.
-
-    Args:
-        model: whose parameters are sorted by their names.
-        tower: the parameters of `model` that `config.tower` speaks of.
-        config: the section.
+    """Sort the trainable parameters of a model into groups by name; a frozen one is in none.
 
     Returns:
         Groups for a torch optimizer, each with its `name`: `decay` (the optimizer's own
@@ -81,12 +76,9 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if parameter in apart:
-            members[TOWER].append(parameter)
-        elif any(part in name for part in config.no_decay):
-            members[NO_DECAY].append(parameter)
-        else:
-            members[DECAY].append(parameter)
+        decays = not any(part in name for part in config.no_decay)
+        group = TOWER if parameter in apart else DECAY if decays else NO_DECAY
+        members[group].append(parameter)
     for part in config.no_decay:
         if not any(part in name for name, _ in model.named_parameters()):
             logger.warning("optimizer.groups.no_decay: %r is in the name of no parameter", part)

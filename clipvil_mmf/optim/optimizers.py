@@ -30,13 +30,9 @@ class AdamWSGD(AdamW):
         params: parameters or groups. A group may have `algorithm` (`adamw` or `sgd`) and, with
             `sgd`, `momentum`; its `weight_decay` is then added to the gradient, as in
             `torch.optim.SGD`.
-        lr: learning rate.
-        betas: decay of the running averages of the gradient and of its square.
-        eps: see above.
-        weight_decay: decoupled decay, in units of the learning rate.
-        correct_bias: whether the start of the running averages at zero is corrected. Without, and
-            with `decay: before`, this is LXMERT's BertAdam.
-        decay: `after` the step, as transformers 3.3.1, or `before`, as torch and BertAdam.
+        lr: like `betas`, `eps`, `weight_decay` and `correct_bias` as of the bridge's AdamW.
+        decay: `after` the step, as transformers 3.3.1, or `before`, as torch and BertAdam: with
+            this, and without `correct_bias`, it is LXMERT's BertAdam.
 
     Raises:
         ConfigError: an unknown `algorithm` or `decay`, or a momentum outside [0, 1).

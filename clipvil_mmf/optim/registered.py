@@ -36,11 +36,8 @@ class RunSchedule(RecipeSchedule):
                 "num_training_steps": run.scheduled_updates,
                 "updates_per_epoch": run.updates_per_epoch,
             }
-            # A run that only predicts has no updates, but MMF builds its scheduler.
-            missing = {
-                key: max(1, value)
-                for key, value in lengths.items()
-                if getattr(config, key) is None and value is not None
-            }
-            config = replace(config, **missing)
+            for key, value in lengths.items():
+                if getattr(config, key) is None and value is not None:
+                    # A run that only predicts has no updates, but MMF builds its scheduler.
+                    config = replace(config, **{key: max(1, value)})
         super().__init__(optimizer, config)

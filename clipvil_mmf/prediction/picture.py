@@ -22,33 +22,26 @@ _PAPER, _CARD, _BORDER = "#f6f8fa", "#ffffff", "#d1d9e0"
 _TEXT, _QUESTION = "#1f2328", "#59636e"
 # Blue and orange: told apart by everybody, and the marks differ in shape as well.
 _RIGHT, _WRONG = "#0b6bcb", "#c4460a"
+_MARKS = {
+    None: [],
+    True: [[(0, 9), (4, 13), (11, 4)]],
+    False: [[(1, 4), (10, 13)], [(10, 4), (1, 13)]],
+}
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A question and what was answered.
-
-    Args:
-        question: its text.
-        answer: the predicted one.
-        expected: the known one, or ``None``.
-        right: whether the prediction counts as right; ``None`` where that is not known.
-    """
+    """A question and what was answered."""
 
     question: str
-    answer: str
-    expected: str | None = None
-    right: bool | None = None
+    answer: str  # the predicted one
+    expected: str | None = None  # the known one
+    right: bool | None = None  # whether the prediction counts as right, where that is known
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An image and some of its questions.
-
-    Args:
-        image: path of the file.
-        answered: what to write under it.
-    """
+    """An image file, and what to write under it."""
 
     image: str
     answered: tuple[Answered, ...]
@@ -59,11 +52,7 @@ class PictureError(ValueError):
 
 
 def draw(cells: Sequence[Cell], columns: int = 4) -> Image.Image:
-    """Draw cells row by row.
-
-    Args:
-        cells: at least one.
-        columns: cells of a full row.
+    """Draw cells, at least one, row by row.
 
     Raises:
         PictureError: an image file is missing or damaged.
@@ -94,41 +83,31 @@ def _draw_cell(
     canvas.paste(picture, (x + free[0] // 2, y + free[1] // 2))
     y += _PICTURE[1] + _GAP
     for answered in cell.answered:
-        for line in _wrapped(answered.question, font):
+        question, verdict = _lines(answered, font)
+        colour = {None: _TEXT, True: _RIGHT, False: _WRONG}[answered.right]
+        for line in question:
             pen.text((x, y), line, fill=_QUESTION, font=font)
             y += _LINE
-        colour = {None: _TEXT, True: _RIGHT, False: _WRONG}[answered.right]
-        if answered.right is not None:
-            _draw_mark(pen, (x, y), answered.right, colour)
-        for line in _wrapped(_verdict(answered), font, indent=_MARK):
+        for stroke in _MARKS[answered.right]:  # the font has neither tick nor cross
+            pen.line([(x + right, y + down) for right, down in stroke], fill=colour, width=2)
+        for line in verdict:
             pen.text((x + _MARK, y), line, fill=colour, font=font)
             y += _LINE
         y += _GAP // 2
 
 
-def _draw_mark(pen: ImageDraw.ImageDraw, at: tuple[int, int], right: bool, colour: str) -> None:
-    """A tick or a cross; the font has neither."""
-    x, y = at
-    if right:
-        pen.line([(x, y + 9), (x + 4, y + 13), (x + 11, y + 4)], fill=colour, width=2)
-    else:
-        pen.line([(x + 1, y + 4), (x + 10, y + 13)], fill=colour, width=2)
-        pen.line([(x + 10, y + 4), (x + 1, y + 13)], fill=colour, width=2)
-
-
-def _verdict(answered: Answered) -> str:
-    if answered.right is False and answered.expected is not None:
-        return f"{answered.answer} (expected: {answered.expected})"
-    return answered.answer
-
-
 def _cell_height(cell: Cell, font: ImageFont.FreeTypeFont) -> int:
-    height = _GAP + _PICTURE[1] + _GAP
-    for answered in cell.answered:
-        lines = len(_wrapped(answered.question, font))
-        lines += len(_wrapped(_verdict(answered), font, indent=_MARK))
-        height += lines * _LINE + _GAP // 2
-    return height + _GAP // 2
+    lines = sum(len(part) for answered in cell.answered for part in _lines(answered, font))
+    gaps = 2 * _GAP + (len(cell.answered) + 1) * (_GAP // 2)
+    return _PICTURE[1] + lines * _LINE + gaps
+
+
+def _lines(answered: Answered, font: ImageFont.FreeTypeFont) -> tuple[list[str], list[str]]:
+    """The lines of a question, and those of the answer."""
+    verdict = answered.answer
+    if answered.right is False and answered.expected is not None:
+        verdict = f"{verdict} (expected: {answered.expected})"
+    return _wrapped(answered.question, font), _wrapped(verdict, font, indent=_MARK)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, indent: int = 0) -> list[str]:

@@ -6,21 +6,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from clipvil_mmf.data.table import QuestionTable
-from clipvil_mmf.prediction.truth import Truth, Truths
+from clipvil_mmf.prediction.truth import Truths
 from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
 
 
 @dataclass
 class Mean:
-    """A score and the number of questions behind it.
-
-    Args:
-        questions: how many.
-        total: sum of their scores, each in [0, 1].
-    """
+    """A score and the number of questions behind it."""
 
     questions: int = 0
-    total: float = 0.0
+    total: float = 0.0  # the sum of their scores, each in [0, 1]
 
     def add(self, score: float) -> None:
         """Count one more question."""
@@ -35,23 +30,14 @@ class Mean:
 
 @dataclass
 class Scores:
-    """The scores of a prediction file.
+    """The scores of a prediction file."""
 
-    Args:
-        rule: how an answer is scored (``clipvil_mmf.prediction.truth``).
-        overall: over all questions; one without a prediction counts 0.
-        groups: kind of group -> name -> score.
-        missing: questions without a prediction.
-        unbalanced: predictions for GQA questions outside the balanced split, which do not count.
-        in_vocabulary: over the questions with an answer in the vocabulary alone, if one is given.
-    """
-
-    rule: str
+    rule: str  # how an answer is scored (``clipvil_mmf.prediction.truth``)
     overall: Mean = field(default_factory=Mean)
-    groups: dict[str, dict[str, Mean]] = field(default_factory=dict)
-    missing: int = 0
-    unbalanced: int = 0
-    in_vocabulary: Mean | None = None
+    groups: dict[str, dict[str, Mean]] = field(default_factory=dict)  # kind of group -> name
+    missing: int = 0  # questions without a prediction
+    unbalanced: int = 0  # predictions outside GQA's balanced split, which do not count
+    in_vocabulary: Mean | None = None  # over the questions with an answer in the vocabulary
 
 
 def score_predictions(
@@ -76,8 +62,13 @@ def score_predictions(
         scores.in_vocabulary = Mean()
     for truth in truths:
         prediction = predictions.get(truth.question_id)
-        scores.missing += prediction is None
-        value = 0.0 if prediction is None else _score(prediction, truth)
+        if prediction is None:
+            scores.missing += 1
+            value = 0.0
+        elif isinstance(truth.answers, tuple):
+            value = vqa_accuracy(prediction, truth.answers)
+        else:
+            value = truth.answers.get(prediction, 0.0)
         scores.overall.add(value)
         for kind, name in truth.groups.items():
             scores.groups.setdefault(kind, {}).setdefault(name, Mean()).add(value)
@@ -87,19 +78,8 @@ def score_predictions(
     return scores
 
 
-def _score(prediction: str, truth: Truth) -> float:
-    if isinstance(truth.answers, tuple):
-        return vqa_accuracy(prediction, truth.answers)
-    return truth.answers.get(prediction, 0.0)
-
-
 def score(predictions: Mapping[int | str, str], table: QuestionTable) -> float | None:
-    """The overall score in [0, 1], or ``None`` if the answers are not known.
-
-    Args:
-        predictions: question id -> answer.
-        table: the questions of the split.
-    """
+    """The overall score in [0, 1], or ``None`` if the answers are not known."""
     if not table.is_labelled:
         return None
     overall = score_predictions(predictions, Truths(table)).overall

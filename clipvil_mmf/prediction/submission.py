@@ -13,26 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipvil_mmf.data.questions import Question
 from clipvil_mmf.tasks import TASKS
 from clipvil_mmf.text_files import TextFileError, read_text
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The rows of a task's prediction file.
+    """The rows of a task's prediction file."""
 
-    Args:
-        name: of the task.
-        id_key: field of the question id.
-        answer_key: field of the label.
-        has_server: whether a leaderboard server takes such files.
-    """
-
-    name: str
-    id_key: str
-    answer_key: str
-    has_server: bool
+    name: str  # of the task
+    id_key: str  # field of the question id
+    answer_key: str  # field of the label
+    has_server: bool  # whether a leaderboard server takes such files
 
 
 LAYOUTS = {
@@ -49,34 +41,21 @@ class SubmissionError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of fault, for which the file is refused.
-
-    Args:
-        what: the fault.
-        count: how many rows or questions have it.
-        examples: the first few.
-    """
+    """One kind of fault, for which the file is refused."""
 
     what: str
-    count: int
-    examples: tuple[str, ...]
+    count: int  # rows or questions that have it
+    examples: tuple[str, ...]  # the first few
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A prediction file beside the questions that it should answer.
+    """A prediction file beside the questions that it should answer."""
 
-    Args:
-        rows: number of rows of the file.
-        expected: number of questions.
-        problems: why it is refused.
-        predictions: question id -> answer, of the rows that are in order.
-    """
-
-    rows: int
-    expected: int
-    problems: tuple[Problem, ...]
-    predictions: dict[int | str, str]
+    rows: int  # number of rows of the file
+    expected: int  # number of questions
+    problems: tuple[Problem, ...]  # why it is refused
+    predictions: dict[int | str, str]  # question id -> answer, of the rows that are in order
 
     @property
     def accepted(self) -> bool:
@@ -123,23 +102,12 @@ def read_rows(path: str | Path) -> list[Any]:
 
 
 def check_submission(
-    rows: Sequence[Any], questions: Sequence[Question], layout: Layout, examples: int = 5
-) -> Submission:
-    """Check the rows of a prediction file against the questions.
-
-    Args:
-        rows: of the file.
-        questions: of the split that it should answer.
-        layout: names of the fields.
-        examples: how many offenders to name for each problem.
-    """
-    return check_rows(rows, [question.question_id for question in questions], layout, examples)
-
-
-def check_rows(
     rows: Sequence[Any], question_ids: Collection[int | str], layout: Layout, examples: int = 5
 ) -> Submission:
-    """``check_submission`` for those who know the ids of the questions alone."""
+    """Check the rows of a file that should answer the questions of a split.
+
+    So many ``examples`` are named for each problem.
+    """
     expected = set(question_ids)
     other_type = {_other_type(key): key for key in expected}
     faults: dict[str, list[str]] = {}
@@ -180,30 +148,29 @@ def check_rows(
     return Submission(len(rows), len(expected), problems, predictions)
 
 
-def predictions_of(
-    rows: Sequence[Any], layout: Layout, question_ids: Collection[int | str], source: str
+def read_predictions(
+    path: Path, question_ids: Collection[int | str], layout: Layout | None = None
 ) -> dict[int | str, str]:
-    """The predictions of a file that may leave questions out, but is in order else.
+    """Read a prediction file that may leave questions out, but is in order else.
 
-    Args:
-        rows: of the file.
-        layout: names of the fields.
-        question_ids: what it may answer.
-        source: the file, for messages.
+    Its layout is by default that of the first row.
 
     Returns:
         question id -> answer.
 
     Raises:
-        SubmissionError: it is empty; a row is about another question, is doubled or ill-formed.
+        FileNotFoundError: no such file.
+        SubmissionError: it is not a prediction file, or empty; a row is about another question, is
+            doubled or ill-formed.
     """
+    rows = read_rows(path)
     if not rows:
-        raise SubmissionError(f"{source} holds no predictions; expected at least one")
-    submission = check_rows(rows, question_ids, layout)
+        raise SubmissionError(f"{path} holds no predictions; expected at least one")
+    submission = check_submission(rows, question_ids, layout or layout_of_rows(rows))
     faults = [problem for problem in submission.problems if problem.what != UNANSWERED]
     if faults:
         raise SubmissionError(
-            f"{source} does not fit the questions: {faults[0].what}: {faults[0].count:,}, such as "
+            f"{path} does not fit the questions: {faults[0].what}: {faults[0].count:,}, such as "
             f"{faults[0].examples[0]}. Name the questions that it answers (--questions, --split)"
         )
     return submission.predictions

@@ -15,7 +15,7 @@ OFFICIAL_VQA = "official VQA accuracy, ten annotators"
 EXACT = "exact match (GQA)"
 LABEL = "score of the answer in the label"
 
-OPENNESS = "binary / open"
+_OPENNESS = "binary / open"
 # Name in the table -> kind of group.
 _KINDS = {
     "answer_type": "answer type",
@@ -23,30 +23,20 @@ _KINDS = {
     "structural": "structural type",
     "semantic": "semantic type",
 }
-_QUERY = "query"
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known about the right answer to one question.
-
-    Args:
-        question_id: as the file gives it.
-        answers: the answer of each annotator as written, where ``OFFICIAL_VQA`` is the rule;
-            answer -> score in (0, 1] elsewhere.
-        groups: what the question is counted under: kind of group -> name.
-    """
+    """What is known about the right answer to one question."""
 
     question_id: int | str
+    # Of each annotator as written, where OFFICIAL_VQA is the rule; else answer -> score in (0, 1].
     answers: tuple[str, ...] | Mapping[str, float]
-    groups: Mapping[str, str]
+    groups: Mapping[str, str]  # what it is counted under: kind of group -> name
 
 
 class Truths:
     """The ground truth of a split, a question at a time.
-
-    Args:
-        table: the questions with their answers.
 
     Raises:
         AnnotationError: they have no answers.
@@ -92,8 +82,5 @@ def _groups(kinds: Mapping[str, str]) -> dict[str, str]:
     groups = {}
     structural = kinds.get("structural")
     if structural:
-        groups[OPENNESS] = "open" if structural == _QUERY else "binary"
-    for name, kind in _KINDS.items():
-        if kinds.get(name):
-            groups[kind] = kinds[name]
-    return groups
+        groups[_OPENNESS] = "open" if structural == "query" else "binary"
+    return groups | {kind: kinds[name] for name, kind in _KINDS.items() if kinds.get(name)}

@@ -19,15 +19,9 @@ from clipvil_mmf.data.vqa_normalize import clean_answer, leave_one_out, normaliz
 
 
 def vqa_accuracy(prediction: str, annotators: Sequence[str]) -> float:
-    """Score one prediction.
+    """The accuracy of a prediction in [0, 1].
 
-    Args:
-        prediction: the predicted answer.
-        annotators: the answer of each annotator; VQA v2 has ten.
-
-    Returns:
-        the accuracy in [0, 1]. With ten annotators: 0, 0.3, 0.6, 0.9 and 1 for 0, 1, 2, 3 and
-        more matches.
+    With VQA v2's ten annotators: 0, 0.3, 0.6, 0.9 and 1 for 0, 1, 2, 3 and more matches.
     """
     given = clean_answer(prediction)
     answers = [clean_answer(answer) for answer in annotators]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -15,67 +16,32 @@ from clipvil_mmf.vision import Regions
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """How large a batch is.
+    """How large a batch is."""
 
-    Args:
-        images: B, one question each.
-        height: of an image in pixels.
-        width: of an image in pixels.
-        tokens: T, word pieces of a question, [CLS], [SEP] and padding included.
-        regions: R, of an image, where the network reads regions instead of images.
-    """
-
-    images: int = 2
-    height: int = 384
+    images: int = 2  # B, one question each
+    height: int = 384  # of an image in pixels
     width: int = 640
-    tokens: int = 20
-    regions: int = 36
+    tokens: int = 20  # T, word pieces of a question, [CLS], [SEP] and padding included
+    regions: int = 36  # R, of an image, where the network reads regions instead of images
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training step takes.
+    """What a training step takes."""
 
-    Args:
-        inputs: the arguments of the network's forward.
-        targets: as the task makes them, one right label each.
-    """
-
-    inputs: tuple[Tensor | Regions, Tensor, Tensor, Tensor, Tensor]
-    targets: Tensor
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The labels of a batch, see `tasks.LabelPairs`."""
-
-    positions: np.ndarray
-    rows: np.ndarray
-    scores: np.ndarray
+    inputs: tuple[Tensor | Regions, Tensor, Tensor, Tensor, Tensor]  # of the network's forward
+    targets: Tensor  # as the task makes them, one right label each
 
 
 def synthetic_batch(
-    network: ClipVilNetwork,
-    sizes: BatchSizes,
-    labels: int,
-    task: Task,
-    device: torch.device,
-    seed: int = 0,
+    network: ClipVilNetwork, sizes: BatchSizes, labels: int, task: Task, device: torch.device
 ) -> Batch:
-    """Draw a batch that suits the network.
+    """Draw a batch that suits the network, for a head of so many labels.
 
     Half of the questions' second half is padding on average, as in data that is padded to a fixed
     length: without any, attention would be computed without its mask.
-
-    Args:
-        network: says whether it takes images or regions, and how many word pieces it knows.
-        sizes: of the batch.
-        labels: the classifier's rows.
-        task: makes the targets.
-        device: where the batch goes.
-        seed: of its numbers.
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(0)
     count, tokens = sizes.images, sizes.tokens
     encoder = network.image_encoder
     if "images" not in encoder.batch_fields:
@@ -91,13 +57,9 @@ def synthetic_batch(
     lengths = torch.linspace(max(1, tokens // 2), tokens, count + 1).long()[:count]
     input_mask = (torch.arange(tokens) < lengths[:, None]).long()
     right = torch.randint(0, labels, (count,), generator=draw).numpy()
-    pairs = Pairs(np.arange(count), right, np.ones(count, np.float32))
-    inputs = (
-        images,
-        torch.arange(count, device=device),
-        input_ids.to(device),
-        input_mask.to(device),
-        torch.zeros_like(input_ids).to(device),
+    pairs = SimpleNamespace(
+        positions=np.arange(count), rows=right, scores=np.ones(count, np.float32)
     )
+    texts = (torch.arange(count), input_ids, input_mask, torch.zeros_like(input_ids))
     targets = torch.from_numpy(task.targets(pairs, count, labels))
-    return Batch(inputs, targets.to(device))
+    return Batch((images, *(tensor.to(device) for tensor in texts)), targets.to(device))

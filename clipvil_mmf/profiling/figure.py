@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipvil_mmf.profiling.files import writing
 from clipvil_mmf.profiling.processes import Row
+from clipvil_mmf.profiling.table import writing
 
 _GIB = 2**30
 _STRONG, _LIGHT = "#2f5d8a", "#b9cde0"
@@ -26,12 +26,7 @@ def check_matplotlib() -> None:
 
 
 def draw(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Draw four panels of bars, a bar for each method that was measured.
-
-    Args:
-        rows: one a method; those without figures are left out.
-        title: above the panels.
-        path: of the picture, ending in .png.
+    """Draw four panels of bars, a bar for each method that was measured, into a .png file.
 
     Raises:
         OSError: it cannot be written.
@@ -39,9 +34,8 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    measured = [(row.method, row.figures) for row in rows if row.figures is not None]
-    names = [name for name, _ in measured]
-    figures = [found for _, found in measured]
+    figures = [row.figures for row in rows if row.figures is not None]
+    names = [row.method for row in rows if row.figures is not None]
     canvas = Figure(figsize=(13, 1.6 + 0.42 * len(names)), layout="constrained", dpi=120)
     FigureCanvasAgg(canvas)
     panels = canvas.subplots(1, 4, sharey=True)
@@ -49,10 +43,10 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
 
     percents = [found.parameters.percent for found in figures]
     peaks = [found.peak / _GIB for found in figures]
-    resting = [(found.peak - found.growth) / _GIB for found in figures]
+    growths = [found.growth / _GIB for found in figures]
+    resting = [peak - growth for peak, growth in zip(peaks, growths, strict=True)]
     _bars(panels[0], names, percents, "trainable parameters (%)", "{:.2f}")
     panels[1].barh(names, resting, color=_LIGHT, label="at rest")
-    growths = [peak - rest for peak, rest in zip(peaks, resting, strict=True)]
     grown = panels[1].barh(names, growths, left=resting, color=_STRONG, label="growth")
     panels[1].bar_label(grown, [f"{peak:.2f}" for peak in peaks], padding=3, fontsize=8)
     panels[1].set_xlabel("peak memory of a training step (GiB)")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.profiling.batch import Batch
-from clipvil_mmf.profiling.memory import Memory, peak_memory
+from clipvil_mmf.profiling.memory import peak_memory
 from clipvil_mmf.profiling.operations import multiply_adds, operations_of
 
 # Side of the matrices whose product says what a device can do, and how many are timed.
@@ -24,15 +24,10 @@ _PRODUCTS = 5
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many parameters there are, each counted once.
-
-    Args:
-        trainable: that training changes.
-        total: of the whole network, with what a tuning method has added.
-    """
+    """How many parameters there are, each counted once."""
 
     trainable: int
-    total: int
+    total: int  # of the whole network, with what a tuning method has added
 
     @property
     def percent(self) -> float:
@@ -48,98 +43,70 @@ def count_parameters(model: nn.Module) -> Parameters:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a network costs. Sizes in bytes, times in seconds; medians over the repeats.
-
-    Args:
-        parameters: of the network.
-        macs_per_image: multiply-adds of a forward pass of one image and its question.
-        uncounted: operators without multiply-adds in that -> how often each was called.
-        peak: memory of a training step.
-        growth: of that, what is above the resting size (weights, optimizer state, libraries).
-        memory_by: how it was measured.
-        step: time of a training step, of the whole batch.
-        predict: time of a prediction, of the whole batch.
-        step_operations: floating-point operations of a training step.
-        matmul_rate: of a large matrix product on the same device, operations per second.
-    """
+    """What a network costs. Sizes in bytes, times in seconds; medians over the repeats."""
 
     parameters: Parameters
-    macs_per_image: int
-    uncounted: dict[str, int]
-    peak: int
-    growth: int
-    memory_by: str
-    step: float
-    predict: float
-    step_operations: int
-    matmul_rate: float
+    macs_per_image: int  # multiply-adds of a forward pass of one image and its question
+    uncounted: dict[str, int]  # operators without multiply-adds in that -> number of calls
+    peak: int  # memory of a training step
+    growth: int  # of that, what is above the resting size
+    memory_by: str  # how it was measured
+    step: float  # time of a training step, of the whole batch
+    predict: float  # time of a prediction, of the whole batch
+    step_operations: int  # floating-point operations of a training step
+    matmul_rate: float  # of a large matrix product on the same device, operations per second
 
     def utilisation(self, rate: float) -> float:
         """How fast a step computes, as a share of `rate` (operations per second)."""
         return self.step_operations / self.step / rate
 
 
-class TrainingStep:
-    """Forward, loss, backward, clip, update. Its gradients are freed in the end.
+def measure(
+    network: ClipVilNetwork,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    batch: Batch,
+    max_norm: float | None,
+    precision: str,
+    repeats: int,
+) -> Figures:
+    """Measure a training step and a prediction of a network; the network is trained by it.
+
+    A step is forward, loss, backward, clip and update. Each is done once before, so that the
+    optimizer's state is there and nothing is set up in the timed ones; of the step that is when its
+    operations are counted.
 
     Args:
-        network: in training mode.
+        network: on the device of the batch.
         optimizer: over its trainable parameters.
-        loss: scores and targets, (B, answers) each -> ().
-        batch: that it trains on.
+        loss: scores (B, labels) and the task's targets -> ().
+        batch: of both.
         max_norm: gradients are clipped to this joint norm; None does not clip.
-        precision: fp32 or bf16; bf16 is autocast, as in training.
-    """
-
-    def __init__(
-        self,
-        network: ClipVilNetwork,
-        optimizer: torch.optim.Optimizer,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        batch: Batch,
-        max_norm: float | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        self.network = network
-        self.optimizer = optimizer
-        self.loss = loss
-        self.batch = batch
-        self.max_norm = max_norm
-        self.precision = precision
-
-    def __call__(self) -> None:
-        device = self.batch.targets.device
-        with autocast(device, self.precision):
-            scores = self.network(*self.batch.inputs).scores
-        self.loss(scores.float(), self.batch.targets).backward()
-        if self.max_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-
-def measure(step: TrainingStep, repeats: int) -> Figures:
-    """Measure a training step and a prediction of the same network and batch.
-
-    Each is done once before, so that the optimizer's state is there and nothing is set up in the
-    timed ones; of the step that is when its operations are counted. The network learns from it.
-
-    Args:
-        step: says which network, batch and precision.
+        precision: one of `PRECISIONS`; bf16 is autocast, as in training.
         repeats: of each measurement, at least 1.
     """
-    network, batch = step.network, step.batch
     device = batch.targets.device
+    is_bf16 = precision == "bf16"
+
+    def forward() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext():
+            return network(*batch.inputs).scores
+
+    def train() -> None:
+        loss(forward().float(), batch.targets).backward()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
     network.train()
-    step_operations = operations_of(step)
-    seconds, memories = zip(*(_timed_step(step, device) for _ in range(repeats)), strict=True)
-
-    @torch.inference_mode()
-    def predict() -> None:
-        with autocast(device, step.precision):
-            network(*batch.inputs)
-
+    step_operations = operations_of(train)
+    steps: list[float] = []
+    memories = [
+        peak_memory(lambda: steps.append(_seconds(train, device)), device) for _ in range(repeats)
+    ]
     network.eval()
+    predict = torch.inference_mode()(forward)
     predict()
     predictions = [_seconds(predict, device) for _ in range(repeats)]
     operations = multiply_adds(network, batch.inputs)
@@ -150,27 +117,18 @@ def measure(step: TrainingStep, repeats: int) -> Figures:
         peak=int(median(memory.peak for memory in memories)),
         growth=int(median(memory.growth for memory in memories)),
         memory_by=memories[0].how,
-        step=median(seconds),
+        step=median(steps),
         predict=median(predictions),
         step_operations=step_operations,
-        matmul_rate=matmul_rate(device, step.precision),
+        matmul_rate=matmul_rate(device, precision),
     )
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The context of a forward pass in one of `PRECISIONS`."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
 def matmul_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of a large matrix product, the fastest way there is.
+    """Floating-point operations per second of a large matrix product in one of `PRECISIONS`.
 
     In float32 on CUDA that is by TF32 if torch lets convolutions use it (its default), though its
     own default for products does not.
-
-    Args:
-        device: that computes it.
-        precision: one of `PRECISIONS`.
     """
     side = _SIDE if device.type == "cuda" else _CPU_SIDE
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -191,20 +149,10 @@ def matmul_rate(device: torch.device, precision: str) -> float:
     return 2 * side**3 / seconds
 
 
-def _timed_step(step: TrainingStep, device: torch.device) -> tuple[float, Memory]:
-    seconds: list[float] = []
-    memory = peak_memory(lambda: seconds.append(_seconds(step, device)), device)
-    return seconds[0], memory
-
-
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    _wait(device)
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    wait()
     start = time.perf_counter()
     work()
-    _wait(device)
+    wait()
     return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

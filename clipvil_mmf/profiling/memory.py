@@ -17,24 +17,14 @@ _RESET_PEAK = "5"  # what makes Linux forget VmHWM (proc(5))
 _SLACK = 16 * 2**20
 _SAMPLING_INTERVAL = 0.001  # seconds
 
-CUDA = "torch.cuda.max_memory_allocated"
-VMHWM = "VmHWM"
-SAMPLED = "RSS sampled each millisecond"
-
 
 @dataclass(frozen=True)
 class Memory:
-    """What a piece of work took, in bytes.
+    """What a piece of work took, in bytes."""
 
-    Args:
-        resting: before it, with all that stays: weights, optimizer state, on a CPU the libraries.
-        peak: the largest during it.
-        how: what was read.
-    """
-
-    resting: int
-    peak: int
-    how: str
+    resting: int  # before it: weights, optimizer state, on a CPU the libraries
+    peak: int  # the largest during it
+    how: str  # what was read
 
     @property
     def growth(self) -> int:
@@ -43,16 +33,15 @@ class Memory:
 
 
 def peak_memory(work: Callable[[], None], device: torch.device) -> Memory:
-    """Do `work` and say what it took.
+    """Do `work`, once more so that what it leaves behind is at rest already; say what it took.
 
     On CUDA these are the bytes of tensors. On a CPU it is the resident size of this process, as
-    the kernel keeps it; where it cannot be reset, a thread looks at it again and again, which may
+    the kernel keeps it; where it cannot be reset, a thread looks at it all the time, which may
     miss a short peak. glibc's malloc keeps freed memory for itself, and what it kept would hide in
     the resting size, so it is told to give it back first.
 
-    Args:
-        work: to be done; it has been done before, so that what it leaves behind is at rest already.
-        device: where its tensors are.
+    Raises:
+        OSError: memory on a CPU is measured on Linux alone.
     """
     gc.collect()
     if device.type == "cuda":
@@ -61,22 +50,16 @@ def peak_memory(work: Callable[[], None], device: torch.device) -> Memory:
         resting = torch.cuda.memory_allocated(device)
         work()
         torch.cuda.synchronize(device)
-        return Memory(resting, torch.cuda.max_memory_allocated(device), CUDA)
-    _give_back_freed_memory()
+        peak = torch.cuda.max_memory_allocated(device)
+        return Memory(resting, peak, "torch.cuda.max_memory_allocated")
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+    if trim is not None:
+        trim(0)
     resting = _resident("VmRSS")
     if _forget_peak():
         work()
-        return Memory(resting, _resident("VmHWM"), VMHWM)
-    with _Sampler() as sampler:
-        work()
-    return Memory(resting, max(sampler.peak, resting), SAMPLED)
-
-
-def _give_back_freed_memory() -> None:
-    """Let glibc return freed memory to the system; another C library keeps what it keeps."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+        return Memory(resting, _resident("VmHWM"), "VmHWM")
+    return Memory(resting, max(_sampled_peak(work), resting), "RSS sampled each millisecond")
 
 
 def _resident(field: str) -> int:
@@ -96,24 +79,20 @@ def _forget_peak() -> bool:
     return _resident("VmHWM") <= _resident("VmRSS") + _SLACK
 
 
-class _Sampler:
-    """Looks at the resident size from a thread of its own, until it is left."""
+def _sampled_peak(work: Callable[[], None]) -> int:
+    """The largest resident size that a thread sees during `work`, in bytes."""
+    sizes = [0]
+    done = threading.Event()
 
-    def __init__(self) -> None:
-        self.peak = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    def watch() -> None:
+        while not done.wait(_SAMPLING_INTERVAL):
+            sizes[0] = max(sizes[0], _resident("VmRSS"))
 
-    def _watch(self) -> None:
-        while True:
-            self.peak = max(self.peak, _resident("VmRSS"))
-            if self._stop.wait(_SAMPLING_INTERVAL):
-                return
-
-    def __enter__(self) -> _Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        work()
+    finally:
+        done.set()
+        thread.join()
+    return sizes[0]

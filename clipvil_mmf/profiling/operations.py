@@ -15,17 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Operations:
-    """What one forward pass computes.
+    """What one forward pass computes."""
 
-    Args:
-        macs: multiply-adds of convolutions, matrix products and attention.
-        by_operator: those of each kind.
-        uncounted: operators that are not in `macs` -> how often each was called.
-    """
-
-    macs: int
-    by_operator: dict[str, int]
-    uncounted: dict[str, int]
+    macs: int  # multiply-adds of convolutions, matrix products and attention
+    by_operator: dict[str, int]  # those of each kind
+    uncounted: dict[str, int]  # operators that are not in `macs` -> number of calls
 
 
 class _Calls(TorchDispatchMode):
@@ -48,11 +42,7 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
     """Count the multiply-adds of one forward pass in evaluation mode, as it is computed.
 
     Nothing is traced, so that networks which take their weights from `functional_call` can be
-    counted (a ViT on a grid that is not its own).
-
-    Args:
-        network: in any mode, which is kept.
-        inputs: its arguments.
+    counted (a ViT on a grid that is not its own). The network keeps its mode.
     """
     training = network.training
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -76,10 +66,7 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
 def operations_of(work: Callable[[], None]) -> int:
     """Floating-point operations of the products and convolutions in `work`, backward included.
 
-    A multiply-add is two. What is recomputed in a backward pass counts twice.
-
-    Args:
-        work: is done once.
+    `work` is done once. A multiply-add is two; what a backward pass recomputes counts twice.
     """
     with _flop_counter() as counter:
         work()

@@ -5,40 +5,56 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
-from clipvil_mmf.config import ConfigError
-from clipvil_mmf.profiling.batch import BatchSizes
-from clipvil_mmf.profiling.measure import Figures, Parameters
-from clipvil_mmf.profiling.request import Request, perform
+import torch
+from torch import Tensor
+
+from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.layers.dtypes import PRECISIONS
+from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
+from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
+from clipvil_mmf.profiling.measure import Figures, Parameters, measure
+from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.user_dir import import_user_dir
+
+OWN_OPTIMIZER = "clipvil_adamw_sgd"
+LOSSES = ("clipvil_bce", "logit_bce", "clipvil_cross_entropy", "cross_entropy")
+
+
+@dataclass
+class Request:
+    """One network to measure, as plain values: it travels to a process of its own as JSON."""
+
+    sections: dict[str, Any]  # as `ClipVilNetwork.from_config` takes them, `tuning` included
+    answers: int  # the classifier's rows
+    optimizer: dict[str, Any]  # MMF's section: `type`, `params`, `groups`
+    losses: list[dict[str, Any]] | None  # MMF's list of them; None for the task's
+    max_norm: float | None = None  # of clipped gradients, None for no clipping
+    sizes: BatchSizes = field(default_factory=BatchSizes)
+    precision: str = "fp32"  # or bf16
+    device: str = "cpu"  # or cuda, cuda:1 ...
+    repeats: int = 3  # of each measurement
+    task: Any = "vqa"  # its name, or `{type: ..., params: {...}}`
+    user_dirs: list[str] = field(default_factory=list)  # whose components sections may name
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a method.
-
-    Args:
-        method: its name.
-        figures: what it costs; None where it could not be measured.
-        reason: why not; empty where it could.
-        fits: False where the method does not suit the network, or the network is misconfigured.
-    """
+    """What became of a method."""
 
     method: str
-    figures: Figures | None = None
-    reason: str = ""
-    fits: bool = True
+    figures: Figures | None = None  # None where it could not be measured
+    reason: str = ""  # why not
+    fits: bool = True  # False where it does not suit the network, or that is misconfigured
 
 
 def measure_apart(method: str, request: Request) -> Row:
-    """Perform a request in a fresh process.
-
-    Args:
-        method: its name in the row.
-        request: what to measure.
-    """
+    """Perform a request in a fresh process; `method` is its name in the row."""
     command = [sys.executable, "-m", "clipvil_mmf.profiling.processes"]
     done = subprocess.run(
         command, input=json.dumps(asdict(request)), capture_output=True, text=True
@@ -53,11 +69,66 @@ def measure_apart(method: str, request: Request) -> Row:
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         return Row(method, reason=answer["error"], fits=False)
-    return Row(method, _figures(answer["figures"]))
+    figures = answer["figures"]
+    return Row(method, Figures(**{**figures, "parameters": Parameters(**figures["parameters"])}))
 
 
-def _figures(plain: dict[str, Any]) -> Figures:
-    return Figures(**{**plain, "parameters": Parameters(**plain["parameters"])})
+def perform(request: Request) -> Figures:
+    """Build the network and its optimizer, and measure them.
+
+    Raises:
+        ConfigError: a section is wrong, or the tuning method does not suit the network.
+    """
+    check_choice("precision", request.precision, PRECISIONS)
+    task = build_task(request.task)
+    torch.manual_seed(0)
+    network = ClipVilNetwork.from_config(**request.sections, num_labels=request.answers)
+    device = torch.device(request.device)
+    network.to(device)
+    return measure(
+        network,
+        _optimizer(network, request.optimizer),
+        _loss(request.losses, task),
+        synthetic_batch(network, request.sizes, request.answers, task, device),
+        request.max_norm,
+        request.precision,
+        request.repeats,
+    )
+
+
+def _optimizer(network: ClipVilNetwork, section: dict[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer over the groups that a run of MMF would have."""
+    name = section.get("type")
+    kind = AdamWSGD if name == OWN_OPTIMIZER else getattr(torch.optim, str(name), None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        raise ConfigError(
+            f"optimizer.type: {name!r} cannot be measured; choose {OWN_OPTIMIZER} or one of "
+            "torch.optim's, such as AdamW."
+        )
+    config = from_config(GroupsConfig, section.get("groups"), "optimizer.groups")
+    groups = parameter_groups(network, network.tower_parameters(), config)
+    return kind(groups, **(section.get("params") or {}))
+
+
+def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
+    """The sum of the losses, as a function of scores and targets."""
+    if losses is None:
+        return task.loss
+    task.check_losses([str(loss.get("type")) for loss in losses], "losses")
+    terms = []
+    for loss in losses:
+        check_choice("losses", loss.get("type", ""), LOSSES)
+        # MMF's logit_bce is in the scale of LXMERT's, too.
+        scale = float((loss.get("params") or {}).get("loss_scale", 1))
+        is_bce = str(loss["type"]).endswith("bce")
+        terms.append(partial(scaled_bce, loss_scale=scale) if is_bce else class_cross_entropy)
+    if not terms:
+        raise ConfigError(f"losses: none is named. Choices: {', '.join(LOSSES)}.")
+
+    def total(scores: Tensor, targets: Tensor) -> Tensor:
+        return torch.stack([term(scores, targets) for term in terms]).sum()
+
+    return total
 
 
 def main() -> None:

@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
-from clipvil_mmf.profiling.files import writing
-from clipvil_mmf.profiling.processes import Row
-from clipvil_mmf.profiling.request import Request
+from clipvil_mmf.atomic import replacing
+from clipvil_mmf.profiling.measure import Figures
+from clipvil_mmf.profiling.processes import Request, Row
 
 MIB = 2**20
-COLUMNS = (
-    "method",
-    "trainable",
-    "total",
-    "trainable_percent",
-    "gmacs_per_image",
-    "peak_mib",
-    "growth_mib",
-    "step_seconds",
-    "predict_seconds",
-    "step_gflop",
-    "matmul_gflop_per_second",
-    "utilisation_percent",
-    "memory_by",
-    "uncounted_operators",
-    "reason",
-    "batch_size",
-    "image_size",
-    "precision",
-    "device",
-    "repeats",
-)
+# Columns of the CSV -> what a method's figures say, beside the best rate of a matrix product.
+_CELLS: dict[str, Callable[[Figures, float], object]] = {
+    "trainable": lambda found, _: found.parameters.trainable,
+    "total": lambda found, _: found.parameters.total,
+    "trainable_percent": lambda found, _: round(found.parameters.percent, 4),
+    "gmacs_per_image": lambda found, _: round(found.macs_per_image / 1e9, 6),
+    "peak_mib": lambda found, _: round(found.peak / MIB, 2),
+    "growth_mib": lambda found, _: round(found.growth / MIB, 2),
+    "step_seconds": lambda found, _: round(found.step, 6),
+    "predict_seconds": lambda found, _: round(found.predict, 6),
+    "step_gflop": lambda found, _: round(found.step_operations / 1e9, 3),
+    "matmul_gflop_per_second": lambda _, rate: round(rate / 1e9, 3),
+    "utilisation_percent": lambda found, rate: round(100 * found.utilisation(rate), 2),
+    "memory_by": lambda found, _: found.memory_by,
+    "uncounted_operators": lambda found, _: " ".join(
+        f"{name}:{count}" for name, count in found.uncounted.items()
+    ),
+}
+_SHARED = ("batch_size", "image_size", "precision", "device", "repeats")
+_NAMES = ("method", "trainable", "%", "GMACs", "peak MiB", "growth", "step", "util", "predict")
+COLUMNS = ("method", *_CELLS, "reason", *_SHARED)
 
 
 def as_table(rows: Sequence[Row], title: str) -> Table:
     """The table of `clipvil profile`; a method that could not be measured has its reason."""
-    names = ("method", "trainable", "%", "GMACs", "peak MiB", "growth", "step", "util", "predict")
     rate = _best_rate(rows)
-    lines = [_texts(row, rate, len(names)) for row in rows]
+    lines = [_texts(row, rate) for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.pad_edge, table.padding = False, (0, 1, 0, 0)
-    for name, *texts in zip(names, *lines, strict=True):
+    for name, *texts in zip(_NAMES, *lines, strict=True):
         # In a narrow terminal a line that wraps is better than a figure cut short.
         width = max(len(text) for text in (name, *texts))
         justify = "left" if name == "method" else "right"
@@ -72,29 +71,38 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
 
 
 def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
-    """Write the same figures as CSV, with `COLUMNS`.
-
-    Args:
-        rows: one a method.
-        request: what they share: batch, precision, device.
-        path: of the file.
+    """Write the same figures as CSV, with `COLUMNS`; `request` is what the rows share.
 
     Raises:
         OSError: it cannot be written.
     """
     sizes, rate = request.sizes, _best_rate(rows)
-    shared = {
-        "batch_size": sizes.images,
-        "image_size": f"{sizes.height}x{sizes.width}",
-        "precision": request.precision,
-        "device": request.device,
-        "repeats": request.repeats,
-    }
+    size = f"{sizes.height}x{sizes.width}"
+    shared = (sizes.images, size, request.precision, request.device, request.repeats)
     with writing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
         for row in rows:
-            writer.writerow({**_cells(row, rate), **shared})
+            found = row.figures
+            cells = ["" if found is None else cell(found, rate) for cell in _CELLS.values()]
+            writer.writerow([row.method, *cells, row.reason, *shared])
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside `path`, which takes its place if all goes well.
+
+    Raises:
+        OSError: it cannot be written; nothing half-written is left.
+    """
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except OSError as e:
+        raise OSError(
+            f"Cannot write {path}: {e.strerror or e}. Make room or give write permission there, or "
+            "name another folder"
+        ) from e
 
 
 def _best_rate(rows: Sequence[Row]) -> float:
@@ -102,34 +110,11 @@ def _best_rate(rows: Sequence[Row]) -> float:
     return max((row.figures.matmul_rate for row in rows if row.figures is not None), default=0.0)
 
 
-def _cells(row: Row, rate: float) -> dict[str, object]:
-    figures = row.figures
-    if figures is None:
-        return {"method": row.method, "reason": row.reason}
-    uncounted = " ".join(f"{name}:{count}" for name, count in figures.uncounted.items())
-    return {
-        "method": row.method,
-        "trainable": figures.parameters.trainable,
-        "total": figures.parameters.total,
-        "trainable_percent": round(figures.parameters.percent, 4),
-        "gmacs_per_image": round(figures.macs_per_image / 1e9, 6),
-        "peak_mib": round(figures.peak / MIB, 2),
-        "growth_mib": round(figures.growth / MIB, 2),
-        "step_seconds": round(figures.step, 6),
-        "predict_seconds": round(figures.predict, 6),
-        "step_gflop": round(figures.step_operations / 1e9, 3),
-        "matmul_gflop_per_second": round(rate / 1e9, 3),
-        "utilisation_percent": round(100 * figures.utilisation(rate), 2),
-        "memory_by": figures.memory_by,
-        "uncounted_operators": uncounted,
-    }
-
-
-def _texts(row: Row, rate: float, columns: int) -> list[str]:
+def _texts(row: Row, rate: float) -> list[str]:
     """A line of the table."""
     figures = row.figures
     if figures is None:
-        return [row.method, *["–"] * (columns - 1)]
+        return [row.method, *["–"] * (len(_NAMES) - 1)]
     return [
         row.method,
         f"{figures.parameters.trainable:,}",

@@ -14,7 +14,7 @@ from clipvil_mmf.text_files import TextFileError, read_text
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-_WHERE = "processors.text_processor.params"
+WHERE = "processors.text_processor.params"
 
 
 def train_vocabulary(questions: Iterable[str], size: int, min_frequency: int) -> list[str]:
@@ -42,7 +42,7 @@ def train_vocabulary(questions: Iterable[str], size: int, min_frequency: int) ->
     tokens = [*SPECIAL_TOKENS, *letters, *continuations]
     if len(tokens) > size:
         raise ConfigError(
-            f"{_WHERE}.vocab_size: got {size}, but the training questions use {len(letters)} "
+            f"{WHERE}.vocab_size: got {size}, but the training questions use {len(letters)} "
             f"characters, which need {len(tokens)} tokens. Raise it."
         )
     frequent = sorted(
@@ -61,7 +61,7 @@ def read_tokens(file: Path) -> list[str]:
     try:
         lines = read_text(file).split("\n")
     except TextFileError as e:
-        raise ConfigError(f"{_WHERE}.vocab: {e}") from e
+        raise ConfigError(f"{WHERE}.vocab: {e}") from e
     return [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
@@ -78,7 +78,7 @@ def find_vocabulary(vocab: str, data_dir: str | None = None) -> Path:
             return candidate / "vocab.txt"
     if vocab.endswith(".txt") or vocab.startswith((".", "/", "~")) or vocab.count("/") > 1:
         raise ConfigError(
-            f"{_WHERE}.vocab: the file {vocab} does not exist (looked in the current directory and "
+            f"{WHERE}.vocab: the file {vocab} does not exist (looked in the current directory and "
             f"in {data_dir}); expected a vocab.txt, the name of a hub repository, or 'train'."
         )
     # Imported here: it starts slowly, and most runs have their vocabulary at hand.
@@ -89,7 +89,7 @@ def find_vocabulary(vocab: str, data_dir: str | None = None) -> Path:
         return Path(hf_hub_download(vocab, "vocab.txt"))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
         raise ConfigError(
-            f"{_WHERE}.vocab: {vocab!r} is no file here, and vocab.txt of a hub repository of that "
+            f"{WHERE}.vocab: {vocab!r} is no file here, and vocab.txt of a hub repository of that "
             f"name could not be fetched ({type(e).__name__}). Without a network, fetch "
             f"https://huggingface.co/{vocab}/resolve/main/vocab.txt elsewhere and give its path."
         ) from e

@@ -14,34 +14,29 @@ from clipvil_mmf.config import ConfigError, check_at_least, check_choice, from_c
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import (
     SPECIAL_TOKENS,
+    WHERE,
     find_vocabulary,
     read_tokens,
     train_vocabulary,
 )
 
 TRAIN = "train"
-_WHERE = "processors.text_processor.params"
 
 
 @dataclass
 class WordPieceParams:
-    """How questions become token ids.
+    """How questions become token ids."""
 
-    Args:
-        vocab: a file with one token a line (BERT's ``vocab.txt``), the name of a repository of
-            the Hugging Face hub that holds one (``bert-base-uncased``), or ``train``: made from
-            the training questions.
-        max_seq_length: pieces of a question and the two tokens around them, at most; CLIP-ViL's
-            is 20.
-        pad_to: ``max`` pads every batch to ``max_seq_length``, ``longest`` to its longest question.
-        vocab_size: for ``train``: tokens at most.
-        min_frequency: for ``train``: a word that occurs less often is left to its letters.
-    """
-
+    # A file with one token a line (BERT's vocab.txt), the name of a repository of the Hugging Face
+    # hub that holds one (bert-base-uncased), or train: made from the training questions.
     vocab: str = TRAIN
+    # Pieces of a question and the two tokens around them, at most; CLIP-ViL's is 20.
     max_seq_length: int = 20
+    # max pads every batch to max_seq_length, longest to its longest question.
     pad_to: str = "max"
+    # For train: tokens at most.
     vocab_size: int = 30522
+    # For train: a word that occurs less often is left to its letters.
     min_frequency: int = 1
 
     def __post_init__(self) -> None:
@@ -58,7 +53,7 @@ class WordPieceParams:
 
 @registry.register_processor("clipvil_wordpiece")
 class WordPieceProcessor(BaseProcessor):
-    """Question strings -> ids of ``[CLS] pieces [SEP]``: lower case, accents stripped, cut.
+    """A :class:`WordPieceTokenizer` by its section of a yaml file.
 
     Args:
         config: see ``WordPieceParams``.
@@ -67,7 +62,7 @@ class WordPieceProcessor(BaseProcessor):
 
     def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
         super().__init__(config)
-        self.params = from_config(WordPieceParams, config, _WHERE)
+        self.params = from_config(WordPieceParams, config, WHERE)
         self._tokenizer: WordPieceTokenizer | None = None
         if self.params.vocab != TRAIN:
             file = find_vocabulary(self.params.vocab, data_dir)
@@ -80,10 +75,8 @@ class WordPieceProcessor(BaseProcessor):
 
     def fit(self, questions: Iterable[str]) -> None:
         """Make the vocabulary from the training questions (``vocab: train``)."""
-        params = self.params
-        self._set(
-            train_vocabulary(questions, params.vocab_size, params.min_frequency), "train questions"
-        )
+        size, least = self.params.vocab_size, self.params.min_frequency
+        self._set(train_vocabulary(questions, size, least), "train questions")
 
     @property
     def tokens(self) -> list[str]:
@@ -95,19 +88,16 @@ class WordPieceProcessor(BaseProcessor):
         return len(self.tokens)
 
     def __call__(self, item: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Tokenise questions.
-
-        Args:
-            item: N questions.
+        """Tokenise N questions.
 
         Returns:
             ids (N, max_seq_length) int32, padded with [PAD]; lengths (N,) int32.
         """
         if self._tokenizer is None:
-            raise RuntimeError(f"{_WHERE}.vocab is 'train': call fit(training questions) first")
+            raise RuntimeError(f"{WHERE}.vocab is 'train': call fit(training questions) first")
         return self._tokenizer(item)
 
     def _set(self, tokens: list[str], source: str) -> None:
         self._tokenizer = WordPieceTokenizer(
-            tokens, self.params.max_seq_length, f"{_WHERE}.vocab: {source}"
+            tokens, self.params.max_seq_length, f"{WHERE}.vocab: {source}"
         )

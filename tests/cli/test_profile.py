@@ -11,8 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
-from clipvil_mmf.profiling.processes import Row
-from clipvil_mmf.profiling.request import Request
+from clipvil_mmf.profiling.processes import Request, Row
 from tests.bridge.runs import ROOT
 
 CONFIG = ROOT / "projects" / "clipvil" / "configs" / "vqa2_tiny.yaml"

@@ -89,6 +89,7 @@ def run(
     else:
         config = OmegaConf.merge(OmegaConf.load(RECIPES / recipe_file), config)
         config.optimizer = optimizer
+        config.includes = [str((RECIPES / name).resolve()) for name in config.get("includes", [])]
     for key, value in (changes or {}).items():
         OmegaConf.update(config, key, value, merge=False)
     OmegaConf.save(config, folder / "run.yaml")

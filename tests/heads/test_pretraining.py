@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clipvil_mmf.heads.pretraining import NO_LABEL, PretrainingHeads, mean_cross_entropy
+from clipvil_mmf.heads.pretraining import PretrainingHeads
+from clipvil_mmf.loss_functions import NO_CLASS, class_cross_entropy
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_word_scores_are_tied_to_the_table(heads: PretrainingHeads) -> None:
 
 def test_masked_positions_alone_are_scored(heads: PretrainingHeads) -> None:
     states, table = torch.randn(2, 5, 8), torch.randn(30, 8)
-    labels = torch.full((2, 5), NO_LABEL)
+    labels = torch.full((2, 5), NO_CLASS)
     labels[0, 2], labels[1, 4], labels[1, 0] = 7, 3, 0  # 0 is a word piece like others here
     scored = []
     heads.transform.register_forward_hook(lambda m, args, o: scored.append(len(args[0])))
@@ -40,8 +41,8 @@ def test_masked_positions_alone_are_scored(heads: PretrainingHeads) -> None:
 def test_without_labels_the_loss_is_zero(heads: PretrainingHeads) -> None:
     """A mean over nothing would be NaN; every parameter still takes part in the backward."""
     table = torch.randn(30, 8, requires_grad=True)
-    loss = heads.word_loss(torch.randn(2, 5, 8), torch.full((2, 5), NO_LABEL), table)
-    loss = loss + mean_cross_entropy(
+    loss = heads.word_loss(torch.randn(2, 5, 8), torch.full((2, 5), NO_CLASS), table)
+    loss = loss + class_cross_entropy(
         heads.score_matching(torch.randn(2, 8)), torch.tensor([-1, -1])
     )
     assert loss.item() == 0

@@ -8,15 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from clipvil_mmf.cli.check_submission import command
+from clipvil_mmf.cli.main import app
 from clipvil_mmf.data import easy_vqa_files
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-app = typer.Typer()
-app.command()(command)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +26,9 @@ def perfect():
 def run(tmp_path: Path, rows, *arguments: str):
     file = tmp_path / "predictions.json"
     file.write_text(json.dumps(rows))
-    return CliRunner().invoke(app, [str(file), *(arguments or ("--questions", "easy_vqa"))])
+    return CliRunner().invoke(
+        app, ["check-submission", str(file), *(arguments or ("--questions", "easy_vqa"))]
+    )
 
 
 def test_accepts_and_scores_easy_vqa(tmp_path, perfect):

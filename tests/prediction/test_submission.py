@@ -24,15 +24,19 @@ def rows(**changes):
     return [{**row, **change} for row, change in changed if change is not None]
 
 
+def ids(questions):
+    return [question.question_id for question in questions]
+
+
 def problems(content, questions=VQA, layout="vqa"):
-    submission = check_submission(content, questions, LAYOUTS[layout])
+    submission = check_submission(content, ids(questions), LAYOUTS[layout])
     assert submission.accepted == (not submission.problems)
     return {problem.what: (problem.count, problem.examples) for problem in submission.problems}
 
 
 def test_a_perfect_file_is_accepted():
     assert problems(rows()) == {}
-    submission = check_submission(rows()[::-1], VQA, LAYOUTS["vqa"])
+    submission = check_submission(rows()[::-1], ids(VQA), LAYOUTS["vqa"])
     assert (submission.rows, submission.expected) == (4, 4)
     assert submission.predictions == dict.fromkeys(range(10, 14), "yes")
 

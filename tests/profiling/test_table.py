@@ -14,8 +14,7 @@ from rich.console import Console
 
 from clipvil_mmf.profiling.figure import draw
 from clipvil_mmf.profiling.measure import Figures, Parameters
-from clipvil_mmf.profiling.processes import Row
-from clipvil_mmf.profiling.request import Request
+from clipvil_mmf.profiling.processes import Request, Row
 from clipvil_mmf.profiling.table import COLUMNS, MIB, as_table, footnotes, write_csv
 
 FIGURES = Figures(
