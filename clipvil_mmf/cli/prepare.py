@@ -130,7 +130,7 @@ def _check_found(
         name
         for name, split in known.splits.items()
         if OFFICIAL in split.releases
-        and all(known.find(root, file.name) for file in split.releases[OFFICIAL].files)
+        and all(known.find(root, file.name) for file in split.releases[OFFICIAL])
     ]
     if splits is None and "train" in official:
         hint += f", or take the official splits that are there: --splits {','.join(official)}"
