@@ -23,19 +23,19 @@ from clipvil_mmf.checkpoints.native import (
     RunState,
     SavedModel,
     imported_folder,
-    read_preprocessing,
+    read_run_config,
     run_config,
     run_file,
+    run_preprocessing,
     run_sections,
     run_state,
     write_saved,
 )
-from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
+from clipvil_mmf.checkpoints.starting import TUNED, Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
 
-TUNED = "tuned.safetensors"
 _METADATA = "clipvil"
 
 
@@ -180,7 +180,7 @@ def merge(
             f"{file}: there is no {CONFIG} beside it, which says what network it belongs to. Put "
             "the run's there."
         )
-    config = OmegaConf.load(config_file)
+    config = read_run_config(config_file)
     section = OmegaConf.select(config, "model_config.clipvil")
     sections = run_sections(config, run, str(file))
     network = ClipVilNetwork.from_config(**sections, where=str(config_file))
@@ -197,7 +197,7 @@ def merge(
         layout={"kind": "finetuned"},
         network=sections,
         text_vocabulary=VOCABULARY,
-        **read_preprocessing(config),
+        **run_preprocessing(config, str(file)),
     )
     merged = SavedModel(description, state, labels=run.labels, tokens=run.tokens)
     write_saved(merged, output)

@@ -17,6 +17,7 @@ from clipvil_mmf.checkpoints.starting import (
     starting_weights,
     whole_weights,
 )
+from clipvil_mmf.checkpoints.tuned import write_tuned
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.weight_files import read_weights
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
@@ -270,6 +271,13 @@ def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None
     for other in (network, ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["sherl"])):
         with pytest.raises(CheckpointError, match="was tuned with unipt"):
             starting_weights(other, folder, RUN)
+
+
+def test_what_was_tuned_alone_is_no_start(network, tmp_path) -> None:
+    tuned = {"network.classifier.output.bias": torch.zeros(13)}
+    file = write_tuned(tmp_path, tuned, {"answer": ANSWERS, "text": WORDS})
+    with pytest.raises(CheckpointError, match=r"clipvil merge .*tuned\.safetensors --output"):
+        starting_weights(network, file, RUN)
 
 
 def test_weights_without_their_configuration(network, publish, tmp_path) -> None:
