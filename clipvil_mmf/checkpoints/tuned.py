@@ -34,6 +34,7 @@ from clipvil_mmf.checkpoints.native import (
 from clipvil_mmf.checkpoints.starting import TUNED, Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
+from clipvil_mmf.tuning.method import HEAD
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
 
 _METADATA = "clipvil"
@@ -42,9 +43,16 @@ _METADATA = "clipvil"
 def trainable_names(network: ClipVilNetwork) -> set[str]:
     """The names in the network's state dict of what training changes.
 
-    Trainable parameters, and the running statistics of BatchNorms that follow their batches.
+    Trainable parameters, the buffers of the tuning method and of the head, and the running
+    statistics of BatchNorms that follow their batches.
     """
     names = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    kept = network.state_dict().keys()
+    names |= {
+        name
+        for name, _ in network.named_buffers()
+        if name in kept and (name.startswith(HEAD) or network.tuning.backbone_name(name) is None)
+    }
     for prefix, module in network.named_modules():
         if isinstance(module, _BatchNorm) and not _keeps_statistics(network, prefix):
             names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
