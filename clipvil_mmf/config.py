@@ -22,6 +22,17 @@ def near_matches(name: str, choices: Collection[str], limit: int = 3) -> str:
     return f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""
 
 
+def list_on_command_line(value: Any) -> str:
+    """`" On a command line ..."`: how to write the list that a text was to be; or an empty string.
+
+    MMF takes a list whose entries have no quotes for a text.
+    """
+    if not isinstance(value, str) or not (value.startswith("[") and value.endswith("]")):
+        return ""
+    entries = [entry.strip() for entry in value[1:-1].split(",")]
+    return f' On a command line the entries of a list have quotes: "KEY={entries}".'
+
+
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
     """Raise :class:`ConfigError` unless `value` is one of `choices`."""
     if value not in choices:
@@ -68,7 +79,7 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
         if key not in fields:
             raise ConfigError(
                 f"{where}.{key}: unknown key.{near_matches(str(key), fields)} "
-                f"Choices: {', '.join(fields)}."
+                f"{'Choices: ' + ', '.join(fields) if fields else 'No keys are expected here'}."
             )
     for name, field in fields.items():
         required = (
@@ -84,6 +95,7 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
             raise ConfigError(
                 f"{where}.{key}: got {value!r} ({type(value).__name__}), "
                 f"expected {fields[key].type}."
+                f"{list_on_command_line(value) if 'list' in str(fields[key].type) else ''}"
             ) from error
     with _prefixed(where):
         return OmegaConf.to_object(node)

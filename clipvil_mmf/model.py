@@ -24,7 +24,7 @@ from clipvil_mmf.checkpoints.tuned import (
     with_backbone,
     write_tuned,
 )
-from clipvil_mmf.config import ConfigError, from_config, near_matches
+from clipvil_mmf.config import ConfigError, from_config, list_on_command_line, near_matches
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
@@ -404,9 +404,14 @@ def _drop_frozen(
 
 def _files(pretrained: Any) -> list[str]:
     """The files of `pretrained`: null, one, or a list."""
-    files = [pretrained] if isinstance(pretrained, str) else list(pretrained or [])
-    if not all(isinstance(file, str) for file in files):
+    files = [pretrained] if isinstance(pretrained, str) else pretrained or []
+    if not isinstance(files, list) or not all(isinstance(file, str) and file for file in files):
         raise ConfigError(f"{_WHERE}.pretrained: got {pretrained!r}, expected paths.")
+    if isinstance(pretrained, str) and pretrained.startswith("["):
+        raise ConfigError(
+            f"{_WHERE}.pretrained: got {pretrained!r}, expected a path or a list."
+            f"{list_on_command_line(pretrained)}"
+        )
     return files
 
 

@@ -23,6 +23,16 @@ class Example:
         check_choice("mode", self.mode, ("fast", "exact"))
 
 
+@dataclass
+class Names:
+    names: list[str] | None = None
+
+
+@dataclass
+class Nothing:
+    pass
+
+
 class Component:
     def __init__(self, config: Example, width: int) -> None:
         self.config, self.width = config, width
@@ -54,6 +64,16 @@ def test_omegaconf_nodes_are_resolved() -> None:
 def test_errors_name_the_key(params: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_config(Example, params, "x")
+
+
+def test_a_list_of_a_command_line_has_quotes() -> None:
+    with pytest.raises(ConfigError, match=r"x\.names: got '\[a,b\]'.*\"KEY=\['a', 'b'\]\""):
+        from_config(Names, {"names": "[a,b]"}, "x")
+
+
+def test_no_keys_are_expected() -> None:
+    with pytest.raises(ConfigError, match=r"x\.a: unknown key\. No keys are expected here\."):
+        from_config(Nothing, {"a": 1}, "x")
 
 
 def test_an_unknown_type_may_be_of_a_package_that_is_not_imported() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -149,7 +150,8 @@ def test_a_run_whose_yaml_leaves_parameters_to_their_defaults(
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     torch.save({"model": {**state, "_extra_state": extra}}, tmp_path / "best.ckpt")
     del sections["num_labels"]
-    config = {"model_config": {"clipvil": {**sections, section: written}}, "dataset_config": {}}
+    config = {"model_config": {"clipvil": {**sections, section: written}}}
+    config["dataset_config"] = {"clipvil_custom": {}}
     OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
     model = clipvil_mmf.from_pretrained(tmp_path)
     batch = inputs(load_golden("clipvil_full"))
@@ -229,6 +231,75 @@ def test_a_damaged_configuration(imported: Path, content: str) -> None:
     (imported / "config.yaml").write_text(content)
     with pytest.raises(CheckpointError, match=r"config\.yaml does not describe"):
         clipvil_mmf.from_pretrained(imported)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fusion": None}, "network.fusion: got None, expected a mapping of keys"),
+        ({"num_labels": "x"}, "network.num_labels: got 'x', expected a whole number"),
+        ({"fusoin": {}}, "network.fusoin: unknown key. Did you mean 'fusion'?"),
+    ],
+)
+def test_a_damaged_section(imported: Path, change: dict[str, Any], message: str) -> None:
+    config = OmegaConf.load(imported / "config.yaml")
+    config.network.update(change)
+    OmegaConf.save(config, imported / "config.yaml")
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        clipvil_mmf.from_pretrained(imported)
+
+
+@pytest.mark.parametrize("section", ["image_encoder", "fusion", "num_labels"])
+def test_a_section_that_is_not_there(imported: Path, section: str) -> None:
+    config = OmegaConf.load(imported / "config.yaml")
+    del config.network[section]
+    OmegaConf.save(config, imported / "config.yaml")
+    with pytest.raises(CheckpointError, match=f"network.{section}: missing"):
+        clipvil_mmf.from_pretrained(imported)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('["a", "b', "not JSON"),
+        ('{"a": 0}', "expected a list of answers, got a dict"),
+        ("[0, 1]", "has 0 in entry 0"),
+        ('["a", "b"]', "has 2 answers, but the head of model.safetensors has a row for 13"),
+    ],
+)
+def test_damaged_answers(imported: Path, content: str, message: str) -> None:
+    (imported / "answers.json").write_text(content)
+    with pytest.raises(CheckpointError, match=rf"answers\.json.*{message}"):
+        clipvil_mmf.from_pretrained(imported)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [b", "config.yaml cannot be read as yaml"),
+        ("- a", "config.yaml is a list"),
+        ("model_config: {clipvil: {fusion: joint}}", "clipvil.fusion: got 'joint', expected a map"),
+        ("model_config: {clipvil: {fusion: '${gone}'}}", "model_config.clipvil cannot be resolved"),
+    ],
+)
+def test_a_damaged_configuration_of_a_run(tmp_path: Path, content: str, message: str) -> None:
+    extra = {"answer": ANSWERS, "text": VOCABULARY}
+    state = {"network.a": torch.zeros(1), "_extra_state": extra}
+    torch.save(state, tmp_path / "clipvil_final.pth")
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        clipvil_mmf.from_pretrained(tmp_path)
+
+
+def test_a_run_without_the_section_of_its_dataset(tmp_path: Path) -> None:
+    """Its images and its task are not taken for the published ones."""
+    extra = {"answer": ANSWERS, "text": VOCABULARY}
+    state = {"network.a": torch.zeros(1), "_extra_state": extra}
+    torch.save(state, tmp_path / "clipvil_final.pth")
+    config = {"model_config": {"clipvil": TINY}, "dataset": "vqa2", "dataset_config": {"gqa": {}}}
+    OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
+    with pytest.raises(CheckpointError, match=r"lacks the section dataset_config\.<dataset>"):
+        clipvil_mmf.from_pretrained(tmp_path)
 
 
 def test_a_configuration_of_another_network(imported: Path) -> None:

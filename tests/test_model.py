@@ -249,6 +249,9 @@ def test_a_loss_for_other_targets_is_refused(
         ),
         ({"losses": [{"params": {}}]}, r"losses\[0\]\.type: missing"),
         ({"pretrained_answers": "all_ans.json"}, r"pretrained_answers: .*pretrained names none"),
+        ({"pretrained": 5}, r"clipvil\.pretrained: got 5, expected paths"),
+        ({"pretrained": ""}, r"clipvil\.pretrained: got '', expected paths"),
+        ({"pretrained": "[a.pth,b]"}, r"clipvil\.pretrained: .*\"KEY=\['a\.pth', 'b'\]\""),
         ({"zoo_requirements": ["clipvil.base"]}, r"clipvil\.zoo_requirements: .*expected \[\]"),
         (
             {"run": {"model_config": {"clipvill": {}}}},

@@ -18,14 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import Source
-from clipvil_mmf.config import ConfigError, from_config
+from clipvil_mmf.checkpoints.published.answers import read_answer_table
+from clipvil_mmf.config import ConfigError, from_config, near_matches
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
@@ -38,6 +39,8 @@ ANSWERS, VOCABULARY = "answers.json", "vocab.txt"
 SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier", "tuning")
 # What MMF leaves, the best first.
 _RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
+_KINDS: dict[type, str] = {int: "a whole number", Mapping: "a mapping of keys"}
+_PUT_BACK = "Expected the file that MMF wrote beside the checkpoint: put that one there."
 
 
 def published_images() -> dict[str, Any]:
@@ -193,7 +196,14 @@ def from_tensors(
     description = _read_description(folder / CONFIG)
     labels = None
     if (folder / ANSWERS).is_file():
-        labels = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+        labels = read_answer_table(folder / ANSWERS)
+        rows = description.network.get("num_labels")
+        if len(labels) != rows:
+            raise CheckpointError(
+                f"{folder / ANSWERS} has {len(labels)} answers, but the head of {WEIGHTS} has a "
+                f"row for {rows}: it belongs to another checkpoint. Put that of this one there, or "
+                "import it again (clipvil import --answers FILE)."
+            )
     vocabulary = folder / VOCABULARY
     return SavedModel(
         description,
@@ -207,15 +217,38 @@ def from_tensors(
 def _read_description(file: Path) -> Description:
     try:
         description = from_config(Description, OmegaConf.load(file), str(file))
-    except (ConfigError, OmegaConfBaseException, YAMLError, OSError) as error:
+        if "num_answers" in description.network:
+            description.network["num_labels"] = description.network.pop("num_answers")
+            logger.warning("%s: network.num_answers is called network.num_labels now", file)
+        _check(description)
+    except (ValueError, OmegaConfBaseException, YAMLError, OSError) as error:
         raise CheckpointError(
             f"{file} does not describe an imported checkpoint ({error}). Import it again "
             "(clipvil import)."
         ) from error
-    if "num_answers" in description.network:
-        description.network["num_labels"] = description.network.pop("num_answers")
-        logger.warning("%s: network.num_answers is called network.num_labels now", file)
     return description
+
+
+def _check(description: Description) -> None:
+    """Raise :class:`ConfigError` where the dataclass alone does not see that something is wrong."""
+    network, known = description.network, (*SECTIONS, "num_labels")
+    if description.format != 1:
+        raise ConfigError(f"format: got {description.format}, this version reads 1")
+    if "kind" not in description.layout:
+        raise ConfigError("layout.kind: missing")
+    for key, value in network.items():
+        if key not in known:
+            raise ConfigError(
+                f"network.{key}: unknown key.{near_matches(str(key), known)} Choices: "
+                f"{', '.join(known)}"
+            )
+        expected = int if key == "num_labels" else Mapping
+        optional = value is None and key in ("visual_embedding", "tuning")
+        if not isinstance(value, expected) and not optional:
+            raise ConfigError(f"network.{key}: got {value!r}, expected {_KINDS[expected]}")
+    for key in ("image_encoder", "fusion", "num_labels") if "classifier" in network else ():
+        if key not in network:
+            raise ConfigError(f"network.{key}: missing")
 
 
 def _read_run(path: Path) -> SavedModel:
@@ -234,12 +267,12 @@ def _read_run(path: Path) -> SavedModel:
             f"A published checkpoint is imported first: clipvil import {file}"
         )
     refuse_tuned(run, file)
-    config = OmegaConf.load(config_file)
+    config = read_run_config(config_file)
     description = Description(
         source=file.name,
         layout={"kind": "finetuned"},
         network=run_sections(config, run, str(file)),
-        **read_preprocessing(config),
+        **run_preprocessing(config, str(file)),
     )
     return SavedModel(
         description,
@@ -263,7 +296,7 @@ def run_state(loaded: Any) -> RunState | None:
         if key.startswith("network.")
     }
     vocabularies = state.get("_extra_state")
-    if not network or not isinstance(vocabularies, Mapping):
+    if not network or not isinstance(vocabularies, Mapping) or "answer" not in vocabularies:
         return None
     return RunState(
         network,
@@ -312,15 +345,52 @@ def run_config(file: Path) -> Path | None:
     return next((f / CONFIG for f in file.parents[:2] if (f / CONFIG).is_file()), None)
 
 
+def read_run_config(file: Path) -> DictConfig:
+    """The configuration of a run.
+
+    Raises:
+        CheckpointError: it cannot be read, or is not a mapping of keys.
+    """
+    try:
+        config = OmegaConf.load(file)
+    except (ValueError, OmegaConfBaseException, YAMLError, OSError) as error:
+        raise CheckpointError(f"{file} cannot be read as yaml ({error}). {_PUT_BACK}") from error
+    if not isinstance(config, DictConfig):
+        raise CheckpointError(f"{file} is a list, not a mapping of keys. {_PUT_BACK}")
+    return config
+
+
 def read_sections(config: Any) -> dict[str, Any]:
-    """The network's sections of a configuration: MMF's, or with the sections at its top."""
-    whole = OmegaConf.select(config, "model_config.clipvil") or config
-    sections = {key: OmegaConf.select(whole, key) for key in SECTIONS}
-    return {
-        key: OmegaConf.to_container(section, resolve=True)
-        for key, section in sections.items()
-        if section is not None
-    }
+    """The network's sections of a configuration: MMF's, or with the sections at its top.
+
+    Raises:
+        CheckpointError: a section is not a mapping, or cannot be resolved.
+    """
+    prefix = "model_config.clipvil"
+    prefix = f"{prefix}." if _values(config, prefix, Mapping) else ""
+    sections = {key: _values(config, f"{prefix}{key}", Mapping) for key in SECTIONS}
+    return {key: section for key, section in sections.items() if section is not None}
+
+
+def _values(config: Any, key: str, kind: type | None = None) -> Any:
+    """What a configuration has under a dotted key, as plain values; None where it has nothing.
+
+    Raises:
+        CheckpointError: it cannot be resolved, or is of another kind.
+    """
+    try:
+        found = OmegaConf.select(config, key)
+        if OmegaConf.is_config(found):
+            found = OmegaConf.to_container(found, resolve=True)
+    except OmegaConfBaseException as error:
+        raise CheckpointError(
+            f"{CONFIG}: {key} cannot be resolved ({str(error).splitlines()[0]}). {_PUT_BACK}"
+        ) from error
+    if kind is not None and not (found is None or isinstance(found, kind)):
+        raise CheckpointError(
+            f"{CONFIG}: {key}: got {found!r}, expected {_KINDS[kind]}. {_PUT_BACK}"
+        )
+    return found
 
 
 def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
@@ -339,8 +409,7 @@ def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
     if lacking:
         raise CheckpointError(
             f"{source}: the {CONFIG} of its run lacks {', '.join(lacking)} in "
-            "model_config.clipvil; expected the file that MMF wrote beside the checkpoint. Put "
-            "that one there."
+            f"model_config.clipvil. {_PUT_BACK}"
         )
     params = given["fusion"].get("params") or {}
     words = params.get("vocab_size") or len(run.tokens)
@@ -359,7 +428,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
     sections = OmegaConf.select(config, "dataset_config") or {}
     names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
     used = str(names).split(",") if names else list(sections)
-    datasets = {name: sections[name] for name in used if name in sections}
+    datasets = [name for name in used if sections.get(name) is not None]
     if len(datasets) > 1:
         raise CheckpointError(
             f"The configuration has several datasets ({', '.join(datasets)}), which may prepare "
@@ -367,14 +436,30 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
         )
     if not datasets:
         return {}
-    (section,) = datasets.values()
-    params = OmegaConf.select(section, "processors.text_processor.params") or {}
-    images = {key: section[key] for key in published_images() if key in section}
+    where = f"dataset_config.{datasets[0]}"
+    length = _values(config, f"{where}.processors.text_processor.params.max_seq_length", int)
+    images = {key: _values(config, f"{where}.{key}") for key in published_images()}
     return {
-        "images": {
-            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for key, value in images.items()
-        },
-        "max_seq_length": int(params.get("max_seq_length", 20)),
-        "task": saved_task(section),
+        "images": {key: value for key, value in images.items() if value is not None},
+        "max_seq_length": 20 if length is None else length,
+        "task": saved_task(sections[datasets[0]]),
     }
+
+
+def run_preprocessing(config: Any, source: str) -> dict[str, Any]:
+    """:func:`read_preprocessing` of a run, whose configuration has to say it.
+
+    Args:
+        config: of the run.
+        source: its file, for errors.
+
+    Raises:
+        CheckpointError: it has several datasets, or none.
+    """
+    found = read_preprocessing(config)
+    if not found:
+        raise CheckpointError(
+            f"{source}: the {CONFIG} of its run lacks the section dataset_config.<dataset> of its "
+            f"dataset, which says how images and questions are prepared. {_PUT_BACK}"
+        )
+    return found

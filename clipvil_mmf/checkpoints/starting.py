@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import yaml
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
@@ -20,6 +19,7 @@ from clipvil_mmf.checkpoints.native import (
     from_tensors,
     imported_folder,
     missing_config,
+    read_run_config,
     read_sections,
     refuse_tuned,
     run_config,
@@ -36,6 +36,7 @@ from clipvil_mmf.weight_files import named_tensors, read_file
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "all_ans.json"
+TUNED = "tuned.safetensors"
 _HEAD = "classifier."
 _PRETRAINED = "pretrained"
 _VOCAB_KEY = "dataset_config.<dataset>.processors.answer_processor.params.vocab"
@@ -78,6 +79,11 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
         file = file / WEIGHTS if (file / WEIGHTS).is_file() else run_file(file)
     loaded = read_file(file)
     left = run_state(loaded)
+    if left is None and file.name == TUNED:
+        raise CheckpointError(
+            f"{file} holds what a tuning method trained, alone. Make one model of it and its "
+            f"backbone: clipvil merge {file} --output FOLDER"
+        )
     if left is None:
         source = _recognise(named_tensors(loaded, file), path)
     else:
@@ -168,7 +174,7 @@ def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> Source:
 def _tuning_of_run(file: Path) -> Mapping[str, Any] | None:
     """The section `tuning` of the run that left a file, where its configuration is there."""
     config = run_config(file)
-    return None if config is None else read_sections(OmegaConf.load(config)).get("tuning")
+    return None if config is None else read_sections(read_run_config(config)).get("tuning")
 
 
 def _fit_method(

@@ -23,28 +23,36 @@ from clipvil_mmf.checkpoints.native import (
     RunState,
     SavedModel,
     imported_folder,
-    read_preprocessing,
+    read_run_config,
     run_config,
     run_file,
+    run_preprocessing,
     run_sections,
     run_state,
     write_saved,
 )
-from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
+from clipvil_mmf.checkpoints.starting import TUNED, Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
+from clipvil_mmf.tuning.method import HEAD
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
 
-TUNED = "tuned.safetensors"
 _METADATA = "clipvil"
 
 
 def trainable_names(network: ClipVilNetwork) -> set[str]:
     """The names in the network's state dict of what training changes.
 
-    Trainable parameters, and the running statistics of BatchNorms that follow their batches.
+    Trainable parameters, the buffers of the tuning method and of the head, and the running
+    statistics of BatchNorms that follow their batches.
     """
     names = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    kept = network.state_dict().keys()
+    names |= {
+        name
+        for name, _ in network.named_buffers()
+        if name in kept and (name.startswith(HEAD) or network.tuning.backbone_name(name) is None)
+    }
     for prefix, module in network.named_modules():
         if isinstance(module, _BatchNorm) and not _keeps_statistics(network, prefix):
             names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
@@ -184,7 +192,7 @@ def merge(
             f"{file}: there is no {CONFIG} beside it, which says what network it belongs to. Put "
             "the run's there."
         )
-    config = OmegaConf.load(config_file)
+    config = read_run_config(config_file)
     section = OmegaConf.select(config, "model_config.clipvil")
     sections = run_sections(config, run, str(file))
     network = ClipVilNetwork.from_config(**sections, where=str(config_file))
@@ -201,7 +209,7 @@ def merge(
         layout={"kind": "finetuned"},
         network=sections,
         text_vocabulary=VOCABULARY,
-        **read_preprocessing(config),
+        **run_preprocessing(config, str(file)),
     )
     merged = SavedModel(description, state, labels=run.labels, tokens=run.tokens)
     write_saved(merged, output)

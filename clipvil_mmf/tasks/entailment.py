@@ -45,7 +45,17 @@ class Entailment(Task):
         self.labels = config.labels
 
     def order_labels(self, labels: Sequence[str]) -> list[str]:
-        """Sorted, so that the order does not depend on counts."""
+        """Sorted, so that the order does not depend on counts.
+
+        Raises:
+            ConfigError: there is nothing to choose from.
+        """
+        if len(labels) < 2:
+            raise ConfigError(
+                f"task: the training data have {len(labels)} classes ({', '.join(labels)}), "
+                "expected two or more. Add samples of another class, or name the classes in "
+                "task.params.labels."
+            )
         return sorted(labels)
 
     def targets(self, pairs: LabelPairs, samples: int, labels: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from clipvil_mmf.checkpoints.starting import (
     starting_weights,
     whole_weights,
 )
+from clipvil_mmf.checkpoints.tuned import backbone_hash, trainable_names, write_tuned
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tuning import METHODS, TuningMethod
 from clipvil_mmf.weight_files import read_weights
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
 from tests.checkpoints.test_round_trip import bert_state, clip_state
@@ -270,6 +273,37 @@ def test_a_tuned_run_is_the_start_of_its_method_alone(network, tmp_path) -> None
     for other in (network, ClipVilNetwork.from_config(**TINY, tuning=SECTIONS["sherl"])):
         with pytest.raises(CheckpointError, match="was tuned with unipt"):
             starting_weights(other, folder, RUN)
+
+
+@dataclass
+class PlainConfig:
+    """Nothing to set."""
+
+
+class Centred(TuningMethod):
+    """A running mean, which training moves."""
+
+    def __init__(self, config: PlainConfig, network: ClipVilNetwork) -> None:
+        super().__init__(config, network)
+        self.register_buffer("mean", torch.zeros(network.fusion.hidden_size))
+        self.register_buffer("scratch", torch.zeros(1), persistent=False)
+
+
+def test_buffers_of_a_method_are_not_of_the_backbone(monkeypatch) -> None:
+    monkeypatch.setitem(METHODS, "centred", (PlainConfig, Centred))
+    network = ClipVilNetwork.from_config(**TINY, tuning={"method": "centred"})
+    before = backbone_hash(network)
+    network.tuning.mean += 1
+    assert backbone_hash(network) == before
+    added = {name for name in trainable_names(network) if name.startswith("tuning.")}
+    assert added == {"tuning.mean"}
+
+
+def test_what_was_tuned_alone_is_no_start(network, tmp_path) -> None:
+    tuned = {"network.classifier.output.bias": torch.zeros(13)}
+    file = write_tuned(tmp_path, tuned, {"answer": ANSWERS, "text": WORDS})
+    with pytest.raises(CheckpointError, match=r"clipvil merge .*tuned\.safetensors --output"):
+        starting_weights(network, file, RUN)
 
 
 def test_weights_without_their_configuration(network, publish, tmp_path) -> None:

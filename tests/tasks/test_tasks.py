@@ -69,6 +69,11 @@ def test_labels_are_ordered_by_the_task() -> None:
     assert build_task("entailment").order_labels(["no", "a"]) == ["a", "no"]
 
 
+def test_one_class_is_nothing_to_choose_from() -> None:
+    with pytest.raises(ConfigError, match=r"1 classes \(no\).*task\.params\.labels"):
+        build_task("entailment").order_labels(["no"])
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [
