@@ -142,14 +142,15 @@ def _fit(
     fresh: dict[str, str] = {}
     if part is None:
         fresh |= _fit_method(network, source, path, starts)
-        if source.kind == _PRETRAINED:
+        if run.answer_table and source.kind != _PRETRAINED:
+            logger.warning(
+                "%s is not pre-trained: model_config.clipvil.pretrained_answers has no effect", path
+            )
+        if starts and _has_another_head(network, source):
+            source, of_head = _without_head(network, source, "that of the file is of another type")
+        elif source.kind == _PRETRAINED:
             source, of_head = _from_table(network, source, path, run, starts)
         else:
-            if run.answer_table:
-                logger.warning(
-                    "%s is not pre-trained: model_config.clipvil.pretrained_answers has no effect",
-                    path,
-                )
             source, of_head = _by_label(network, source, path, run, starts)
         fresh |= of_head
     _check_words(network, source, path, run)
@@ -325,6 +326,12 @@ def _without_head(
     logger.warning("the head keeps its initialisation: %s", reason)
     tensors = {name: tensor for name, tensor in source.tensors.items() if name not in spare}
     return replace(source, tensors=tensors), fresh
+
+
+def _has_another_head(network: ClipVilNetwork, source: Source) -> bool:
+    """Whether the source's head has tensors that the network's has not."""
+    ours = network.state_dict().keys()
+    return any(name.startswith(_HEAD) and name not in ours for name in source.tensors)
 
 
 def _label_names(network: ClipVilNetwork, source: Source) -> list[str]:

@@ -32,7 +32,13 @@ def patch(module: ModuleType) -> None:
     class Checkpoint(module.Checkpoint):
         __doc__ = module.Checkpoint.__doc__
 
+        _is_loaded = False
+
         def save_config(self) -> None:
+            # MMF asks for it before anything is loaded: a resume that is refused would leave its
+            # own configuration beside another run's checkpoints.
+            if not self._is_loaded:
+                return
             # Predicting leaves the configuration of the training beside its checkpoints.
             if get_rank() == 0 and not OmegaConf.select(self.config, "evaluation.predict"):
                 config = self.config
@@ -49,6 +55,11 @@ def patch(module: ModuleType) -> None:
             return default if value is None else value
 
         def load_state_dict(self) -> None:
+            self._load_chosen()
+            self._is_loaded = True
+            self.save_config()
+
+        def _load_chosen(self) -> None:
             choice = choose_checkpoint(self.config, self.ckpt_foldername, self.ckpt_prefix)
             if choice is not None:
                 self._load(choice.file, load_pretrained=not choice.is_whole)

@@ -329,3 +329,18 @@ def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp
 def test_an_answer_table_without_effect_is_remarked_on(network, publish, caplog) -> None:
     starting_weights(network, publish("clipvil_full"), Run(ANSWERS, WORDS, "all_ans.json"))
     assert "is not pre-trained: model_config.clipvil.pretrained_answers has no" in caplog.text
+
+
+def test_a_run_with_a_head_of_another_type_gives_its_trunk(network, tmp_path, caplog) -> None:
+    """A head that lacks a tensor is none of another type."""
+    folder = left_by_mmf(network, tmp_path / "run", "best.ckpt")
+    saved = torch.load(folder / "best.ckpt", weights_only=True)
+    bias = saved["model"].pop("network.classifier.output.bias")
+    torch.save(saved, folder / "best.ckpt")
+    with pytest.raises(CheckpointError, match=r"1 missing.*\n +classifier\.output\.bias"):
+        starting_weights(network, folder, RUN)
+    saved["model"]["network.classifier.offsets"] = bias
+    torch.save(saved, folder / "best.ckpt")
+    weights = starting_weights(network, folder, RUN)
+    assert weights.keys() == {n for n in network.state_dict() if not n.startswith("classifier.")}
+    assert "the head keeps its initialisation: that of the file is of another type" in caplog.text

@@ -63,6 +63,18 @@ def test_what_is_replaced_goes_when_training_begins(tmp_path):
     assert contents(tmp_path).keys() - {"other.pth"} == left
 
 
+def test_a_refused_resume_leaves_the_configuration_of_the_run(finished):
+    before = (finished / "config.yaml").read_bytes()
+    other = save_other_model(finished.parent / f"{finished.name}-other.pth")
+    opts = ("checkpoint.resume=true", "training.seed=7")
+    os.replace(other, finished / "current.ckpt")
+    with pytest.raises(ValueError, match="another model"):
+        run_here(finished, *SHORT, *opts)
+    assert (finished / "config.yaml").read_bytes() == before
+    run_here(finished, *SHORT, *opts, "checkpoint.resume_best=true")
+    assert (finished / "config.yaml").read_bytes() != before
+
+
 def save_other_model(path):
     torch.save({"other": torch.zeros(1)}, path)
     return path
