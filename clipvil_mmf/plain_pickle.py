@@ -114,7 +114,7 @@ def load_npy(
     """Read an npy file; one of objects without running its code.
 
     Raises:
-        ValueError: it is no npy file.
+        ValueError: it is not an npy file.
         pickle.UnpicklingError: its objects are not plain.
         Exception: what else half-read bytes lead to.
     """

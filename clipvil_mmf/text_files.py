@@ -14,7 +14,7 @@ READ_ERRORS = (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class TextFileError(ValueError):
-    """A file that is no text in UTF-8; the message names it and says what to do."""
+    """A file that is not text in UTF-8; the message names it and says what to do."""
 
 
 def open_text(path: Path) -> TextIO:
@@ -45,7 +45,7 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileNotFoundError: no such file.
-        TextFileError: it is no text in UTF-8, or a damaged gzip file.
+        TextFileError: it is not text in UTF-8, or a damaged gzip file.
     """
     with open_text(path) as file:
         try:

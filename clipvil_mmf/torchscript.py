@@ -160,7 +160,7 @@ class _Reader(PlainUnpickler):
                 self.collect(value, f"{prefix}{name}.", found)
 
     def _kind_of(self, path: str) -> Callable[[str], bool] | None:
-        """Which tensors of a class are parameters and buffers; None if it is no module."""
+        """Which tensors of a class are parameters and buffers; None if it is not a module."""
         *folders, name = path.split(".")
         code = self._record(f"code/{'/'.join(folders)}.py", _LONGEST_CODE).decode()
         source = re.search(rf"^class {re.escape(name)}(\(\w*\))?:\n((?:  .*\n|\n)*)", code, re.M)

@@ -69,9 +69,9 @@ def named_tensors(loaded: Any, path: str | Path) -> dict[str, Tensor]:
         raise WeightFileError(f"{holds} a {type(loaded).__name__}.")
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise WeightFileError(f"{holds} {key!r} that is no tensor.")
+            raise WeightFileError(f"{holds} {key!r} that is not a tensor.")
         if value.is_meta or value.is_quantized or value.layout != torch.strided:
-            raise WeightFileError(f"{holds} {key!r} that is no plain tensor.")
+            raise WeightFileError(f"{holds} {key!r} that is not a plain tensor.")
     return dict(loaded)
 
 
@@ -199,7 +199,7 @@ def _refuse_other_files(path: Path) -> None:
     for beginning, what in _NO_CHECKPOINTS.items():
         # A safetensors file begins with a length, which may be any byte.
         if start.startswith(beginning) and format_of(path) != SAFETENSORS:
-            raise WeightFileError(f"{path} is no checkpoint but {what}.")
+            raise WeightFileError(f"{path} is not a checkpoint but {what}.")
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:

@@ -102,7 +102,7 @@ class FilesBuilder(ClipVilBuilder):
         root = Path(params.data_dir or "").expanduser()
         if not params.data_dir or not root.is_dir():
             raise ConfigError(
-                f"dataset_config.{self.dataset_name}.data_dir: {params.data_dir} is no folder; "
+                f"dataset_config.{self.dataset_name}.data_dir: {params.data_dir} is not a folder; "
                 f"expected the folder with the files of {self.dataset_name}. {self.advice}"
             )
         return root

@@ -48,7 +48,7 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         Exception: whatever else Pillow raises for damaged heads.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("it is no file")
+        raise OSError("it is not a file")
     with Image.open(path, formats=_formats()) as image:
         width, height = image.size
         if max(width, height) > LONGEST_SIDE or width * height > MOST_PIXELS:

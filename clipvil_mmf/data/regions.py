@@ -250,7 +250,7 @@ class _Lmdb:
         """Open it, unless it is open, and read its keys.
 
         Raises:
-            Exception: it is no such database, is damaged or cut short.
+            Exception: it is not such a database, is damaged or cut short.
         """
         if self.env is None:
             folder = os.path.isdir(self._path)

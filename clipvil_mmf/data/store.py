@@ -88,7 +88,7 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
 
 
 def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTable:
-    """``open_or_convert`` for those who only read: a store that cannot be written is no error.
+    """``open_or_convert`` for those who only read: a store that cannot be written is not an error.
 
     With ``keep``, files that have no store are converted; otherwise nothing is written.
 

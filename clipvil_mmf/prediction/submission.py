@@ -36,7 +36,7 @@ UNANSWERED = "questions without an answer"
 
 
 class SubmissionError(ValueError):
-    """A file that is no prediction file at all; the message says what it is."""
+    """A file that is not a prediction file at all; the message says what it is."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Source: ``vqaEval.py`` of GT-Vision-Lab/VQA (PythonEvaluationTools). What it doe
    both ends go.
 2. Only if the annotators' answers now differ from each other, they and the prediction are
    normalised (``clipvil_mmf.data.vqa_normalize``). Where all agree, the prediction has to equal
-   them to the letter: ``Yes`` is no match for ten times ``yes``.
+   them to the letter: ``Yes`` does not match ten times ``yes``.
 3. For each annotator in turn, the prediction gets min(matches among the *other* annotators / 3, 1);
    the accuracy is the mean of these.
 """

@@ -56,7 +56,7 @@ def read_tokens(file: Path) -> list[str]:
     """The lines of a vocabulary file; only line feeds end a line, other separators are tokens.
 
     Raises:
-        ConfigError: it is no text in UTF-8.
+        ConfigError: it is not text in UTF-8.
     """
     try:
         lines = read_text(file).split("\n")
@@ -89,7 +89,7 @@ def find_vocabulary(vocab: str, data_dir: str | None = None) -> Path:
         return Path(hf_hub_download(vocab, "vocab.txt"))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
         raise ConfigError(
-            f"{WHERE}.vocab: {vocab!r} is no file here, and vocab.txt of a hub repository of that "
-            f"name could not be fetched ({type(e).__name__}). Without a network, fetch "
+            f"{WHERE}.vocab: {vocab!r} is not a file here, and vocab.txt of a hub repository of "
+            f"that name could not be fetched ({type(e).__name__}). Without a network, fetch "
             f"https://huggingface.co/{vocab}/resolve/main/vocab.txt elsewhere and give its path."
         ) from e

@@ -271,7 +271,7 @@ def test_what_prepare_prints_runs(run_mmf, data, dataset, splits, gone):
         (
             lambda d: shutil.rmtree(d / "vqa2"),
             ConfigError,
-            r"data_dir: .*vqa2 is no folder.*prepare",
+            r"data_dir: .*vqa2 is not a folder.*prepare",
         ),
         (
             lambda d: (d / "vqa2" / "trainval_label2ans.json").unlink(),

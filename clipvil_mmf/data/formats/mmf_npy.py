@@ -73,7 +73,7 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     (path,) = files
     rows = load_objects(path, progress)
     builder = TableBuilder(NAME, str(path))
-    # A header says what the annotations are, and is no question.
+    # A header says what the annotations are, and is not a question.
     header = rows[0] if len(rows) and isinstance(rows[0], dict) else {}
     first = 0 if "question_id" in header else 1
     scores = lru_cache(maxsize=4096)(_one if header.get("dataset_name") == "gqa" else soft_scores)

@@ -26,7 +26,7 @@ def field(row: Any, names: tuple[str, ...], where: str) -> Any:
     """The first of these fields that the row has: ``names`` are its name, then its other ones.
 
     Raises:
-        AnnotationError: the row is no object, or has none of them.
+        AnnotationError: the row is not an object, or has none of them.
     """
     if not isinstance(row, dict):
         raise AnnotationError(f"{where} is {short(row)}; expected an object with a question_id")
@@ -98,7 +98,7 @@ def people(found: Any, what: str, where: str) -> tuple[str, ...]:
     """What people answered, one string each.
 
     Raises:
-        AnnotationError: it is no list, is empty, or an answer is no string.
+        AnnotationError: it is not a list, is empty, or an answer is not a string.
     """
     if not isinstance(found, list | tuple | np.ndarray):
         raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
