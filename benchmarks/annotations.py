@@ -358,7 +358,6 @@ def own_lines(kind: str) -> str:
         return str(count)
     names = [
         "is_fresh",
-        "_is_of",
         "_description",
         "_state",
         "_sha256",

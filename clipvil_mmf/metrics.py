@@ -1,4 +1,4 @@
-"""MMF's metrics ``vqa_score``, as VQA and GQA leaderboards score, and ``accuracy``."""
+"""MMF's metric ``vqa_score``: how VQA and GQA leaderboards score a prediction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmf.common.registry import registry
-from mmf.modules.metrics import Accuracy, BaseMetric
+from mmf.modules.metrics import BaseMetric
 
 
 @registry.register_metric("vqa_score")
@@ -41,13 +41,3 @@ class VQAScore(BaseMetric):
         """
         best = model_output["scores"].argmax(dim=1, keepdim=True)
         return sample_list["targets"].float().gather(1, best).mean()
-
-
-@registry.register_metric("accuracy")
-class ClassAccuracy(Accuracy):
-    """MMF's ``accuracy``, which is the same figure, summed up batch by batch.
-
-    A sample without a class (-1) counts as wrong.
-    """
-
-    mean_of_samples = True
