@@ -274,6 +274,10 @@ class QuestionTable(Sequence[Question]):
         """What ``SoftAnswers.rows`` count; an answer of two parts stands here twice."""
         return self._answers.to_pylist()
 
+    def questions(self) -> Iterator[Question]:
+        """The records, one by one."""
+        return iter(self)
+
     def answers_of(self, rows: np.ndarray) -> SoftAnswers:
         """The answers of these (B,) questions of a labelled table, the main one of each first."""
         found = []

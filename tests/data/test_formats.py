@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipvil_mmf.data.formats import read_table, recognise
+from clipvil_mmf.data.formats import read_columns, read_table, recognise
 from clipvil_mmf.data.questions import AnnotationError, Question
 from clipvil_mmf.data.vqa_normalize import normalize_answer
 from clipvil_mmf.plain_pickle import PlainUnpickler
@@ -513,3 +513,7 @@ def test_deep_json_is_an_error_that_names_the_file(tmp_path):
     file.write_text("[" * 100_000)
     with pytest.raises(AnnotationError, match=r"deep\.json"):
         read_table([file])
+
+
+def test_the_former_name_of_the_reader_is_taken():
+    assert list(read_columns(OFFICIAL).questions()) == list(read_table(OFFICIAL))

@@ -88,3 +88,7 @@ def read_table(files: Sequence[Path], progress: Progress = no_progress) -> Quest
             f"{names} cannot be read ({type(e).__name__}: {e}); expected question files in one of "
             "the known formats. Are they damaged?"
         ) from e
+
+
+# The name by which scripts outside the repository know it.
+read_columns = read_table
