@@ -360,7 +360,7 @@ def own_lines(kind: str) -> str:
         "is_fresh",
         "_description",
         "_state",
-        "_sha256",
+        "sha256_of",
         "_checksum",
         "_fingerprint",
         "_describe",

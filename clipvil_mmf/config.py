@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -31,6 +31,16 @@ def list_on_command_line(value: Any) -> str:
         return ""
     entries = [entry.strip() for entry in value[1:-1].split(",")]
     return f' On a command line the entries of a list have quotes: "KEY={entries}".'
+
+
+def check_keys(where: str, given: Iterable[Any], choices: Collection[str]) -> None:
+    """Raise :class:`ConfigError` unless all keys of a section are among `choices`."""
+    for key in given:
+        if key not in choices:
+            known = f"Choices: {', '.join(choices)}" if choices else "No keys are expected here"
+            raise ConfigError(
+                f"{where}.{key}: unknown key.{near_matches(str(key), choices)} {known}."
+            )
 
 
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
@@ -75,12 +85,7 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
         return params
     plain = _plain(params, where)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    for key in plain:
-        if key not in fields:
-            raise ConfigError(
-                f"{where}.{key}: unknown key.{near_matches(str(key), fields)} "
-                f"{'Choices: ' + ', '.join(fields) if fields else 'No keys are expected here'}."
-            )
+    check_keys(where, plain, fields)
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -122,12 +127,7 @@ def build(
         ConfigError: no `type`, an unknown one (the choices are listed), or bad `params`.
     """
     plain = _plain(section, where)
-    for given in plain:
-        if given not in (key, "params"):
-            raise ConfigError(
-                f"{where}.{given}: unknown key.{near_matches(str(given), (key, 'params'))} "
-                f"Choices: {key}, params."
-            )
+    check_keys(where, plain, (key, "params"))
     if key not in plain:
         raise ConfigError(f"{where}.{key}: missing. Choices: {', '.join(registry)}.")
     if plain[key] not in registry:

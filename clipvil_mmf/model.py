@@ -24,7 +24,7 @@ from clipvil_mmf.checkpoints.tuned import (
     with_backbone,
     write_tuned,
 )
-from clipvil_mmf.config import ConfigError, from_config, list_on_command_line, near_matches
+from clipvil_mmf.config import ConfigError, check_keys, from_config, list_on_command_line
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
@@ -322,12 +322,7 @@ class ClipVil(BaseModel):
             ConfigError: the section `optimizer` has an unknown key, or `groups` a bad value.
         """
         optimizer = _plain(config.optimizer)
-        for key in optimizer:
-            if key not in _OPTIMIZER_KEYS:
-                raise ConfigError(
-                    f"optimizer.{key}: unknown key.{near_matches(key, _OPTIMIZER_KEYS)} "
-                    f"Choices: {', '.join(_OPTIMIZER_KEYS)}."
-                )
+        check_keys("optimizer", optimizer, _OPTIMIZER_KEYS)
         groups = from_config(GroupsConfig, optimizer.get("groups"), "optimizer.groups")
         takes_algorithms = optimizer["type"] == "clipvil_adamw_sgd"
         if groups.tower and groups.tower.algorithm and not takes_algorithms:
@@ -437,12 +432,7 @@ def _loss_types(
         if isinstance(entry, str):
             types.append(entry)
             continue
-        for name in entry:
-            if name not in keys:
-                raise ConfigError(
-                    f"{key}[{number}].{name}: unknown key.{near_matches(str(name), keys)} "
-                    f"Choices: {', '.join(keys)}."
-                )
+        check_keys(f"{key}[{number}]", entry, keys)
         if entry.get("type") == "multi":
             inside = f"{key}[{number}].params"
             types += _loss_types(list(entry.get("params") or []), inside, (*keys, "weight"))

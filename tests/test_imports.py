@@ -28,6 +28,10 @@ def test_parts_of_the_model_know_neither_data_nor_users(folder: str) -> None:
     assert not imported(folder) & {"data", "network", "model", *USERS}
 
 
+def test_layers_build_on_nothing() -> None:
+    assert imported("layers") == set()
+
+
 def test_data_know_no_model() -> None:
     # Word pieces are cut for the batches, so the text processor is the exception.
     assert not imported("data") & ((MODEL - {"text"}) | USERS)

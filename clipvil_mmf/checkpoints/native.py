@@ -26,7 +26,7 @@ from yaml import YAMLError
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import Source
 from clipvil_mmf.checkpoints.published.answers import read_answer_table
-from clipvil_mmf.config import ConfigError, from_config, near_matches
+from clipvil_mmf.config import ConfigError, check_keys, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.tasks import saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
@@ -236,12 +236,8 @@ def _check(description: Description) -> None:
         raise ConfigError(f"format: got {description.format}, this version reads 1")
     if "kind" not in description.layout:
         raise ConfigError("layout.kind: missing")
+    check_keys("network", network, known)
     for key, value in network.items():
-        if key not in known:
-            raise ConfigError(
-                f"network.{key}: unknown key.{near_matches(str(key), known)} Choices: "
-                f"{', '.join(known)}"
-            )
         expected = int if key == "num_labels" else Mapping
         optional = value is None and key in ("visual_embedding", "tuning")
         if not isinstance(value, expected) and not optional:

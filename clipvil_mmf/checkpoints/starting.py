@@ -277,7 +277,7 @@ def _by_label(
     if theirs is None and rows is not None and rows != len(ours):
         raise CheckpointError(
             f"{path} answers with {rows} answers, but this run's vocabulary has {len(ours)}: it "
-            "was fine-tuned for another run, and its answers are not known. Import it with the "
+            "was fine-tuned for another task, and its answers are not known. Import it with the "
             "list of its answers (clipvil import --answers FILE) to start from it, or give the run "
             f"the answers it was fine-tuned with ({_VOCAB_KEY})."
         )

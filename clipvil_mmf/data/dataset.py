@@ -26,7 +26,7 @@ from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import ConfigError, check_choice, from_config, near_matches
+from clipvil_mmf.config import ConfigError, check_choice, check_keys, from_config
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 from clipvil_mmf.data.images import (
     ImageParams,
@@ -107,12 +107,7 @@ def _check_processors(processors: dict[str, Any]) -> None:
         if isinstance(section, dict):
             sections.append((f"processors.{name}", section, ("type", "params")))
     for where, section, choices in sections:
-        for key in section:
-            if key not in choices:
-                raise ConfigError(
-                    f"{where}.{key}: unknown key.{near_matches(str(key), choices)} "
-                    f"Choices: {', '.join(choices)}."
-                )
+        check_keys(where, section, choices)
 
 
 class ImagePaths(Sequence[str]):

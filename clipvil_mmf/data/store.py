@@ -26,6 +26,7 @@ from clipvil_mmf.atomic import replacing_folder
 from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.locking import StoreError, explained, locked, writing
 from clipvil_mmf.data.table import Part, QuestionTable, check_table, map_table
+from mmf_bridge.common.checksums import sha256_of
 
 __all__ = ["StoreError", "is_fresh", "open_or_convert", "open_or_read", "store_path"]
 
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 # Raised with every change of what a store holds: older ones are then converted anew.
 _VERSION = 3
 DESCRIPTION = "store.json"
-_BLOCK = 1 << 24  # bytes that are read at once
 
 
 class _DamageError(Exception):
@@ -125,7 +125,7 @@ def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
         state["sha256"] = digest
     if known["files"] == found:
         return True
-    if sizes != [state["bytes"] for state in found] or hashes != [_sha256(f) for f in files]:
+    if sizes != [state["bytes"] for state in found] or hashes != [sha256_of(f) for f in files]:
         return False
     try:
         with writing(store / DESCRIPTION) as partial:
@@ -155,14 +155,6 @@ def _state(file: Path) -> dict[str, Any]:
         "modified": state.st_mtime_ns,
         "changed": state.st_ctime_ns,
     }
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _open(store: Path) -> QuestionTable:
@@ -216,7 +208,7 @@ def _convert(files: Sequence[Path], store: Path, progress: bool) -> None:
 
 
 def _fingerprint(files: Sequence[Path]) -> list[dict[str, Any]]:
-    return [{**_state(file), "sha256": _sha256(file)} for file in files]
+    return [{**_state(file), "sha256": sha256_of(file)} for file in files]
 
 
 def _describe(path: Path, table: Any, fingerprint: list[dict[str, Any]]) -> None:

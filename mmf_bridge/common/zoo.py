@@ -6,16 +6,15 @@ A plugin (an entry point of the group ``mmf.plugins``) adds entries in
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mmf_bridge.common.checksums import sha256_of
 from mmf_bridge.common.plugins import zoo_files
 from mmf_bridge.common.replace import replace
 
 _SECONDS = 30  # until a server that does not answer counts as out of reach
-_BLOCK = 1 << 20
 
 
 class DownloadError(RuntimeError):
@@ -93,7 +92,7 @@ def patch_download(module: ModuleType) -> None:
 
         def _found(self, file: Path) -> str | None:
             """The checksum of a file, or None where none is known to compare it with."""
-            return None if self._hashcode is None else _sha256(file)
+            return None if self._hashcode is None else sha256_of(file)
 
     stock_check = module.check_header
 
@@ -113,11 +112,3 @@ def patch_download(module: ModuleType) -> None:
 
     replace(module, DownloadableFile)
     module.check_header = check_header
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

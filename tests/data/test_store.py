@@ -363,8 +363,8 @@ def test_a_damaged_store_that_cannot_be_written_says_what_to_do(files, folder, s
 def test_a_file_that_was_only_touched_is_not_converted(files, folder, store, monkeypatch):
     open_or_convert(files, folder)
     made = conversions(monkeypatch)
-    hashed, stock = [], module._sha256
-    monkeypatch.setattr(module, "_sha256", lambda file: hashed.append(1) or stock(file))
+    hashed, stock = [], module.sha256_of
+    monkeypatch.setattr(module, "sha256_of", lambda file: hashed.append(1) or stock(file))
     os.utime(files[0])
     open_or_convert(files, folder)
     assert made == [] and hashed
