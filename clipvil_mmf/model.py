@@ -93,6 +93,9 @@ class ClipVil(BaseModel):
         ConfigError: the configuration has an unknown key, type or value.
     """
 
+    # Whether it reads the batches of `data.builder`.
+    reads_images = True
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._settings = from_config(ClipVilConfig, _plain(config), _WHERE)

@@ -20,6 +20,7 @@ BEFORE: dict[str, dict[str, tuple[str, ...]]] = {
 PATCHES: dict[str, dict[str, tuple[str, ...]]] = {
     "rc7": {
         "mmf.common.dataset_loader": ("mmf_bridge.rc7.loading:patch_dataset_loader",),
+        "mmf.common.registry": ("mmf_bridge.common.same_names:patch",),
         "mmf.common.sample": ("mmf_bridge.common.sample_list:patch",),
         "mmf.common.test_reporter": ("mmf_bridge.rc7.reporter:patch",),
         "mmf.datasets.builders.textvqa.dataset": ("mmf_bridge.common.question_ids:patch",),
@@ -33,12 +34,9 @@ PATCHES: dict[str, dict[str, tuple[str, ...]]] = {
         "mmf.trainers.base_trainer": ("mmf_bridge.rc7.trainer:patch",),
         "mmf.utils.build": ("mmf_bridge.rc7.loading:patch_build",),
         "mmf.utils.checkpoint": ("mmf_bridge.common.checkpoint:patch",),
-        "mmf.utils.configuration": (
-            "mmf_bridge.common.configuration:patch",
-            "mmf_bridge.common.zoo:patch_configuration",
-        ),
+        "mmf.utils.configuration": ("mmf_bridge.common.configuration:patch",),
         "mmf.utils.distributed": ("mmf_bridge.rc7.distributed:patch",),
-        "mmf.utils.download": ("mmf_bridge.common.zoo:patch_download",),
+        "mmf.utils.download": ("mmf_bridge.common.zoo:patch",),
         "mmf.utils.early_stopping": ("mmf_bridge.common.early_stopping:patch",),
         "mmf.utils.env": ("mmf_bridge.common.configuration:patch_env",),
         "mmf.utils.general": ("mmf_bridge.common.configuration:patch_general",),
@@ -47,6 +45,7 @@ PATCHES: dict[str, dict[str, tuple[str, ...]]] = {
         "mmf_cli.run": ("mmf_bridge.rc7.command:patch",),
     },
     "main": {
+        "mmf.common.registry": ("mmf_bridge.common.same_names:patch",),
         "mmf.common.sample": ("mmf_bridge.common.sample_list:patch",),
         "mmf.common.test_reporter": ("mmf_bridge.main.reporter:patch",),
         "mmf.datasets.base_dataset_builder": ("mmf_bridge.main.loading:patch_builder",),
@@ -60,12 +59,9 @@ PATCHES: dict[str, dict[str, tuple[str, ...]]] = {
         "mmf.trainers.mmf_trainer": ("mmf_bridge.main.trainer:patch",),
         "mmf.utils.build": ("mmf_bridge.main.loading:patch_build",),
         "mmf.utils.checkpoint": ("mmf_bridge.main.checkpoint:patch",),
-        "mmf.utils.configuration": (
-            "mmf_bridge.main.configuration:patch",
-            "mmf_bridge.common.zoo:patch_configuration",
-        ),
+        "mmf.utils.configuration": ("mmf_bridge.main.configuration:patch",),
         "mmf.utils.distributed": ("mmf_bridge.main.distributed:patch",),
-        "mmf.utils.download": ("mmf_bridge.common.zoo:patch_download",),
+        "mmf.utils.download": ("mmf_bridge.common.zoo:patch",),
         "mmf.utils.early_stopping": ("mmf_bridge.common.early_stopping:patch",),
         "mmf.utils.env": ("mmf_bridge.main.configuration:patch_env",),
         "mmf.utils.general": ("mmf_bridge.common.configuration:patch_general",),

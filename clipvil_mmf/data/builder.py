@@ -10,6 +10,7 @@ from mmf.common.registry import registry
 from mmf.datasets.mmf_dataset_builder import MMFDatasetBuilder
 from mmf.utils.configuration import get_mmf_env, get_zoo_config
 from mmf.utils.distributed import is_master
+from omegaconf import OmegaConf
 
 from clipvil_mmf.atomic import replacing
 from clipvil_mmf.config import ConfigError, from_config
@@ -40,6 +41,11 @@ class ClipVilBuilder(MMFDatasetBuilder):
         """The absolute path of the dataset's defaults, if it has some."""
         return str(config_dir() / "datasets" / f"{cls.name}.yaml") if cls.name else None
 
+    @staticmethod
+    def suits(model: type) -> bool:
+        """Whether a model reads the batches of this plugin's datasets: MMF's own read features."""
+        return getattr(model, "reads_images", False)
+
     def table(self, params: Any, split: str) -> QuestionTable | None:
         """The questions of a split (train, val or test); ``None`` if the dataset lacks it."""
         raise NotImplementedError(f"{type(self).__name__}.table: a dataset says here what it asks.")
@@ -59,22 +65,30 @@ class ClipVilBuilder(MMFDatasetBuilder):
     def build(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> None:
         """Fetch what ``zoo_requirements`` lists, by MMF's downloader; nothing if it is empty.
 
+        MMF's own zoo goes first; ``configs/zoo/datasets.yaml`` has what it lacks.
+
         Raises:
-            ConfigError: MMF's zoo has no such entry.
+            ConfigError: neither has such an entry.
             DownloadError: a file cannot be fetched (the message says what to put where), or its
                 checksum is another one.
         """
-        requirements = config.get("zoo_requirements") or []
-        for name in requirements:
-            # MMF would pass over a misspelt name; "none" is how its own yaml files skip downloads.
-            entry = get_zoo_config(name, "defaults", self.zoo_config_path, self.zoo_type)
-            if name != "none" and entry[1] is None:
-                raise ConfigError(
-                    f"dataset_config.{self.dataset_name}.zoo_requirements: MMF's zoo has no entry "
-                    f"{name!r}; expected one such as vqa2.defaults, or [] for no downloads."
-                )
-        if requirements:
-            super().build(config, dataset_type, *args, **kwargs)
+        mmfs = self.zoo_config_path
+        for name in config.get("zoo_requirements") or []:
+            if name == "none":  # how MMF's own yaml files skip downloads
+                continue
+            self.zoo_config_path = self._zoo_with(name, mmfs)
+            one = OmegaConf.merge(config, {"zoo_requirements": [name]})
+            super().build(one, dataset_type, *args, **kwargs)
+        self.zoo_config_path = mmfs
+
+    def _zoo_with(self, name: str, mmfs: str) -> str:
+        for zoo in (mmfs, str(config_dir() / "zoo" / "datasets.yaml")):
+            if get_zoo_config(name, "defaults", zoo, self.zoo_type)[1] is not None:
+                return zoo
+        raise ConfigError(
+            f"dataset_config.{self.dataset_name}.zoo_requirements: MMF's zoo has no entry "
+            f"{name!r}; expected one such as vqa2.defaults, or [] for no downloads."
+        )
 
     def load(
         self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any

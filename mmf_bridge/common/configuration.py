@@ -6,12 +6,10 @@ Reading yaml, options and ``env.user_dir``.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import OmegaConf
 from yaml import YAMLError
@@ -19,10 +17,17 @@ from yaml import YAMLError
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
 from mmf_bridge.common.device import check_device
 from mmf_bridge.common.option_values import check_values
-from mmf_bridge.common.plugins import find_in_plugins, import_if_package, package_directory
+from mmf_bridge.common.plugins import (
+    find_in_plugins,
+    found,
+    import_if_package,
+    package_directory,
+)
 from mmf_bridge.common.registered import unknown
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import register_resolver, silence_empty_defaults
+from mmf_bridge.common.same_names import remember_model
+from mmf_bridge.common.source import edited
 
 # Keys that MMF main has, or that the bridge adds, with main's defaults.
 NEWER_DEFAULTS: dict[str, Any] = {
@@ -77,7 +82,11 @@ def patch(module: ModuleType) -> None:
 
         def _build_model_config(self, config: Any) -> Any:
             config = self._named(config, "model")
+            from mmf.utils.env import setup_imports
+
+            setup_imports()  # a Configuration of somebody's own may be the first thing of all
             _check_registered("model", config.model, registry.mapping["model_name_mapping"])
+            remember_model(registry, config.model)
             return super()._build_model_config(config)
 
         def _build_dataset_config(self, config: Any) -> Any:
@@ -201,23 +210,20 @@ def _patch_load_yaml(module: ModuleType) -> None:
 def patch_env(module: ModuleType) -> None:
     """Let ``env.user_dir`` be the dotted name of an installed package, as on MMF main."""
     stock = module.import_user_module
-    stock_set_seed = module.set_seed
 
     def import_user_module(user_dir: str, no_print: bool = False) -> None:
-        if user_dir and import_if_package(user_dir):
-            return
-        stock(user_dir.rstrip("/") if user_dir else user_dir, no_print)
-
-    def set_seed(seed: int | None) -> int | None:
-        """MMF's ``set_seed``; 0 is a seed like any other."""
-        if seed == 0:
-            for generator in (np.random.seed, torch.manual_seed, random.seed):
-                generator(seed)
-            return seed
-        return stock_set_seed(seed)
+        with found(user_dir):
+            if user_dir and import_if_package(user_dir):
+                return
+            stock(user_dir.rstrip("/") if user_dir else user_dir, no_print)
 
     module.import_user_module = import_user_module
-    module.set_seed = set_seed
+    take_seed_zero(module)
+
+
+def take_seed_zero(module: ModuleType) -> None:
+    """Let MMF's ``set_seed`` take 0 for a seed like any other."""
+    module.set_seed = edited(module.set_seed, {"if seed:": "if seed is not None:"})
 
 
 def patch_general(module: ModuleType) -> None:

@@ -23,6 +23,7 @@ from mmf_bridge.common.interruption import Interrupted, interruption
 from mmf_bridge.common.option_values import check_splits
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
+from mmf_bridge.common.same_names import log_choices
 from mmf_bridge.common.save_dir import reserved
 from mmf_bridge.common.user_errors import one_line_errors
 
@@ -133,6 +134,9 @@ def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) 
 
 def work(trainer: Any, predict: bool) -> None:
     """Load what a trainer needs, and let it train or predict; TensorBoard's writer ends with it."""
+    from mmf.common.registry import registry
+
+    log_choices(registry, registry.get("config").datasets)
     try:
         trainer.load()
         if predict:

@@ -2,14 +2,17 @@
 
 A package announces itself to the bridge with an entry point of the group ``mmf.plugins``; its
 yaml files are then found by the path they have in its repository (``projects/NAME/configs/...``)
-from any directory, and its zoo files (``projects/NAME/configs/zoo/``) add to MMF's zoo.
+from any directory.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -43,6 +46,29 @@ def import_if_package(name: str) -> bool:
     return True
 
 
+@contextmanager
+def found(user_dir: str | None) -> Iterator[None]:
+    """Name ``env.user_dir`` where it cannot be found; errors of the plugin's own code stay theirs.
+
+    Raises:
+        ValueError: it is neither a folder nor the name of an installed package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = os.path.basename(os.path.normpath(str(user_dir))).removesuffix(".py")
+        missing = {str(user_dir), name, str(user_dir).partition(".")[0]}
+        if error.name not in missing:
+            raise
+        plugins = [entry.value for entry in entry_points(group=GROUP)]
+        near = difflib.get_close_matches(name, plugins, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"env.user_dir: got {user_dir}, which is neither a folder with a Python package nor "
+            f"the name of an installed one.{hint}"
+        ) from error
+
+
 def find_in_plugins(path: str) -> str | None:
     """The absolute path of a plugin's file given relative to its repository or its package.
 
@@ -55,16 +81,6 @@ def find_in_plugins(path: str) -> str | None:
             if (root / name).exists():
                 return str((root / name).resolve())
     return None
-
-
-def zoo_files(zoo_type: str) -> list[Path]:
-    """The zoo files of plugins.
-
-    Args:
-        zoo_type: ``datasets`` or ``models``.
-    """
-    pattern = f"projects/*/configs/zoo/{zoo_type}.yaml"
-    return [path for root in _plugin_roots() for path in sorted(root.glob(pattern))]
 
 
 def _plugin_roots() -> Iterator[Path]:

@@ -1,17 +1,11 @@
-"""MMF's zoo: entries that plugins add, and downloads that end in a file or in one clear error.
-
-A plugin (an entry point of the group ``mmf.plugins``) adds entries in
-``projects/NAME/configs/zoo/datasets.yaml`` and ``models.yaml``, written as MMF's own are.
-"""
+"""MMF's downloads end in a file or in one clear error."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from mmf_bridge.common.checksums import sha256_of
-from mmf_bridge.common.plugins import zoo_files
 from mmf_bridge.common.replace import replace
 
 _SECONDS = 30  # until a server that does not answer counts as out of reach
@@ -21,26 +15,7 @@ class DownloadError(RuntimeError):
     """A file that could not be fetched; the message says which file to put where."""
 
 
-def patch_configuration(module: ModuleType) -> None:
-    """Look a key up in the zoo files of plugins where MMF's own zoo lacks it."""
-    stock = module.get_zoo_config
-
-    def get_zoo_config(
-        key: str,
-        variation: str = "defaults",
-        zoo_config_path: str | None = None,
-        zoo_type: str = "datasets",
-    ) -> tuple[str | None, Any]:
-        version, resources = stock(key, variation, zoo_config_path, zoo_type)
-        for path in zoo_files(zoo_type):
-            if resources is None:
-                version, resources = stock(key, variation, str(path), zoo_type)
-        return version, resources
-
-    module.get_zoo_config = get_zoo_config
-
-
-def patch_download(module: ModuleType) -> None:
+def patch(module: ModuleType) -> None:
     """Take files that somebody put in their place; name file, place and checksum in errors."""
     requests = module.requests
 

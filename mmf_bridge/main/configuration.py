@@ -11,9 +11,8 @@ from omegaconf import OmegaConf
 
 from mmf_bridge.common import configuration as shared
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
-from mmf_bridge.common.plugins import import_if_package, package_directory
+from mmf_bridge.common.plugins import found, import_if_package, package_directory
 from mmf_bridge.common.replace import replace
-from mmf_bridge.common.source import edited
 
 
 def patch(module: ModuleType) -> None:
@@ -61,9 +60,10 @@ def patch_env(module: ModuleType) -> None:
             # A name alone is one on Python's path to stock MMF, and ".." part of a module's.
             if package_directory(user_dir) is None:
                 user_dir = os.path.abspath(user_dir)
-        stock(user_dir)
-        if user_dir:
-            import_if_package(user_dir)  # one imported before MMF registers itself now
+        with found(user_dir):
+            stock(user_dir)
+            if user_dir:
+                import_if_package(user_dir)  # one imported before MMF registers itself now
 
     replace(module, import_user_module)
-    module.set_seed = edited(module.set_seed, {"if seed:": "if seed is not None:"})
+    shared.take_seed_zero(module)

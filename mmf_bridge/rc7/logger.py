@@ -28,10 +28,11 @@ def patch(module: ModuleType) -> None:
                     logger.removeHandler(handler)
                     handler.close()
             super().__init__(config, name)
-            # A plugin logs under its own name; its lines belong into the same file.
-            plugin = OmegaConf.select(config, "env.user_dir") or ""
-            if self.logger is not None and plugin:
-                logger = logging.getLogger(os.path.basename(plugin).split(".")[0])
+            # The bridge and a plugin log under their own names; their lines belong into the same
+            # file.
+            plugin = os.path.basename(OmegaConf.select(config, "env.user_dir") or "").split(".")[0]
+            for known in filter(None, ("mmf_bridge", plugin) if self.logger is not None else ()):
+                logger = logging.getLogger(known)
                 logger.handlers = list(self.logger.handlers)
                 logger.setLevel(self.logger.level)
                 # Libraries that put a handler on the root logger would repeat every line.

@@ -54,3 +54,28 @@ def test_a_misspelt_requirement(tmp_path, builder, served):  # noqa: F811
     with pytest.raises(ConfigError, match=r"vqa2\.zoo_requirements: .* no entry 'vqa2\.default'"):
         builder.build(OmegaConf.create({"zoo_requirements": ["vqa2.default"]}))
     builder.build(OmegaConf.create({"zoo_requirements": ["none"]}))
+
+
+def test_what_mmfs_zoo_lacks_is_taken_from_ours_and_mmfs_own_datasets_ask_mmfs_alone(
+    tmp_path, builder, monkeypatch
+):
+    from mmf.datasets.mmf_dataset_builder import MMFDatasetBuilder
+    from mmf.utils.configuration import get_zoo_config
+
+    OmegaConf.save(OmegaConf.create({"another": {}}), tmp_path / "zoo.yaml")
+    asked = []
+    monkeypatch.setattr(
+        MMFDatasetBuilder,
+        "_download_resources",
+        lambda self, resources, *args: asked.append(resources),
+        raising=False,
+    )
+    monkeypatch.setattr(
+        MMFDatasetBuilder,
+        "_download_based_on_attribute",
+        lambda self, resources, path, version, attribute: asked.append(resources[attribute]),
+    )
+    builder.build(OmegaConf.create({"zoo_requirements": ["vqa2.defaults"]}))
+    urls = [resource.url for resource in asked[0]]
+    assert urls == ["mmf://datasets/vqa2/defaults/annotations/annotations.tar.gz"]
+    assert get_zoo_config("vqa2", zoo_config_path=str(tmp_path / "zoo.yaml")) == (None, None)

@@ -1,0 +1,85 @@
+"""``env.user_dir``, and a Configuration that somebody makes without ``mmf_run``."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from mmf_bridge.line import detect
+from tests.bridge.runs import ROOT
+
+ALONE = """
+import argparse
+import mmf_bridge.finder
+mmf_bridge.finder.install()
+from mmf.utils.configuration import Configuration
+opts = ["model=pythia", "dataset=vqa2"]
+config = Configuration(argparse.Namespace(config_override=None, opts=opts)).get_config()
+print("pythia" in config.model_config, config.datasets)
+
+from mmf.common.registry import registry
+kinds = {kind for kind in registry.mapping if kind.endswith("_mapping")}
+before = {kind: dict(registry.mapping[kind]) for kind in kinds}
+import clipvil_mmf.plugin
+for kind in kinds:
+    for name, thing in before[kind].items():
+        if registry.mapping[kind][name] is not thing:
+            print("replaced", kind, name)
+"""
+
+
+def configuration(user_dir):
+    from mmf.utils.configuration import Configuration
+
+    opts = ["model=pythia", "dataset=vqa2", f"env.user_dir={user_dir}"]
+    Configuration(argparse.Namespace(config_override=None, opts=opts))
+
+
+@pytest.fixture(autouse=True)
+def another_user_dir(monkeypatch):
+    from mmf.common.registry import registry
+
+    monkeypatch.delitem(registry.mapping["state"], "__mmf_user_dir_imported__", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("user_dir", "hint"),
+    [
+        ("clipvil_mf", r" Did you mean clipvil_mmf\?$"),
+        ("{tmp_path}/nowhere", r"installed one\.$"),
+        ("some.package", r"installed one\.$"),
+    ],
+)
+def test_a_user_dir_that_is_not_there(user_dir, hint, tmp_path):
+    user_dir = user_dir.format(tmp_path=tmp_path)
+    with pytest.raises(ValueError, match=rf"^env\.user_dir: got {user_dir}, .*{hint}"):
+        configuration(user_dir)
+
+
+def test_what_a_plugin_fails_to_import_stays_its_own_error(tmp_path):
+    folder = tmp_path / "plugin_with_a_fault"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("import module_that_nobody_has\n")
+    with pytest.raises(ModuleNotFoundError, match="module_that_nobody_has"):
+        configuration(folder)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The lines of a process that has imported nothing of MMF before."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_a_configuration_is_made_before_anything_else_of_mmf_is_imported(alone):
+    assert "True vqa2" in alone
+
+
+def test_our_plugin_replaces_no_name_of_mmf_but_two_datasets(alone):
+    replaced = {line for line in alone if line.startswith("replaced")}
+    shared = ["vqa2", *(["gqa"] if detect() == "main" else [])]
+    assert replaced == {f"replaced builder_name_mapping {name}" for name in shared}
