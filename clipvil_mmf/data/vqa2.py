@@ -1,7 +1,7 @@
 """The dataset ``vqa2``: VQA v2 from its official files, LXMERT's, or those of MMF's zoo.
 
-With ``env.user_dir: clipvil_mmf`` it stands in the place of MMF's own ``vqa2``, whose batches hold
-region features and fit other models.
+With ``env.user_dir: clipvil_mmf`` it stands in the place of MMF's own ``vqa2`` for the
+plugin's models; MMF's models keep theirs, whose batches hold region features.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The hook as pip installs it: from a wheel and as an editable install."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ SOURCES = (
     "LICENSE",
     "MANIFEST.in",
     "README.md",
+    "bridge",
     "clipvil_mmf",
     "mmf_bridge",
     "mmf_bridge.pth",
@@ -36,7 +38,7 @@ def checkout(tmp_path_factory):
     for name in SOURCES:
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored, symlinks=True)
         else:
             shutil.copy(ROOT / name, folder / name)
     return folder
@@ -88,15 +90,23 @@ class Environment:
         return self.run("-c", code, **environment).stdout.strip()
 
 
+def install(kind, source, tools, folder):
+    environment = Environment(folder, tools)
+    environment.install(*(["--editable"] if kind == "editable" else []), str(source))
+    environment.kind = kind
+    return environment
+
+
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(request, checkout, tools, tmp_path_factory):
-    environment = Environment(tmp_path_factory.mktemp(request.param), tools)
-    if request.param == "wheel":
-        environment.install(str(checkout))
-    else:
-        environment.install("--editable", str(checkout))
-    environment.kind = request.param
-    return environment
+    return install(request.param, checkout, tools, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def bridge(request, checkout, tools, tmp_path_factory):
+    """An environment with the bridge alone."""
+    folder = tmp_path_factory.mktemp(f"bridge-{request.param}")
+    return install(request.param, checkout / "bridge", tools, folder)
 
 
 def test_hook_lands_in_site_packages(installed):
@@ -149,7 +159,7 @@ def test_a_damaged_installation_warns_in_one_line_and_python_starts(installed, t
     result = installed.run("-c", "print('runs')", PYTHONPATH=str(tmp_path))
     assert result.stdout.strip() == "runs"
     assert result.stderr.strip().splitlines() == [
-        "mmf_bridge is off: RuntimeError('damaged') (install clipvil-mmf again, or uninstall it)"
+        "mmf_bridge is off: RuntimeError('damaged') (install its package again, or uninstall it)"
     ]
 
 
@@ -164,3 +174,37 @@ def test_uninstalling_removes_all_of_it(checkout, tools, tmp_path_factory):
         assert sorted(left) == before
         code = "import mmf, sys; print(any(name.startswith('mmf_bridge') for name in sys.modules))"
         assert environment.output(code) == "False"
+
+
+def test_the_bridge_alone_patches_mmf_and_brings_nothing_of_the_plugin(bridge):
+    code = "import mmf, importlib.util as u; print(type(mmf.__loader__).__name__, %s)"
+    found = bridge.output(code % "u.find_spec('mmf_bridge.rc7') is not None")
+    assert found == "MendingLoader True"
+    assert bridge.output(code % "u.find_spec('clipvil_mmf')").endswith("None")
+    assert bridge.output("from importlib.metadata import entry_points as e; print(len(e()))") == "0"
+    status = bridge.output("import runpy; runpy.run_module('mmf_bridge', run_name='__main__')")
+    assert status.splitlines()[1].startswith("bridge: on")
+
+
+def test_uninstalling_the_bridge_leaves_nothing(bridge):
+    bridge.pip("uninstall", "--yes", "mmf-bridge")
+    left = {path.name for path in bridge.site.iterdir()} - {"__pycache__"}
+    assert left == {"mmf"}
+
+
+def test_the_bridge_asks_for_nothing_that_the_plugin_does_not():
+    def required(setup):
+        call = next(
+            node
+            for node in ast.walk(ast.parse(setup.read_text()))
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+        )
+        values = {keyword.arg: keyword.value for keyword in call.keywords}
+        extras = ast.literal_eval(values["extras_require"])
+        return set(ast.literal_eval(values["install_requires"])), extras
+
+    alone, extras = required(ROOT / "bridge" / "setup.py")
+    both, all_extras = required(ROOT / "setup.py")
+    assert alone < both
+    assert {"open_clip_torch", "typer", "tokenizers"}.isdisjoint(r.split(">")[0] for r in alone)
+    assert all(all_extras[name] == extra for name, extra in extras.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.bridge.runs import ROOT
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "bridge/README.md", *sorted((ROOT / "docs").glob("*.md")))
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # The line before the block of a file: `path`:
 _FILE = re.compile(r"`([\w/]+\.\w+)`[^`\n]*:\n\Z")
