@@ -1,4 +1,4 @@
-"""``python -m mmf_bridge``: which MMF is there, and whether it is patched; ``--patches`` lists them."""
+"""``python -m mmf_bridge``: which MMF is there, whether it is patched, ``--patches``: by what."""
 
 from __future__ import annotations
 
