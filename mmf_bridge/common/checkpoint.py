@@ -20,6 +20,7 @@ from mmf_bridge.common.distributed import (
 )
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import choose_checkpoint, lies_in, own_checkpoints
+from mmf_bridge.protocols import AdaptsStateDict, WritesFinal
 
 # Parts of a trainer that a resumed run continues, beside model, optimizer and counters.
 _STATEFUL = ("lr_scheduler", "scaler")
@@ -118,13 +119,11 @@ def patch(module: ModuleType) -> None:
             )
 
         def _adapted(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
-            """A state dict in the model's names: a model with ``adapt_state_dict`` says how.
-
-            It gets what the file holds and the file's path, and returns its state dict; so a model
-            can resume from checkpoints of other layouts.
-            """
-            adapt = getattr(unwrap(self.trainer.model), "adapt_state_dict", None)
-            return state if adapt is None else adapt(state, file)
+            """A state dict in the model's names, by the model itself if it knows of others."""
+            model = unwrap(self.trainer.model)
+            if not isinstance(model, AdaptsStateDict):
+                return state
+            return model.adapt_state_dict(state, file)
 
         def _load_position(self, ckpt: Mapping[str, Any]) -> None:
             self.trainer.batches_done = ckpt.get("batches_done")
@@ -256,6 +255,9 @@ def patch(module: ModuleType) -> None:
 
         def restore(self) -> None:
             """Load the weights of this run's best evaluation, if it has had one."""
+            # A best.ckpt may lie there from an earlier run with the same env.save_dir.
+            if self.trainer.early_stopping.best_monitored_update <= 0:
+                return
             synchronize()
             path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "best.ckpt")
             if module.PathManager.exists(path):
@@ -267,8 +269,7 @@ def patch(module: ModuleType) -> None:
                 return
             model = unwrap(self.trainer.model)
             files.atomic_save(model.state_dict(), self.pth_filepath)
-            # A model may leave files of its own formats beside MMF's.
-            if hasattr(model, "write_final"):
+            if isinstance(model, WritesFinal):
                 model.write_final(self.ckpt_foldername)
 
     def load_pretrained_model(model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:

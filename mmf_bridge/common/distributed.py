@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import MutableMapping
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
+
+from mmf_bridge.common.replace import replace
+from mmf_bridge.common.resolvers import silence_empty_defaults
 
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
@@ -155,3 +159,29 @@ def reduce_dict(dictionary: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     values = torch.stack([dictionary[key].detach().float().mean() for key in keys])
     dist.all_reduce(values)
     return dict(zip(keys, values / world_size, strict=True))
+
+
+def patch(module: ModuleType) -> None:
+    """Let ``mmf.utils.distributed`` use any backend, torchrun's environment, and groups on CPU."""
+    stock_infer = module.infer_init_method
+
+    def synchronize_all(message: str = "") -> None:
+        """Wait for the other processes, if there are any."""
+        synchronize()
+
+    def infer_init_method(config: Any) -> None:
+        settings = config.distributed
+        alone = settings.init_method is None and not read_torchrun(config)
+        if alone and int(settings.port) > 0:  # Slurm
+            stock_infer(config)
+
+    def distributed_init(config: Any) -> int:
+        rank = init_process_group(config.distributed)
+        module.suppress_output(rank == 0)
+        silence_empty_defaults()  # again: MMF has just put a filter of its own before it
+        return rank
+
+    for function in (get_rank, get_world_size, reduce_dict):
+        setattr(module, function.__name__, function)
+    module.synchronize = synchronize_all
+    replace(module, infer_init_method, distributed_init)

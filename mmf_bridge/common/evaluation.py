@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common.distributed import gather_objects, get_world_size
+from mmf_bridge.protocols import MeanOfSamples
 
 
 class NoTargetsError(ValueError):
@@ -33,17 +34,15 @@ class NoTargetsError(ValueError):
 class FieldAccumulator:
     """Keep some fields of each batch's report and join them once at the end.
 
-    Stock MMF concatenates all it has so far with each new batch, which copies O(N^2) bytes; here a
-    tensor is copied once into storage that is sized for the whole split.
+    Stock MMF concatenates all it has so far with each new batch, which copies O(N^2) bytes; here
+    storage doubles when it is full.
 
     Args:
         fields: names of the fields to keep.
-        total: how many samples this process is going to see, if that is known.
     """
 
-    def __init__(self, fields: Iterable[str], total: int | None = None) -> None:
+    def __init__(self, fields: Iterable[str]) -> None:
         self._fields = list(fields)
-        self._total = total
         self._storage: dict[str, torch.Tensor] = {}
         self._lists: dict[str, list[Any]] = {}
         self.count = 0
@@ -53,21 +52,18 @@ class FieldAccumulator:
         for name in self._fields:
             value = report.get(name)
             if isinstance(value, torch.Tensor) and value.dim() and len(value) == batch_size:
-                self._room(name, value, batch_size)[self.count : self.count + batch_size] = value
+                end = self.count + batch_size
+                self._room(name, value, end)[self.count : end] = value
             elif isinstance(value, list):
                 self._lists.setdefault(name, []).extend(value)
         self.count += batch_size
 
-    def _room(self, name: str, value: torch.Tensor, batch_size: int) -> torch.Tensor:
-        needed = self.count + batch_size
-        held = self._storage.get(name)
-        if held is None:
-            held = value.new_empty((max(needed, self._total or 0), *value.shape[1:]))
-        elif len(held) < needed:
-            grown = held.new_empty((max(needed, 2 * len(held)), *held.shape[1:]))
+    def _room(self, name: str, value: torch.Tensor, needed: int) -> torch.Tensor:
+        held = self._storage.get(name, value[:0])
+        if len(held) < needed:
+            grown = value.new_empty((max(needed, 2 * len(held)), *value.shape[1:]))
             grown[: self.count] = held[: self.count]
-            held = grown
-        self._storage[name] = held
+            self._storage[name] = held = grown
         return held
 
     def joined(self) -> dict[str, Any]:
@@ -128,9 +124,6 @@ class LossAverage:
 class MetricMeans:
     """The metrics that are means over samples, batch by batch, so that no field is held for them.
 
-    A metric says that it is one with the class attribute ``mean_of_samples = True``: its value over
-    a split is the mean of its values over batches, weighted by their sizes.
-
     Args:
         metrics: MMF's ``Metrics``.
     """
@@ -170,7 +163,7 @@ def fields_of(metrics: Any, without: Collection[str] = ()) -> set[str]:
 
 
 def _is_mean(metric: Any) -> bool:
-    return getattr(metric, "mean_of_samples", False)
+    return isinstance(metric, MeanOfSamples) and metric.mean_of_samples
 
 
 def _with(metrics: Any, some: Mapping[str, Any]) -> Any:

@@ -1,15 +1,11 @@
-"""``run(opts=...)``: one process, processes that MMF spawns, or one of torchrun's.
-
-``run`` works on ``mmf_cli.run`` of either line, which brings the parts: ``Configuration``,
-``flags``, ``infer_init_method``, ``setup_imports``, ``registry``, ``main``, ``distributed_main``.
-"""
+"""``run(opts=...)``: one process, processes that MMF spawns, or one of torchrun's."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
@@ -25,6 +21,7 @@ from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
 from mmf_bridge.common.same_names import log_choices
 from mmf_bridge.common.save_dir import reserved
+from mmf_bridge.common.seeding import seed_processes
 from mmf_bridge.common.user_errors import one_line_errors
 
 _POLL = 0.5  # seconds between two looks at whether a signal has come
@@ -32,9 +29,41 @@ _PATIENCE = 60.0  # seconds for the other processes to end once the first one ha
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
-def run(
-    module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str] = ()
-) -> None:
+def patch(module: ModuleType, begin: Callable[[Any], Any], kept: Collection[str] = ()) -> None:
+    """Give ``mmf_cli.run`` one signature and one meaning on both lines, on CPU and GPU.
+
+    Args:
+        module: it.
+        begin: starts logging and builds the trainer of a ``Configuration``.
+        kept: entries of MMF's registry that a second run does not forget.
+    """
+    registry = module.registry
+
+    def main(configuration: Any, init_distributed: bool = False, predict: bool = False) -> None:
+        module.setup_imports()
+        configuration.import_user_dir()
+        config = configuration.get_config()
+        # An initialised CUDA makes MMF move batches there, also where training.device is cpu.
+        if torch.cuda.is_available() and config.training.device != "cpu":
+            torch.cuda.set_device(config.device_id)
+            torch.cuda.init()
+        if init_distributed:
+            module.distributed_init(config)
+        registry.register("seed_given", seed_processes(config.training, module.set_seed))
+        registry.register("seed", config.training.seed)
+        work(begin(configuration), predict)
+
+    def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
+        join(module, device_id, configuration, predict)
+
+    def run(opts: list[str] | None = None, predict: bool = False) -> None:
+        """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``."""
+        _run(module, opts, predict, kept)
+
+    replace(module, main, distributed_main, run)
+
+
+def _run(module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str]) -> None:
     """Read the options (the command line's, if ``opts`` is None) and start what they describe.
 
     What an earlier run of this process has left in MMF's registry, its processors and counters, is

@@ -1,13 +1,7 @@
 """Data loaders: exact splits over processes, an order that can be resumed, the dataset's own hooks.
 
-A dataset may bring
-
-* ``build_batch_sampler(batch_size, shuffle, seed, rank, world_size)``: how its samples form
-  batches (``batch_size`` is MMF's: over all processes). Iterating must depend on the seed and on
-  ``set_epoch(epoch)`` alone;
-* ``collate(samples)``: how samples become a ``SampleList``.
-
-Others get shuffled or sequential batches, and MMF's ``BatchCollator``.
+A dataset may bring its own batches and collation (see ``protocols.py``); others get shuffled or
+sequential batches, and MMF's ``BatchCollator``.
 """
 
 from __future__ import annotations
@@ -23,6 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 from mmf_bridge.common.by_value import HandOver
 from mmf_bridge.common.distributed import get_rank, get_world_size
 from mmf_bridge.common.interruption import shield_worker
+from mmf_bridge.protocols import BringsBatches, Collates
 
 
 class Shard(Sampler[int]):
@@ -75,11 +70,6 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def samples(self) -> int | None:
-        """How many samples one epoch gives this process, where the sampler can say."""
-        sampler = getattr(self._batches, "sampler", None)
-        return len(sampler) if sampler is not None else None
-
 
 def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: int) -> Any:
     """The dataset's own batch sampler, or MMF's: shuffled for training, in order else.
@@ -88,7 +78,7 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
     many steps; evaluation never repeats a sample.
     """
     rank, world_size = get_rank(), get_world_size()
-    if hasattr(dataset, "build_batch_sampler"):
+    if isinstance(dataset, BringsBatches):
         batches = dataset.build_batch_sampler(batch_size, shuffle, seed, rank, world_size)
         return EpochBatches(batches, seed)
     if batch_size % world_size:
@@ -117,6 +107,18 @@ def stop_workers(loader: Any, iterator: Any = None) -> None:
         loader._iterator = None  # a new iteration starts new workers
 
 
+def dataloader_of(
+    dataset: Any, training: Any, shuffle: bool | None = None
+) -> tuple[DataLoader, EpochBatches]:
+    """As :func:`build_dataloader`, with the run's seed and MMF's ``BatchCollator``."""
+    from mmf.common.batch_collator import BatchCollator
+    from mmf.common.registry import registry
+
+    seed = registry.get("sampler_seed", no_warning=True) or 0
+    collate = BatchCollator(dataset.dataset_name, dataset.dataset_type)
+    return build_dataloader(dataset, training, seed, collate, shuffle)
+
+
 def build_dataloader(
     dataset: Any,
     training: Any,
@@ -135,12 +137,13 @@ def build_dataloader(
     """
     if shuffle is None:
         shuffle = dataset.dataset_type == "train"
+    collate = dataset.collate if isinstance(dataset, Collates) else fallback_collate
     batches = build_batch_sampler(dataset, training.batch_size, shuffle, seed)
     workers = training.num_workers
     loader = DataLoader(
         dataset=dataset,
         batch_sampler=batches,
-        collate_fn=HandOver(getattr(dataset, "collate", None) or fallback_collate),
+        collate_fn=HandOver(collate),
         num_workers=workers,
         pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),

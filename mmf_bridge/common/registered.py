@@ -1,9 +1,10 @@
-"""Names that stand in no registry of MMF's."""
+"""Names that stand in no registry of MMF's: ``mmf.utils.build`` gives one clear error for each."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 
@@ -17,30 +18,44 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     )
 
 
-def with_known_type(
-    build: Callable[..., Any], section: str, known: Callable[[], Iterable[str]]
-) -> Callable[..., Any]:
-    """MMF's ``build(thing, config)`` of what ``config.<section>.type`` names, with that message.
+def patch(module: ModuleType) -> None:
+    """Let the functions of ``mmf.utils.build`` look the name up before they build."""
+    mapping = module.registry.mapping
 
-    Args:
-        build: ``build_optimizer`` or ``build_scheduler``.
-        section: of the configuration.
-        known: gives the names that there are; plugins may have added some by then.
-    """
+    def check_first(function: str, what: str, kind: str, name_of: Callable[..., Any]) -> None:
+        build = getattr(module, function)
 
-    def checked(thing: Any, config: Any) -> Any:
-        name = (config.get(section) or {}).get("type", None)
-        if name is not None and name not in set(known()):
-            raise ValueError(unknown(f"{section}.type", name, known()))
-        return build(thing, config)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            # Plugins may have added some by now.
+            known, name = mapping[f"{kind}_name_mapping"], name_of(*args)
+            known = _torch_optimizers() + list(known) if kind == "optimizer" else known
+            if name is not None and name not in known:
+                raise ValueError(unknown(what, name, known))
+            return build(*args, **kwargs)
 
-    checked.__name__ = build.__name__
-    return checked
+        checked.__name__ = function
+        setattr(module, function, checked)
+
+    dataset = "build_datamodule" if hasattr(module, "build_datamodule") else "build_dataset"
+    check_first("build_model", "model", "model", lambda config, *_: config.model)
+    check_first("build_trainer", "training.trainer", "trainer", _trainer)
+    check_first(dataset, "dataset", "builder", lambda key, *_: key)
+    for section in ("optimizer", "scheduler"):
+        check_first(f"build_{section}", f"{section}.type", section, _type_in(section))
 
 
-def optimizer_names(registered: Iterable[str]) -> list[str]:
-    """What ``optimizer.type`` may name: torch's optimizers, and those registered with MMF."""
+def _trainer(configuration: Any, *_: Any) -> str:
+    """Of main's configuration, or of the object that rc7 has around it."""
+    config = configuration.get_config() if hasattr(configuration, "get_config") else configuration
+    return config.training.trainer
+
+
+def _type_in(section: str) -> Callable[..., str | None]:
+    return lambda _, config: (config.get(section) or {}).get("type", None)
+
+
+def _torch_optimizers() -> list[str]:
     from torch import optim
 
     classes = [name for name, value in vars(optim).items() if isinstance(value, type)]
-    return [name for name in classes if name != "Optimizer"] + list(registered)
+    return [name for name in classes if name != "Optimizer"]

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common.whole_files import replacing
+from mmf_bridge.protocols import CountsMultiplyAdds
 
 NAME = "run_report.json"
 _PREDICTIONS = 3  # that are timed
@@ -28,8 +29,7 @@ class RunReport:
     """Watches a run from its first batch on.
 
     Args:
-        model: what is trained. A method ``multiply_adds(batch)`` of it says what the forward pass
-            of one sample computes.
+        model: what is trained.
         device: where.
         autocast: makes the context of a forward pass.
     """
@@ -53,7 +53,7 @@ class RunReport:
 
     def batch_begins(self, batch: Any) -> None:
         """Note a batch that is to be trained on; the work is counted on the first one."""
-        if self._batch is None and hasattr(self.model, "multiply_adds"):
+        if self._batch is None and isinstance(self.model, CountsMultiplyAdds):
             self.multiply_adds = self._attempt(
                 "multiply-adds", lambda: self.model.multiply_adds(copy_fields(batch))
             )

@@ -8,23 +8,12 @@ from types import ModuleType
 from typing import Any
 
 from mmf_bridge.common import checkpoint as shared
-from mmf_bridge.common import checkpoint_files as files
 from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
 
 
 def patch(module: ModuleType) -> None:
     """What rc7's ``Checkpoint`` gets, with main's own features kept."""
-
-    class Stock(module.Checkpoint):
-        def _load_counts(self, ckpt: Mapping[str, Any]) -> None:
-            """What rc7 calls so; here it restores the scheduler as well."""
-            scheduler, state = self.trainer.lr_scheduler, ckpt.get("lr_scheduler")
-            if scheduler is not None and state:
-                ckpt = {**ckpt, "lr_scheduler": files.continued(scheduler.state_dict(), state)}
-            self._load_counts_and_lr_scheduler(ckpt)
-
-    module.Checkpoint = Stock
     shared.patch(module)
 
     class Checkpoint(module.Checkpoint):
@@ -47,11 +36,5 @@ def patch(module: ModuleType) -> None:
             if get_rank() == 0 and self.config.training.wandb.log_checkpoint:
                 path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "current.ckpt")
                 self.trainer.logistics_callback.wandb_logger.log_model_checkpoint(path)
-
-        def restore(self) -> None:
-            """Load the weights of this run's best evaluation, if it has had one."""
-            # A best.ckpt may lie there from an earlier run with the same env.save_dir.
-            if self.trainer.early_stopping.best_monitored_update > 0:
-                super().restore()
 
     replace(module, Checkpoint)

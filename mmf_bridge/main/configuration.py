@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from types import ModuleType
 from typing import Any
 
@@ -13,12 +12,12 @@ from mmf_bridge.common import configuration as shared
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
 from mmf_bridge.common.plugins import found, import_if_package, package_directory
 from mmf_bridge.common.replace import replace
+from mmf_bridge.common.resolvers import silence_empty_defaults
 
 
 def patch(module: ModuleType) -> None:
     """What rc7's ``Configuration`` gets, and main's two functions for command-line options."""
-    # MMF's own defaults are written `${oc.env:NAME,}`, of which omegaconf warns at each start.
-    warnings.filterwarnings("ignore", message="In the sequence `MMF_", category=UserWarning)
+    silence_empty_defaults()
     shared.patch(module)
 
     class Configuration(module.Configuration):

@@ -9,8 +9,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmf_bridge.common.distributed import get_world_size
-from mmf_bridge.common.loading import EpochBatches, build_dataloader, stop_workers
-from mmf_bridge.common.registered import optimizer_names, unknown, with_known_type
+from mmf_bridge.common.loading import EpochBatches, dataloader_of, stop_workers
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 
@@ -19,8 +18,7 @@ _OF_DATASET = ("num_workers", "pin_memory", "persistent_workers")
 
 
 def patch_build(module: ModuleType) -> None:
-    """Loaders with exact, resumable order; a clear error for a name that nobody registered."""
-    registry = module.registry
+    """Loaders with exact, resumable order."""
     stock_loader = edited(
         module.build_dataloader_and_sampler,
         # A stray comma makes a tuple of it, which is always true.
@@ -32,45 +30,11 @@ def patch_build(module: ModuleType) -> None:
     ) -> tuple[DataLoader, Any]:
         if isinstance(dataset_instance, IterableDataset):
             return stock_loader(dataset_instance, datamodule_config)
-        from mmf.common.batch_collator import BatchCollator
-
-        collate = BatchCollator(dataset_instance.dataset_name, dataset_instance.dataset_type)
-        seed = registry.get("sampler_seed", no_warning=True) or 0
         training = _training_section(module.get_global_config("training"), datamodule_config)
         shuffle = datamodule_config.get("shuffle", None)
-        return build_dataloader(dataset_instance, training, seed, collate, shuffle)
-
-    def known_name(build: Any, what: str, mapping: str, name_of: Any) -> Any:
-        def checked(first: Any, *args: Any, **kwargs: Any) -> Any:
-            known = registry.mapping[mapping]
-            if name_of(first) not in known:
-                raise ValueError(unknown(what, name_of(first), known))
-            return build(first, *args, **kwargs)
-
-        return checked
+        return dataloader_of(dataset_instance, training, shuffle)
 
     replace(module, build_dataloader_and_sampler)
-    module.build_model = known_name(
-        module.build_model, "model", "model_name_mapping", lambda config: config.model
-    )
-    module.build_trainer = known_name(
-        module.build_trainer,
-        "training.trainer",
-        "trainer_name_mapping",
-        lambda config: config.training.trainer,
-    )
-    module.build_datamodule = known_name(
-        module.build_datamodule, "dataset", "builder_name_mapping", lambda key: key
-    )
-    mapping = registry.mapping
-    module.build_scheduler = with_known_type(
-        module.build_scheduler, "scheduler", lambda: mapping["scheduler_name_mapping"]
-    )
-    module.build_optimizer = with_known_type(
-        module.build_optimizer,
-        "optimizer",
-        lambda: optimizer_names(mapping["optimizer_name_mapping"]),
-    )
 
 
 def _training_section(training: Any, dataset: Any) -> Any:
@@ -82,8 +46,12 @@ def _training_section(training: Any, dataset: Any) -> Any:
     return OmegaConf.merge(training, changes)
 
 
+class MissingSplitError(TypeError):
+    """A dataset has no samples of a split."""
+
+
 def patch_builder(module: ModuleType) -> None:
-    """Keep a split's loader (and its workers) for the next evaluation."""
+    """Say of a split that is not there that it is missing, in an error of its own kind."""
 
     class BaseDatasetBuilder(module.BaseDatasetBuilder):
         __doc__ = module.BaseDatasetBuilder.__doc__
@@ -91,39 +59,44 @@ def patch_builder(module: ModuleType) -> None:
         def build_dataloader(
             self, dataset_instance: Any, dataset_type: str, *args: Any, **kwargs: Any
         ) -> DataLoader:
-            if dataset_type == "train":
-                return super().build_dataloader(dataset_instance, dataset_type, *args, **kwargs)
-            loaders = self.__dict__.setdefault("_loaders", {})
-            held = loaders.get(dataset_type)
-            if held is None or held.dataset is not dataset_instance:
-                held = super().build_dataloader(dataset_instance, dataset_type, *args, **kwargs)
-                loaders[dataset_type] = held
-            return held
+            if dataset_instance is None:
+                raise MissingSplitError(f"{self.dataset_name} has no {dataset_type} split")
+            return super().build_dataloader(dataset_instance, dataset_type, *args, **kwargs)
 
     replace(module, BaseDatasetBuilder)
 
 
-def has_split(datamodule: Any, dataset_type: str) -> bool:
-    """Whether a datamodule has a split; one that does not say is taken to have it."""
-    return getattr(datamodule, f"{dataset_type}_dataset", datamodule) is not None
-
-
 def patch_datamodule(module: ModuleType) -> None:
-    """Load the splits that the datasets have, and no others."""
+    """Load the splits that the datasets have, and no others; keep the loaders for evaluations."""
+    stock = module.pl.LightningDataModule
 
     class MultiDataModule(module.MultiDataModule):
         __doc__ = module.MultiDataModule.__doc__
 
         def _build_multi_dataloader(self, dataset_type: str = "train") -> Any:
-            loaders = {}
+            loaders, method = {}, f"{dataset_type}_dataloader"
             for name, datamodule in self.datamodules.items():
-                if not has_split(datamodule, dataset_type):
+                if getattr(type(datamodule), method) is getattr(stock, method):
                     continue
-                loaders[name] = getattr(datamodule, f"{dataset_type}_dataloader")()
-                if not hasattr(loaders[name], "dataset"):
-                    loaders[name].dataset = getattr(datamodule, f"{dataset_type}_dataset")
+                try:
+                    loader = getattr(datamodule, method)()
+                except MissingSplitError:
+                    continue
+                if loader is None:
+                    continue
+                if not hasattr(loader, "dataset"):
+                    loader.dataset = getattr(datamodule, f"{dataset_type}_dataset")
+                loaders[name] = loader
             strategy = self._build_iteration_strategy(self.config, loaders)
             return module.MultiDataLoader(loaders, strategy)
+
+        def get_test_reporter(self, dataset_type: str) -> Any:
+            loaders = self.get_loader(dataset_type).loaders
+            there = {name: self.datamodules[name] for name in loaders}
+            config = self._get_test_reporter_config()
+            reporter = module.build_test_reporter(there, config, dataset_type)
+            reporter.loaders = loaders
+            return reporter
 
     replace(module, MultiDataModule)
 

@@ -1,44 +1,42 @@
-"""Patches of ``mmf.common.test_reporter``: each question once, ids of any type, whole files."""
+"""Patches of ``mmf.common.test_reporter``: main's methods on rc7's parts."""
 
 from __future__ import annotations
 
 from types import ModuleType
 from typing import Any
 
-from mmf_bridge.common.distributed import get_rank
-from mmf_bridge.common.loading import build_dataloader
-from mmf_bridge.common.prediction import gather_rows, write_report
 from mmf_bridge.common.replace import replace
+from mmf_bridge.common.reporter import Reporter
 
 
 def patch(module: ModuleType) -> None:
-    """Let every process format its own share; rank 0 writes what all of them have."""
+    """Let evaluation use the reporter too, and both of them the loaders that the trainer has."""
 
-    class TestReporter(module.TestReporter):
+    class TestReporter(Reporter, module.TestReporter):
         __doc__ = module.TestReporter.__doc__
-        _batches: Any = None
+
+        @property
+        def current_dataloader(self) -> Any:
+            return self.test_task.loaders[self.current_dataset_idx]
 
         def get_dataloader(self) -> Any:
-            dataset = self.current_dataset
-            collate = module.BatchCollator(dataset.dataset_name, dataset.dataset_type)
-            loader, self._batches = build_dataloader(dataset, self.training_config, 0, collate)
-            return loader
+            return self.current_dataloader
 
-        def add_to_report(self, report: Any, model: Any) -> None:
-            results = self.current_dataset.format_for_prediction(report)
-            if hasattr(model, "format_for_prediction"):
-                results = model.format_for_prediction(results, report)
-            self.report.extend(results)
-
-        def flush_report(self) -> None:
-            rows = gather_rows(self.report, self._batches)
+        def next_dataset(self, flush_report: bool = True) -> bool:
+            if flush_report:
+                return super().next_dataset()
             self.report = []
-            if get_rank() != 0:
-                return
-            name = self.current_dataset.dataset_name
-            suffix = "csv" if self.config.evaluation.predict_file_format == "csv" else "json"
-            split, experiment = self.task_type, self.experiment_name
-            path = write_report(rows, self.report_folder, name, experiment, split, suffix)
-            self.writer.write(f"Wrote {len(rows)} predictions for {name} to {path}")
+            self.current_dataset_idx += 1
+            if self.current_dataset_idx == len(self.datasets):
+                return False
+            self.current_dataset = self.datasets[self.current_dataset_idx]
+            return True
+
+        def described(self) -> tuple[str, str, bool]:
+            as_csv = self.config.evaluation.predict_file_format == "csv"
+            return self.current_dataset.dataset_name, self.task_type, as_csv
+
+        def log(self, line: str) -> None:
+            self.writer.write(line)
 
     replace(module, TestReporter)

@@ -32,6 +32,12 @@ class Run:
     def checkpoint(self, name="current.ckpt"):
         return torch.load(self.folder / name, weights_only=True)
 
+    def log(self):
+        """What the run, and those before it in the same folder, have logged."""
+        whole = self.folder / "train.log"  # main's
+        logs = [whole] if whole.exists() else sorted((self.folder / "logs").glob("train*.log"))
+        return "".join(log.read_text() for log in logs)
+
     def predictions(self):
         return sorted(self.folder.rglob("reports/*_*.json"))
 
@@ -45,6 +51,18 @@ def equal(first, second):
     if isinstance(first, (list, tuple)):
         return len(first) == len(second) and all(map(equal, first, second))
     return first == second
+
+
+def sizes(**splits):
+    """Changes of the yaml file: a dataset with these splits alone."""
+    return {"dataset_config.tiny.sizes": {"train": 0, "val": 0, "test": 0, **splits}}
+
+
+def order_of(loader):
+    """The batches of an epoch, as lists of indices, of a split with one dataset."""
+    samplers = loader.samplers.values() if isinstance(loader.samplers, dict) else loader.samplers
+    (sampler,) = samplers
+    return list(sampler)
 
 
 def options(folder, opts, changes=None):

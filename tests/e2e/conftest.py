@@ -8,7 +8,6 @@ import pytest
 import clipvil_mmf
 from clipvil_mmf.data import easy_vqa_files
 from mmf_bridge.common import launch
-from mmf_bridge.line import detect
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.bridge.runs import ROOT
 
@@ -88,9 +87,6 @@ def save(tmp_path):
 
 
 def evaluation_of(trainer, split):
-    """The loss and the metrics of a split, by the trainer of either line."""
-    if detect() == "main":
-        _, meter = trainer.evaluation_loop(split)
-    else:
-        _, meter = trainer.evaluate(getattr(trainer, f"{split}_loader"))
+    """The loss and the metrics of a split."""
+    _, meter = trainer.evaluation_loop(split)
     return {name: float(value.global_avg) for name, value in meter.meters.items()}

@@ -79,7 +79,7 @@ def test_a_datasets_own_batches_and_collation_are_used():
     loader, batches = build_dataloader(brings, training, 7, fallback_collate=None)
     assert asked == [(4, True, 7, 0, 1)]
     assert list(loader) == [[1, 0], [2]]
-    assert isinstance(batches, EpochBatches) and batches.samples() is None
+    assert isinstance(batches, EpochBatches)
     assert loader.dataset_type == "train"
 
 

@@ -29,3 +29,19 @@ def test_a_line_shows_the_mean_since_the_last_line(tmp_path, monkeypatch):
     assert shown == pytest.approx(means, abs=6e-5)
     assert len({f"{loss:.3f}" for loss in losses}) > 3  # of one value any line would be right
     assert run.trainer.meter.get_scalar_dict()["train/total_loss"] == pytest.approx(means[-1])
+
+
+def test_accumulation_leaves_the_loss_of_the_log_as_it_is(tmp_path):
+    """Stock main divides it by ``update_frequency``, as it does for the gradients."""
+    opts = ("run_type=train", "optimizer.params.lr=0.0", "model_config.tiny.dropout=0.0")
+    opts += ("training.evaluation_interval=100",)
+    losses = []
+    for frequency in (1, 2):
+        few = (f"training.update_frequency={frequency}", f"training.log_interval={2 // frequency}")
+        run = run_here(
+            tmp_path / str(frequency),
+            *(*opts, *few, f"training.max_updates={2 // frequency}"),
+            changes={"dataset_config.tiny.sizes.train": 16},
+        )
+        losses += re.findall(r"train/total_loss: ([0-9.]+)", run.log())
+    assert len(losses) == 2 and losses[0] == losses[1]

@@ -1,4 +1,4 @@
-"""The command line and yaml files of MMF main."""
+"""The command line and yaml files that MMF main alone has."""
 
 import os
 import subprocess
@@ -6,9 +6,7 @@ import sys
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from mmf_bridge.common.resolvers import register_resolver
 from tests.bridge.runs import ROOT, YAML, run_here
 
 FAST = ("training.max_updates=2", "run_type=train")
@@ -31,59 +29,6 @@ def fresh_registry():
         registry.unregister(key)
 
 
-def test_a_yaml_alone_names_model_and_dataset():
-    config = configuration(f"config={YAML}")
-    assert (config.model, config.datasets) == ("tiny", "tiny")
-    assert config.model_config.tiny.dropout == 0.3  # the model's own defaults
-    assert config.dataset_config.tiny.ids == "int"
-
-
-def test_the_command_line_names_the_dataset_before_the_yaml():
-    config = configuration(f"config={YAML}", "dataset=tiny", "training.batch_size=3")
-    assert (config.datasets, config.training.batch_size) == ("tiny", 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("true", True), ("false", False), ("null", None), ("None", None), ("2", 2), ("word", "word")],
-)
-def test_values_of_options(text, value):
-    config = configuration(f"config={YAML}", f"checkpoint.resume_file={text}")
-    assert config.checkpoint.resume_file == value
-
-
-def test_a_value_may_hold_an_equals_sign():
-    config = configuration(f"config={YAML}", "checkpoint.resume_file=a=b=c")
-    assert config.checkpoint.resume_file == "a=b=c"
-
-
-def test_options_as_pairs():
-    config = configuration("config", str(YAML), "training.batch_size", "3")
-    assert config.training.batch_size == 3
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("training.batchsize=3", r"Unknown option training\.batchsize.*did you mean training\.b"),
-        ("model_config.tiny.dropuot=0.1", r"did you mean model_config\.tiny\.dropout"),
-        ("dataset_config.tiny.sizes={}", r"is a section"),
-        ("training.batch_size", r"has no value"),
-    ],
-)
-def test_a_bad_option_is_one_clear_error(option, message):
-    with pytest.raises(ValueError, match=message):
-        configuration(f"config={YAML}", option)
-
-
-def test_a_misspelt_key_of_a_yaml(tmp_path):
-    yaml = OmegaConf.load(YAML)
-    yaml.training.batch_sizes = 3
-    OmegaConf.save(yaml, tmp_path / "bad.yaml")
-    with pytest.raises(ValueError, match=r"training\.batch_sizes.*did you mean"):
-        configuration(f"config={tmp_path / 'bad.yaml'}")
-
-
 def test_keys_that_the_bridge_adds_exist():
     config = configuration(f"config={YAML}")
     assert config.training.precision is None
@@ -91,39 +36,10 @@ def test_keys_that_the_bridge_adds_exist():
     assert "learning_rate" not in config  # main would write its null into the optimizer
 
 
-def test_a_missing_yaml_says_where_it_was_looked_for():
-    with pytest.raises(FileNotFoundError, match=r"No configuration file nowhere\.yaml.*plugins"):
-        configuration("config=nowhere.yaml")
-
-
-def test_a_yaml_is_found_in_installed_plugins(monkeypatch, tmp_path):
-    from importlib.metadata import EntryPoint
-
-    from mmf_bridge.common import plugins
-
-    entry = EntryPoint("tests", "tests", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
-    monkeypatch.chdir(tmp_path)
-    assert configuration("config=tests/bridge/tiny_plugin/tiny.yaml").model == "tiny"
-
-
 def test_a_yaml_is_found_in_a_dotted_user_dir(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = configuration("config=tiny.yaml", "env.user_dir=tests.bridge.tiny_plugin")
     assert config.model == "tiny"
-
-
-def test_resolvers_of_plugins_survive():
-    register_resolver("of_a_plugin", lambda: 7)
-    configuration(f"config={YAML}")
-    assert OmegaConf.create({"a": "${of_a_plugin:}"}).a == 7
-
-
-def test_both_lines_spellings_of_an_environment_variable(monkeypatch):
-    configuration(f"config={YAML}")
-    monkeypatch.setenv("TINY", "here")
-    config = OmegaConf.create({"a": "${env:TINY}", "b": "${oc.env:TINY}", "c": "${env:NOT,x}"})
-    assert (config.a, config.b, config.c) == ("here", "here", "x")
 
 
 @pytest.mark.parametrize("first", [[""], []], ids=["as python -m", "as mmf_run"])
@@ -143,24 +59,6 @@ def test_user_dir_as_a_path(tmp_path, monkeypatch, user_dir, first):
         for name in [name for name in sys.modules if name.endswith("plugin")]:
             if getattr(sys.modules[name], "loaded", False):
                 del sys.modules[name]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": "tinny"}, r"No model named 'tinny'.*did you mean 'tiny'"),
-        ({"dataset": "tinny"}, r"No dataset named 'tinny'.*did you mean 'tiny'"),
-        ({"training.trainer": "mff"}, r"No training.trainer named 'mff'.*did you mean 'mmf'"),
-    ],
-)
-def test_a_name_that_nobody_registered(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        run_here(tmp_path, *FAST, changes=changes)
-
-
-def test_the_other_lines_trainer_name(tmp_path):
-    run = run_here(tmp_path, *FAST, "training.trainer=base_trainer")
-    assert type(run.trainer).__name__ == "MMFTrainer"
 
 
 def test_xla_is_refused(tmp_path):

@@ -1,11 +1,11 @@
-"""An interrupted run on rc7 that is resumed ends as if nothing had happened, bit for bit."""
+"""An interrupted run that is resumed ends as if nothing had happened, bit for bit."""
 
 import traceback
 
 import pytest
 import torch
 
-from tests.bridge.runs import equal, run_here, run_processes
+from tests.bridge.runs import equal, order_of, run_here, run_processes, sizes
 
 OPTIONS = (
     "training.max_updates=17",
@@ -67,9 +67,9 @@ def assert_same_end(run, other):
 @pytest.fixture
 def kill_at(monkeypatch):
     """A function that lets the process die in the given batch of the next run."""
-    from mmf_bridge.rc7.trainer import MMFTrainer
+    from mmf_bridge.common.trainer import Trainer
 
-    stock = MMFTrainer._train_batch
+    stock = Trainer.run_training_batch
 
     def arrange(batch):
         left = [batch]
@@ -80,7 +80,7 @@ def kill_at(monkeypatch):
                 raise Killed
             return stock(self, *args, **kwargs)
 
-        monkeypatch.setattr(MMFTrainer, "_train_batch", train_batch)
+        monkeypatch.setattr(Trainer, "run_training_batch", train_batch)
 
     yield arrange
 
@@ -124,7 +124,7 @@ def test_killed_before_any_checkpoint_it_starts_again(tmp_path, kill_at):
 
 def test_killed_while_evaluating_it_evaluates_again(tmp_path, monkeypatch):
     """The best update may be the very one whose evaluation was interrupted."""
-    from mmf_bridge.rc7.trainer import MMFTrainer
+    from mmf_bridge.common.trainer import Trainer
 
     opts = (*OPTIONS, "run_type=train", "training.checkpoint_interval=5")
     opts += ("training.early_stop.minimize=true",)  # the accuracy is lowest in the beginning
@@ -132,14 +132,14 @@ def test_killed_while_evaluating_it_evaluates_again(tmp_path, monkeypatch):
     best = whole.checkpoint("best.ckpt")["best_update"]
     assert best in (5, 10, 15)
     with monkeypatch.context() as patch:
-        stock = MMFTrainer.evaluate
+        stock = Trainer.evaluation_loop
 
         def evaluate(self, *args, **kwargs):
             if self.num_updates == best:
                 raise Killed
             return stock(self, *args, **kwargs)
 
-        patch.setattr(MMFTrainer, "evaluate", evaluate)
+        patch.setattr(Trainer, "evaluation_loop", evaluate)
         run_killed(tmp_path / "killed", *opts)
     assert_same_end(whole, run_here(tmp_path / "killed", *opts, "checkpoint.resume=true"))
 
@@ -168,9 +168,8 @@ def test_another_drawn_seed_keeps_the_order_of_the_epoch(tmp_path):
         f"dataset_config.tiny.trace={tmp_path / 'seen'}",
     )
     assert again.checkpoint()["sampler_seed"] == first.checkpoint()["sampler_seed"]
-    (sampler,) = again.trainer.train_loader.samplers
-    sampler.set_epoch(2)
-    expected = [index for batch in list(sampler)[3:] for index in batch]
+    again.trainer.train_loader.seed_sampler(2)
+    expected = [index for batch in order_of(again.trainer.train_loader)[3:] for index in batch]
     seen = [int(line) for line in (tmp_path / "seen-train").read_text().split()]
     assert seen == expected
 
@@ -220,7 +219,7 @@ def test_another_runs_file_brings_no_best_of_its_own(tmp_path):
         "run_type=train",
         "env.overwrite=true",
         f"checkpoint.resume_file={first.folder / 'current.ckpt'}",
-        changes={"dataset_config.tiny.sizes": {"train": 52, "val": 0, "test": 0}},
+        changes=sizes(train=52),
     )
     assert run.checkpoint()["num_updates"] == 12
     assert equal(run.checkpoint("tiny_final.pth"), run.checkpoint()["model"])

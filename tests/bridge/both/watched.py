@@ -1,4 +1,4 @@
-"""Runs of rc7 in processes of their own that write down what each of them has seen."""
+"""Runs in processes of their own that write down what each of them has seen."""
 
 import itertools
 import os
@@ -16,10 +16,10 @@ def work(output, environment, opts, predict):
     os.environ.update(environment)
     torch.set_num_threads(1)
     from mmf_bridge.common.distributed import get_rank, unwrap
-    from mmf_bridge.rc7.trainer import MMFTrainer
+    from mmf_bridge.common.trainer import Trainer
 
     reductions = []
-    stock_train, stock_finalize = MMFTrainer.train, MMFTrainer.finalize
+    stock_train, stock_ended = Trainer.training_loop, Trainer._training_ended
 
     def train(self):
         from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -32,7 +32,7 @@ def work(output, environment, opts, predict):
             self.model.register_comm_hook(None, hook)
         stock_train(self)
 
-    def finalize(self):
+    def ended(self):
         seen = {
             "weights": unwrap(self.model).state_dict(),
             "num_updates": self.num_updates,
@@ -41,7 +41,7 @@ def work(output, environment, opts, predict):
             "wrapper": type(self.model).__name__,
         }
         torch.save(seen, os.path.join(self.checkpoint.ckpt_foldername, f"rank{get_rank()}.pt"))
-        stock_finalize(self)
+        stock_ended(self)
 
     from mmf.utils.early_stopping import EarlyStopping
 
@@ -54,7 +54,7 @@ def work(output, environment, opts, predict):
         return stock_call(self, update, iteration, meter)
 
     EarlyStopping.__call__ = call
-    MMFTrainer.train, MMFTrainer.finalize = train, finalize
+    Trainer.training_loop, Trainer._training_ended = train, ended
     _stock_work(output, environment, opts, predict)
 
 

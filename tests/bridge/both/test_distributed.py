@@ -1,4 +1,4 @@
-"""Several processes on CPUs with rc7."""
+"""Several processes on CPUs."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.bridge import runs
-from tests.bridge.rc7 import watched
-from tests.bridge.runs import ROOT, YAML, options, run_here, run_processes
+from tests.bridge.both import watched
+from tests.bridge.runs import ROOT, YAML, Run, options, run_here, run_processes
 
 SIZES = (1, 2, 3, 7, 203)
 DETERMINISTIC = (
@@ -112,14 +112,15 @@ def test_two_processes_predict_each_question_once(tmp_path, run_each, ids):
         assert [row["question_id"] for row in rows] == [expected(i) for i in range(size)]
 
 
-def test_two_processes_score_like_one(tmp_path, run_each):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_processes_score_like_one(tmp_path, run_each, precision):
     """Also where one of them has nothing to score."""
     each = [f"dataset_config.tiny.sizes.val={size}" for size in SIZES]
-    opts = ("run_type=val", "training.batch_size=4")
+    opts = ("run_type=val", "training.batch_size=4", f"training.precision={precision}")
     folders = run_each(tmp_path / "two", each, *opts)
 
     def score(folder):
-        log = next((folder / "logs").iterdir()).read_text()
+        log = Run(folder).log()
         (line,) = [line for line in log.splitlines() if "val/total_loss" in line]
         return line.split("val/", 1)[1].split(", split")[0]
 
@@ -127,6 +128,13 @@ def test_two_processes_score_like_one(tmp_path, run_each):
         one = tmp_path / f"one{number}"
         run_here(one, *opts, change)
         assert score(folder) == score(one)
+
+
+def test_a_nan_in_one_process_stops_all(tmp_path):
+    opts = ("model_config.tiny.nan_at=3", "model_config.tiny.nan_rank=1")
+    run = run_processes(tmp_path, *opts, processes=2)
+    assert run.exit_codes == [1, 1], run.output
+    assert run.output.count("ended by RuntimeError: The loss is NaN at update 3") == 2
 
 
 def test_a_batch_size_that_cannot_be_shared_says_so(tmp_path):

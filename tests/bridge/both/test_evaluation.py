@@ -1,4 +1,4 @@
-"""Evaluation and prediction on rc7: every sample once, whatever its id and the processes."""
+"""Evaluation and prediction: every sample once, whatever its id and the processes."""
 
 import json
 from types import SimpleNamespace
@@ -6,11 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.bridge.runs import run_here
-
-
-def sizes(**splits):
-    return {"dataset_config.tiny.sizes": {"train": 0, "val": 0, "test": 0, **splits}}
+from tests.bridge.runs import Run, run_here, sizes
 
 
 def rows_of(run):
@@ -55,7 +51,7 @@ def test_an_unlabelled_test_split_ends_a_run_well(tmp_path, run_type):
         "training.max_updates=2",
         "dataset_config.tiny.labelled_test=false",
     )
-    log = next((tmp_path / "logs").iterdir()).read_text()
+    log = Run(tmp_path).log()
     assert "Nothing to score: the test split of tiny has no answers" in log
 
 
@@ -71,7 +67,7 @@ def test_a_dataset_that_does_not_say_it_is_unlabelled(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset.TinyDataset, "__init__", init)
     opts = ("training.max_updates=2", "dataset_config.tiny.labelled_test=false")
     run_here(tmp_path, *opts)
-    log = next((tmp_path / "logs").iterdir()).read_text()
+    log = Run(tmp_path).log()
     assert "Nothing to score: the test split of tiny has no targets" in log
 
 
@@ -82,7 +78,7 @@ def test_an_unlabelled_split_can_be_predicted(tmp_path):
 
 def test_metrics_see_every_sample_and_losses_are_means_over_samples(tmp_path):
     run = run_here(tmp_path, "run_type=val", "training.batch_size=4")
-    report, meter = run.trainer.evaluate(run.trainer.val_loader)
+    report, meter = run.trainer.evaluation_loop("val")
     assert report.scores.shape == (23, 3)
     loss = torch.nn.functional.cross_entropy(report.scores, report.targets)
     assert meter.meters["val/total_loss"].global_avg == pytest.approx(float(loss))
@@ -100,7 +96,7 @@ def test_evaluation_copies_each_score_once(tmp_path, monkeypatch):
         return stock(tensors, *args, **kwargs)
 
     monkeypatch.setattr(torch, "cat", cat)
-    run.trainer.evaluate(run.trainer.val_loader)
+    run.trainer.evaluation_loop("val")
     assert sum(copied) == 0
 
 
@@ -109,7 +105,7 @@ def test_evaluation_leaves_random_numbers_alone(tmp_path):
 
     run = run_here(tmp_path, "run_type=val", "dataset=tiny,tiny_two")
     before = rng_state()
-    run.trainer.evaluate(run.trainer.val_loader)
+    run.trainer.evaluation_loop("val")
     after = rng_state()
     assert torch.equal(before["torch"], after["torch"])
     assert torch.equal(before["numpy"][1], after["numpy"][1])
@@ -118,13 +114,13 @@ def test_evaluation_leaves_random_numbers_alone(tmp_path):
 
 def test_evaluation_can_collect_on_the_cpu(tmp_path):
     run = run_here(tmp_path, "run_type=val", "evaluation.use_cpu=true")
-    report, _ = run.trainer.evaluate(run.trainer.val_loader)
+    report, _ = run.trainer.evaluation_loop("val")
     assert report.scores.device.type == "cpu"
 
 
 def test_the_model_trains_on_after_an_evaluation(tmp_path):
     run = run_here(tmp_path, "run_type=val")
-    run.trainer.evaluate(run.trainer.val_loader)
+    run.trainer.evaluation_loop("val")
     assert run.trainer.model.training
 
 
@@ -157,19 +153,6 @@ def test_mmfs_own_vqa_dataset_keeps_any_question_id(question_id):
     assert json.dumps(row)
 
 
-def test_a_mean_over_samples_needs_no_fields(tmp_path, monkeypatch):
-    from mmf.modules.metrics import Accuracy
-
-    run = run_here(tmp_path, "run_type=val", "training.batch_size=4")
-    whole, expected = run.trainer.evaluate(run.trainer.val_loader)
-    monkeypatch.setattr(Accuracy, "mean_of_samples", True, raising=False)
-    report, meter = run.trainer.evaluate(run.trainer.val_loader)
-    assert {"scores", "targets"} <= set(whole) and not {"scores", "targets"} & set(report)
-    values = [m.meters["val/tiny/accuracy"].global_avg for m in (meter, expected)]
-    assert float(values[0]) == pytest.approx(float(values[1]))
-    assert report.metrics.keys() == whole.metrics.keys() == {"val/tiny/accuracy"}
-
-
 def test_a_mean_over_samples_of_an_unlabelled_split(tmp_path, monkeypatch):
     from mmf.modules.metrics import Accuracy
 
@@ -186,4 +169,4 @@ def test_a_mean_over_samples_of_an_unlabelled_split(tmp_path, monkeypatch):
     monkeypatch.setattr(Accuracy, "mean_of_samples", True, raising=False)
     run = run_here(tmp_path, "run_type=val", "dataset_config.tiny.labelled_test=false")
     with pytest.raises(NoTargetsError, match="test split of tiny has no targets"):
-        run.trainer.evaluate(run.trainer.test_loader)
+        run.trainer.evaluation_loop("test")

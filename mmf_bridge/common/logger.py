@@ -1,4 +1,4 @@
-"""Patches of ``mmf.utils.logger``: ``log_dir`` for TensorBoard, and one set of handlers a run."""
+"""Patches of ``mmf.utils.logger``: one set of handlers a run, on both lines."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from tqdm import tqdm
 from mmf_bridge.common.replace import replace
 
 
-def patch(module: ModuleType) -> None:
+def patch_class(module: ModuleType) -> None:
     """Let TensorBoard find its folder, and a second run in one process log each line once."""
 
     class Logger(module.Logger):
         __doc__ = module.Logger.__doc__
 
         def __init__(self, config: Any, name: str | None = None) -> None:
-            for known in (name or module.__name__, "py.warnings"):
-                logger = logging.getLogger(known)
-                for handler in logger.handlers[:]:
-                    logger.removeHandler(handler)
-                    handler.close()
+            _forget_handlers(name or module.__name__)
             super().__init__(config, name)
             # The bridge and a plugin log under their own names; their lines belong into the same
             # file.
@@ -54,3 +50,24 @@ def patch(module: ModuleType) -> None:
                 self.write(info)
 
     replace(module, Logger)
+
+
+def patch_setup(module: ModuleType) -> None:
+    """Let a second run in one process log each line once, by main's ``setup_logger``."""
+    stock = module.setup_logger
+
+    def setup_logger(
+        output: str | None = None, color: bool = True, name: str = "mmf", *args: Any, **kwargs: Any
+    ) -> logging.Logger | None:
+        _forget_handlers(name)
+        return stock(output, color, name, *args, **kwargs)
+
+    replace(module, setup_logger)
+
+
+def _forget_handlers(name: str) -> None:
+    for known in (name, "py.warnings"):
+        logger = logging.getLogger(known)
+        for handler in logger.handlers[:]:
+            logger.removeHandler(handler)
+            handler.close()

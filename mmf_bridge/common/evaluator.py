@@ -1,0 +1,182 @@
+"""The evaluation and prediction half of the trainer. Imported where MMF is there."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from mmf.common.meter import Meter
+from mmf.common.report import Report
+from tqdm import tqdm
+
+from mmf_bridge.common.distributed import broadcast_buffers, get_rank, unwrap
+from mmf_bridge.common.evaluation import (
+    FieldAccumulator,
+    LossAverage,
+    MetricMeans,
+    NoTargetsError,
+    fields_of,
+)
+from mmf_bridge.common.interruption import EvaluationCut, interruption
+
+# What a metric asks for that computes from the rows of a prediction file.
+_PREDICTIONS = "__prediction_report__"
+
+
+class Evaluator:
+    """Mixed into the trainer, which says what it needs.
+
+    Processes may have different numbers of batches here (even none), so nothing is communicated
+    until a dataset is through, and the model runs without its DistributedDataParallel wrapper.
+    """
+
+    def inference(self) -> None:
+        """Evaluate or predict the splits that ``run_type`` names (``val``; ``test`` by default)."""
+        if "val" in self.run_type:
+            self._inference_run("val")
+        if any(word in self.run_type for word in ("inference", "test", "predict")):
+            self._inference_run("test")
+
+    def _inference_run(self, dataset_type: str) -> None:
+        if not getattr(self, f"{dataset_type}_loader").num_datasets:
+            self.writer.write(f"{self.config.datasets} has no {dataset_type} split: nothing to do")
+        elif self.config.evaluation.predict:
+            self.tell("on_prediction_start")
+            self.prediction_loop(dataset_type)
+            self.tell("on_prediction_end")
+        else:
+            self.tell("on_test_start")
+            self.writer.write(f"Starting inference on {dataset_type} set")
+            try:
+                report, meter = self.evaluation_loop(dataset_type, use_tqdm=True)
+            except NoTargetsError as error:
+                self.writer.write(f"Nothing to score: {error}")
+                self.model.train()
+                return
+            self.tell("on_test_end", report=report, meter=meter)
+            self.summarize(meter, {"split": f"{report.dataset_name} {dataset_type}"})
+
+    @torch.no_grad()
+    def evaluation_loop(
+        self, dataset_type: str, use_tqdm: bool = False, single_batch: bool = False
+    ) -> tuple[Report, Meter]:
+        """Losses and metrics over a split of every dataset that has it.
+
+        Args:
+            dataset_type: val or test.
+            use_tqdm: show a progress bar.
+            single_batch: stop after one batch of each dataset.
+
+        Returns:
+            the last dataset's report, with the fields of all its samples that metrics need (those
+            that are means over samples need none), and the meter.
+
+        Raises:
+            NoTargetsError: the split has no targets to compare with.
+            ValueError: no dataset has the split.
+        """
+        datasets = getattr(self, f"{dataset_type}_loader").get_datasets()
+        if not datasets:
+            raise ValueError(f"No dataset of {self.config.datasets} has a {dataset_type} split")
+        if not any(getattr(dataset, "is_labelled", True) for dataset in datasets):
+            raise NoTargetsError(dataset_type, datasets[0].dataset_name, "answers")
+        meter, model = Meter(), self._evaluation_model()
+        reporter = self.dataset_loader.get_test_reporter(dataset_type)
+        while reporter.next_dataset(flush_report=False):
+            batches = self._until_interrupted(self._batches(reporter, "evaluating", use_tqdm))
+            report = self._evaluate_dataset(reporter, dataset_type, batches, model, single_batch)
+            total = {f"{dataset_type}/total_loss": sum(report.losses.values())}
+            for name, value in {**report.losses, **total, **report.metrics}.items():
+                figure = torch.as_tensor(value).float().mean().item()
+                meter.meters[name].update(figure, report.batch_size)
+        self.model.train()
+        return report, meter
+
+    def _evaluate_dataset(
+        self,
+        reporter: Any,
+        dataset_type: str,
+        batches: Iterable[Any],
+        model: torch.nn.Module,
+        single_batch: bool,
+    ) -> Report:
+        means = MetricMeans(self.metrics)
+        wanted = fields_of(means.others, without=(_PREDICTIONS,))
+        fields, losses = FieldAccumulator(wanted), LossAverage()
+        predicts = _PREDICTIONS in self.metrics.required_params
+        for batch in batches:
+            report = self.forward_pass(batch, model)
+            losses.add(report.losses, report.batch_size)
+            means.add(report)
+            kept = {name: report[name] for name in wanted if name in report}
+            if self.config.evaluation.use_cpu:
+                kept = {k: v.cpu() if hasattr(v, "cpu") else v for k, v in kept.items()}
+            fields.add(kept, report.batch_size)
+            if predicts:
+                reporter.add_to_report(report, model)
+            if single_batch:
+                break
+
+        name = reporter.current_dataset.dataset_name
+        whole = Report((("dataset_name", name), ("dataset_type", dataset_type)))
+        whole.update(fields.joined())
+        whole.losses, whole.batch_size = losses.mean()
+        values, missing = means.mean()
+        missing = sorted(missing | {field for field in wanted if field not in whole})
+        if missing:
+            raise NoTargetsError(dataset_type, name, ", ".join(missing))
+        if predicts:
+            reporter.postprocess_dataset_report()
+            whole.prediction_report = reporter.report
+        whole.metrics = {**values, **means.others(whole, whole)}
+        return whole
+
+    @torch.no_grad()
+    def prediction_loop(self, dataset_type: str) -> None:
+        """Write the predictions of a split: one file per dataset."""
+        reporter = self.dataset_loader.get_test_reporter(dataset_type)
+        model = self._evaluation_model()
+        self.writer.write(f"Starting {dataset_type} inference predictions")
+        while reporter.next_dataset():
+            for batch in self._batches(reporter, "predicting", True):
+                reporter.add_to_report(self.forward_pass(batch, model), model)
+            reporter.postprocess_dataset_report()
+        self.writer.write("Finished predicting")
+        self.model.train()
+
+    def forward_pass(self, batch: Any, model: torch.nn.Module) -> Report:
+        """What the model makes of a prepared batch, in the run's precision."""
+        with self.precision.autocast():
+            output = model(batch)
+        self.profile("Forward time")
+        return Report(batch, output)
+
+    def on_device(self, batch: Any) -> Any:
+        """The batch on the run's device; one of a class that cannot be moved as it is."""
+        return batch.to(self.device) if hasattr(batch, "to") else batch
+
+    def _batches(self, reporter: Any, what: str, use_tqdm: bool) -> Iterator[Any]:
+        loader = reporter.get_dataloader()
+        for batch in tqdm(loader, disable=not use_tqdm or get_rank() != 0, desc=what):
+            yield self.on_device(reporter.prepare_batch(batch))
+
+    def _until_interrupted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches of an evaluation, whose numbers differ between processes.
+
+        Raises:
+            EvaluationCut: a signal has asked any process to end.
+        """
+        for batch in batches:
+            yield batch
+            if interruption.asked is not None:
+                break
+        if interruption.asked_anywhere(self.device):
+            raise EvaluationCut(interruption.asked or signal.SIGTERM)
+
+    def _evaluation_model(self) -> torch.nn.Module:
+        """The bare model in evaluation mode, its BatchNorm statistics equal on all processes."""
+        broadcast_buffers(self.model)
+        self.model.eval()
+        return unwrap(self.model)

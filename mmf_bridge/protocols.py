@@ -1,0 +1,138 @@
+"""The hooks that a model, a metric or a dataset of a plugin may have.
+
+The bridge asks ``isinstance(thing, Protocol)``, so nobody needs to inherit from one: a method of
+that name is enough. Each is called by the trainer of both lines of MMF. An error that a hook raises
+ends the run, if nothing else is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class AdaptsStateDict(Protocol):
+    """A model that reads checkpoints of other layouts."""
+
+    def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+        """Called once for each checkpoint that is loaded into the model, before its keys are
+        compared with the model's: at a resume, for ``checkpoint.resume_file``, and for
+        ``best.ckpt`` at the end of the training. Every process calls it, with the bare model.
+
+        Args:
+            state: what the file holds, tensors by name, on the CPU or the run's device; it may be
+                the model's own state dict.
+            file: its path, for messages.
+
+        Returns:
+            the state dict of this model.
+
+        Raises:
+            ValueError: the file does not fit; its text is what the user sees.
+        """
+        ...
+
+
+@runtime_checkable
+class WritesFinal(Protocol):
+    """A model that leaves files of its own formats beside ``<name>_final.pth``."""
+
+    def write_final(self, folder: str) -> None:
+        """Called by rank 0 at the end of the training, with the weights of the best evaluation.
+
+        Args:
+            folder: ``env.save_dir``.
+
+        Raises:
+            OSError: a file could not be written.
+        """
+        ...
+
+
+@runtime_checkable
+class PreparesFromData(Protocol):
+    """A model that looks at training data before the first update."""
+
+    def before_training(self, batches: Iterator[Any]) -> None:
+        """Called by every process before the first update of a new run, and not where a run goes
+        on. The run's order of samples and its random numbers stay as they are.
+
+        Args:
+            batches: the train split in an order of its own, this process's share, prepared as
+                ``forward`` gets them. Any number of them may be taken.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsMultiplyAdds(Protocol):
+    """A model that knows what a forward pass costs."""
+
+    def multiply_adds(self, batch: Any) -> int:
+        """Called with the first training batch, for ``run_report.json``.
+
+        An error does not end the run: it stands in the report under ``failures``.
+
+        Args:
+            batch: as ``forward`` gets it; it may be changed.
+
+        Returns:
+            the multiply-adds of one sample.
+        """
+        ...
+
+
+@runtime_checkable
+class MeanOfSamples(Protocol):
+    """A metric that is a mean over samples: batches are summed up, and no scores are held.
+
+    Its value over a split is the mean of its values over batches, weighted by their sizes.
+    """
+
+    mean_of_samples: bool
+    """True; a metric with False is computed over the whole split."""
+
+
+@runtime_checkable
+class Collates(Protocol):
+    """A dataset that makes its batches by itself."""
+
+    def collate(self, samples: Any) -> Any:
+        """Called by the data loader, in its worker processes, in place of MMF's ``BatchCollator``.
+
+        Args:
+            samples: a list of what ``__getitem__`` gives, or what ``__getitems__`` gives as a
+                whole.
+
+        Returns:
+            a ``SampleList``; its fields may have different lengths.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsBatches(Protocol):
+    """A dataset that decides which samples form a batch."""
+
+    def build_batch_sampler(
+        self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
+    ) -> Any:
+        """Called for each split as the data loaders are built.
+
+        Args:
+            batch_size: ``training.batch_size``, over all processes.
+            shuffle: true for the train split.
+            seed: what the order is drawn from, with the epoch; the same on all processes.
+            rank: the process whose batches are asked for.
+            world_size: how many processes there are.
+
+        Returns:
+            an object with ``__len__``, and ``__iter__`` over lists of indices, which depends on the
+            seed and on ``set_epoch(epoch)`` alone, if it has that. For training all ranks have as
+            many batches; for evaluation each sample is in one batch of one rank.
+
+        Raises:
+            ValueError: the batch size cannot be shared.
+        """
+        ...
