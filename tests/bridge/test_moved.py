@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmf_bridge.common.adamw import AdamW
+from mmf_bridge.line import detect
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ import demjson, demjson3, torchtext, collections, transformers.optimization
 from mmf.utils import logger
 from mmf.modules import optimizers
 result["demjson"] = demjson is demjson3
-result["mapping"] = issubclass(dict, logger.collections.Mapping)
+result["mapping"] = hasattr(getattr(logger, "collections", None), "Mapping")
 result["adamw"] = optimizers.AdamW.__module__
 result["left in transformers"] = hasattr(transformers.optimization, "AdamW")
 result["left in collections"] = hasattr(collections, "Mapping")
@@ -57,7 +58,7 @@ def walked():
 
 
 def test_every_module_of_mmf_imports(walked):
-    # This one imports a module that MMF 1.0.0rc7 itself does not have.
+    # This one imports a module that MMF itself does not have.
     walked["failures"].pop("mmf.datasets.builders.visual_dialog.original", None)
     assert walked["failures"] == {}
 
@@ -67,6 +68,7 @@ def test_old_names_come_with_mmf_only(walked):
     assert walked["demjson"]
 
 
+@pytest.mark.skipif(detect() != "rc7", reason="main asks for no collections.Mapping")
 def test_mapping_is_found_without_touching_collections(walked):
     assert walked["mapping"]
     assert not walked["left in collections"]
