@@ -8,7 +8,7 @@ import sys
 
 from mmf_bridge.finder import SWITCH, is_enabled, is_installed
 from mmf_bridge.line import SUPPORTED, find_mmf, line_of, read_version
-from mmf_bridge.patches import PATCHES
+from mmf_bridge.patches import TABLE
 
 
 def main() -> int:
@@ -32,10 +32,11 @@ def main() -> int:
     if not is_installed():
         print("bridge: off, mmf_bridge.pth is in no site-packages; install its package again")
         return 1
-    print(f"bridge: on, patches {len(PATCHES[line])} modules of line {line}")
-    if arguments.patches:
-        for module, patches in PATCHES[line].items():
-            print(f"  {module}: {', '.join(patches)}")
+    patches = [patch for patch in TABLE if line in patch.lines]
+    modules = {patch.module for patch in patches}
+    print(f"bridge: on, {len(patches)} patches of {len(modules)} modules of line {line}")
+    for patch in patches if arguments.patches else ():
+        print(f"  {patch.module}: {patch.function} (since {patch.since}; {patch.test})")
     return 0
 
 

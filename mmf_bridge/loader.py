@@ -1,8 +1,4 @@
-"""Loads MMF's modules and calls their patches, by the tables in `mmf_bridge.patches`.
-
-A patch is named `"package.module:function"`. Those in `PATCHES` are called with the module right
-after it was executed; those in `BEFORE` with the module's name right before.
-"""
+"""Loads MMF's modules and calls their patches, by the table in `mmf_bridge.patches`."""
 
 from __future__ import annotations
 
@@ -109,10 +105,11 @@ def patched_spec(
     line = detect()
     if line is None:
         return spec
-    from mmf_bridge import patches
+    from mmf_bridge.patches import patches_of
 
-    before = patches.BEFORE.get(line, {}).get(name, ())
-    after = patches.PATCHES.get(line, {}).get(name, ())
+    patches = patches_of(line, name)
+    before = tuple(patch.function for patch in patches if patch.before)
+    after = tuple(patch.function for patch in patches if not patch.before)
     if "." not in name:  # `mmf` or `mmf_cli` itself: from here on MMF is really being imported
         before = (_MOVED, *before)
     if before or after:

@@ -13,17 +13,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Gives the hook a table of patches for the stand-in, in every process started (spawned ones too).
 SITECUSTOMIZE = """
-import sys, types
-table = types.ModuleType("mmf_bridge.patches")
-table.BEFORE = {"rc7": {"mmf.thing": ("patches_under_test:before",)}}
-table.PATCHES = {
-    "rc7": {
-        "mmf.thing": ("patches_under_test:first", "patches_under_test:second"),
-        "mmf.broken": ("patches_under_test:fails",),
-        "mmf_cli.run": ("patches_under_test:runs",),
-    }
-}
-sys.modules["mmf_bridge.patches"] = table
+from mmf_bridge import patches
+from mmf_bridge.patches import Patch
+
+patches.TABLE = (
+    Patch("mmf.thing", "patches_under_test:before", "", "", before=True),
+    Patch("mmf.thing", "patches_under_test:first", "", ""),
+    Patch("mmf.thing", "patches_under_test:second", "", "", ("rc7",)),
+    Patch("mmf.thing", "patches_under_test:fails", "", "", ("main",)),
+    Patch("mmf.broken", "patches_under_test:fails", "", ""),
+    Patch("mmf_cli.run", "patches_under_test:runs", "", ""),
+)
 import mmf_bridge.finder
 mmf_bridge.finder.install()
 """
@@ -261,3 +261,25 @@ def test_mmf_without_sources_is_refused(python):
     source.unlink()
     result = python("-c", "import mmf.thing")
     assert "ImportError: mmf_bridge: mmf.thing was found as" in result.stderr
+
+
+def test_each_patch_names_a_test_that_exists():
+    from mmf_bridge.patches import TABLE
+
+    for patch in TABLE:
+        file, _, name = patch.test.partition("::")
+        assert f"\ndef {name}(" in (ROOT / "tests" / "bridge" / file).read_text(), patch
+        module, _, function = patch.function.partition(":")
+        source = (ROOT / Path(*module.split("."))).with_suffix(".py").read_text()
+        assert f"\ndef {function}(" in source, patch
+        assert patch.since
+
+
+def test_a_patch_can_be_left_out(python):
+    code = "import mmf.thing; print(mmf.thing.value, mmf.thing.double(2))"
+    assert output(python("-c", code)) == "2 4"
+    left_out = "patches_under_test:first"
+    assert output(python("-c", code, MMF_BRIDGE_WITHOUT=left_out)) == "1 4"
+    result = python("-c", code, MMF_BRIDGE_WITHOUT=f"{left_out},misspelt:patch")
+    assert result.returncode == 1
+    assert "MMF_BRIDGE_WITHOUT: got misspelt:patch, which is not" in result.stderr
