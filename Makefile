@@ -8,7 +8,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv train tune test rc7-tests lint clean
+# One half of the tests, those that run MMF as a whole.
+RUNS := tests/bridge tests/docs tests/e2e tests/extending
+
+.PHONY: venv train tune test test-runs test-others rc7-tests lint clean
 
 train: venv
 	BIN=$(BIN) scripts/train_easy_vqa.sh
@@ -16,8 +19,15 @@ train: venv
 tune: venv
 	$(BIN)/python scripts/tune_easy_vqa.py
 
+# Side by side; each prints when it is done.
 test: lint
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs 2 --output-sync=target --keep-going test-runs test-others
+
+test-runs:
+	$(BIN)/python -m pytest $(RUNS)
+
+test-others:
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(RUNS))
 
 rc7-tests: venv
 	PYTHON=$(BIN)/python scripts/rc7_unit_tests.sh

@@ -219,7 +219,7 @@ class _Array(np.ndarray):
             )
         super().__setstate__((1, shape, dtype, bool(by_columns), content))
         if dtype.kind == "U":
-            self.tolist()  # raises for what is no character
+            self.tolist()  # raises for what is not a character
 
 
 def _listed(items: Any) -> list[Any] | tuple[Any, ...]:

@@ -55,7 +55,7 @@ def read_torchscript(path: str | Path) -> dict[str, Tensor]:
         Names -> CPU tensors.
 
     Raises:
-        TorchScriptError: a module brings code that makes its state, or holds what is no plain
+        TorchScriptError: a module brings code that makes its state, or holds what is not a plain
             tensor; a tensor does not fit its storage.
         zipfile.BadZipFile: the file or a record is damaged.
         Exception: what else half-read bytes lead to.

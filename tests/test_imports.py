@@ -44,3 +44,13 @@ def test_checkpoints_know_no_data() -> None:
 
 def test_tasks_know_neither_data_nor_models() -> None:
     assert imported("tasks") == {"config", "loss_functions"}
+
+
+def test_large_libraries_are_imported_where_they_are_used() -> None:
+    """Each command and each run would wait for them; what MMF itself imports is not ours."""
+    large = {"accelerate", "pandas", "peft", "scipy", "sklearn", "sympy"}
+    for file in [*PACKAGE.rglob("*.py"), *PACKAGE.with_name("mmf_bridge").rglob("*.py")]:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {name.split(".")[0] for name in names} & large, file

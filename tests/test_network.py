@@ -1,4 +1,4 @@
-"""The whole network: images once, what learns, precision, what it needs to be imported."""
+"""The whole network: images once, what is trainable, precision, what it needs to be imported."""
 
 from __future__ import annotations
 

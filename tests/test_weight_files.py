@@ -141,7 +141,7 @@ def bad(tmp_path: Path) -> Path:
         ("old_code", r"it carries code \(.*print\).*if you trust this file"),
     ],
 )
-def test_what_is_no_file_of_weights(bad: Path, capfd, name: str, message: str) -> None:
+def test_what_is_not_a_file_of_weights(bad: Path, capfd, name: str, message: str) -> None:
     with pytest.raises(WeightFileError, match=rf"{name}\b.*{message}") as caught:
         read_weights(bad / name)
     if name not in ("gone", "nested", "list", "numbered", "sparse"):  # whole files of torch

@@ -133,7 +133,7 @@ def check_requirements(
 
 
 def check_torch() -> list[Finding]:
-    """Tries torchvision beside torch, and names the GPUs that torch can use (none is no problem).
+    """Tries torchvision beside torch, and names the GPUs that torch can use (none is fine, too).
 
     torchvision's compiled operators load only beside the torch that they fit.
     """

@@ -1,4 +1,4 @@
-"""Region features that a detector has written: one entry an image -> one padded batch.
+"""Region features that a detector has written: entries per image -> one padded batch.
 
 Understood, and told apart by what `path` is:
 
@@ -309,7 +309,7 @@ def _check_lmdb(path: str, names: Sequence[str]) -> None:
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as error:
         raise BadRegionsError(
-            f"Region features {path} are no LMDB of MMF's ({error}); expected a database with "
+            f"Region features {path} are not an LMDB of MMF's ({error}); expected a database with "
             "the entry 'keys'. Was the download complete?"
         ) from error
     finally:

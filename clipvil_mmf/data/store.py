@@ -96,12 +96,16 @@ def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTab
         FileNotFoundError: a file is missing.
         AnnotationError: a file cannot be used.
     """
-    if keep or is_fresh(folder, files):
-        try:
-            return open_or_convert(files, folder)
-        except StoreError as error:
-            logger.warning("The question files are read into memory. %s", error)
-    return read_table(files)
+    if not keep:
+        if not is_fresh(folder, files):
+            return read_table(files)
+        with suppress(_DamageError):  # it is made anew below
+            return _open(store_path(files, folder))
+    try:
+        return open_or_convert(files, folder)
+    except StoreError as error:
+        logger.warning("The question files are read into memory. %s", error)
+        return read_table(files)
 
 
 def is_fresh(folder: Path, files: Sequence[Path]) -> bool:

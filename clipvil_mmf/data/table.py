@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from clipvil_mmf.data.annotators import soft_labels
 from clipvil_mmf.data.image_sizes import read_sizes
 from clipvil_mmf.data.locking import StoreError
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
@@ -350,6 +351,7 @@ class TableBuilder:
         self._texts: list[str] = []
         self._images, self._answers, self._given = _Names(), _Names(), _Names()
         self._scores, self._sizes, self._people = array("f"), array("i"), array("i")
+        self._mains: list[str] = []
         self._kinds: dict[str, _Names] = {}
         self._labels = 0
 
@@ -383,37 +385,40 @@ class TableBuilder:
             self._description["fields"] = [str(name) for name in fields]
         self.ids.append(question_id)
         self._texts.append(text)
-        self._images.add(image)
+        self._images.add((image,))
 
     def add_label(
-        self,
-        answers: Mapping[str, float] | None,
-        kinds: Mapping[str, str] | None = None,
-        given: Sequence[str] | None = None,
-        main: str | None = None,
+        self, answers: Mapping[str, float] | None, kinds: Mapping[str, str] | None = None
     ) -> None:
         """Add the label of the next question, or of another one (``build`` is told of which).
 
-        ``given`` is what each annotator answered, as written; the main answer is by default the
-        first one with the highest score.
+        The main answer is the first one with the highest score.
         """
         if answers is not None:
             best = sorted(answers, key=answers.__getitem__, reverse=True)
-            if main in answers and main != best[0]:
-                best.remove(main)
-                best.insert(0, main)
-            self._answers.add(*best)
+            self._answers.add(best)
             self._scores.extend([answers[answer] for answer in best])
             self._sizes.append(len(best))
-        if given is not None:
-            self._given.add(*given)
-            self._people.append(len(given))
-        for name, kind in (kinds or {}).items():
-            if name not in KINDS:
-                raise ValueError(f"kind {name!r}: expected one of {', '.join(KINDS)}")
-            names = self._kinds.setdefault(name, _Names())
-            names.fill(self._labels)
-            names.add(kind)
+        self._add_kinds(kinds or {})
+
+    def add_annotators(self, given: Sequence[str], main: str, kinds: Mapping[str, str]) -> None:
+        """Add a label by what each annotator answered, as written, and its normalised main answer.
+
+        Either all labels of a table are added by this, or none.
+        """
+        self._given.add(given)
+        self._people.append(len(given))
+        self._mains.append(main)
+        self._add_kinds(kinds)
+
+    def _add_kinds(self, kinds: Mapping[str, str]) -> None:
+        for name, kind in kinds.items():
+            if name not in self._kinds:
+                if name not in KINDS:
+                    raise ValueError(f"kind {name!r}: expected one of {', '.join(KINDS)}")
+                self._kinds[name] = _Names()
+            self._kinds[name].fill(self._labels)
+            self._kinds[name].add((kind,))
         self._labels += 1
 
     def build(
@@ -436,10 +441,15 @@ class TableBuilder:
                 "all or none. Split the file"
             )
         label: dict[str, pa.Array] = {}
-        if self._sizes:
-            scores = pa.array(np.asarray(self._scores))
-            values = pa.StructArray.from_arrays([self._answers.column(), scores], fields=[*_ANSWER])
-            label["answers"] = _lists(self._sizes, values, FIELDS["answers"][0])
+        sizes, answers, scores = self._sizes, self._answers.column(), self._scores
+        if self._people:
+            sizes, answers, scores = soft_labels(
+                self._given.column(), np.asarray(self._people), self._mains
+            )
+        if len(sizes):
+            values = [answers, pa.array(np.asarray(scores))]
+            structs = pa.StructArray.from_arrays(values, fields=[*_ANSWER])
+            label["answers"] = _lists(sizes, structs, FIELDS["answers"][0])
         if self._people:
             label["given"] = _lists(self._people, self._given.column(), FIELDS["given"][0])
         for name, names in self._kinds.items():
@@ -468,19 +478,19 @@ class _Names:
         self._numbers: defaultdict[str, int] = defaultdict()
         self._numbers.default_factory = self._numbers.__len__  # a new name's number
 
-    def add(self, *names: str) -> None:
+    def add(self, names: Iterable[str]) -> None:
         self._rows.extend(map(self._numbers.__getitem__, names))
 
     def fill(self, count: int) -> None:
         while len(self._rows) < count:
-            self.add("")
+            self.add(("",))
 
     def column(self, rename: Callable[[str], str] = str) -> pa.DictionaryArray:
         names = pa.array([rename(name) for name in self._numbers], pa.string())
         return pa.DictionaryArray.from_arrays(np.asarray(self._rows, dtype=np.int32), names)
 
 
-def _lists(sizes: array, values: pa.Array, kind: pa.DataType) -> pa.ListArray:
+def _lists(sizes: Any, values: pa.Array, kind: pa.DataType) -> pa.ListArray:
     offsets = np.zeros(len(sizes) + 1, dtype=np.int32)
     np.cumsum(np.asarray(sizes), out=offsets[1:])
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)

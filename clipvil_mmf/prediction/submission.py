@@ -135,7 +135,7 @@ def check_submission(
         if layout.answer_key not in row:
             blame(f"rows without {layout.answer_key!r}", f"row {position}: question {key!r}")
         elif not isinstance(answer, str):
-            blame("answers that are no strings", f"question {key!r}: {json.dumps(answer)[:80]}")
+            blame("answers that are not strings", f"question {key!r}: {json.dumps(answer)[:80]}")
         else:
             predictions.setdefault(key, answer)
     for key, count in seen.items():

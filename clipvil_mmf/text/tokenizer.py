@@ -28,7 +28,7 @@ class WordPieceTokenizer:
         source: where the vocabulary comes from, for the error.
 
     Raises:
-        ConfigError: the tokens are no BERT vocabulary.
+        ConfigError: the tokens are not a BERT vocabulary.
     """
 
     def __init__(self, tokens: Sequence[str], max_seq_length: int, source: str) -> None:
@@ -43,7 +43,8 @@ class WordPieceTokenizer:
             reason = "a token occurs twice"
         if reason:
             raise ConfigError(
-                f"{source} is no BERT vocabulary: {reason}. Expected one token a line, [PAD] first."
+                f"{source} is not a BERT vocabulary: {reason}. Expected one token a line, "
+                "[PAD] first."
             )
         self.tokens = list(tokens)
         self.max_seq_length = max_seq_length

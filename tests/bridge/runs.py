@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,10 @@ def _work(output, environment, opts, predict):
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     torch.set_num_threads(1)
+    # What MMF spawns need not import it anew.
+    torch.multiprocessing.spawn = partial(
+        torch.multiprocessing.start_processes, start_method="fork"
+    )
     import mmf_cli.run
 
     try:

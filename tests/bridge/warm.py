@@ -5,6 +5,8 @@ import mmf_bridge.finder
 mmf_bridge.finder.install()
 
 import mmf_cli.run  # noqa: E402
+import open_clip  # noqa: E402, F401 (most of what the plugin of this repository imports)
+import pyarrow.ipc  # noqa: E402, F401
 from mmf.utils.env import setup_imports  # noqa: E402
 
 setup_imports()

@@ -111,7 +111,7 @@ def test_table_files(tmp_path: Path) -> None:
         ('[{"answer": "yes"}]', "in entry 0"),
     ],
 )
-def test_what_is_no_table(tmp_path: Path, content: str, message: str) -> None:
+def test_what_is_not_a_table(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "table.json"
     file.write_text(content)
     with pytest.raises(CheckpointError, match=rf"table\.json.*{message}"):

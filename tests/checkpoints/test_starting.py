@@ -299,7 +299,7 @@ def test_buffers_of_a_method_are_not_of_the_backbone(monkeypatch) -> None:
     assert added == {"tuning.mean"}
 
 
-def test_what_was_tuned_alone_is_no_start(network, tmp_path) -> None:
+def test_what_was_tuned_alone_is_not_a_start(network, tmp_path) -> None:
     tuned = {"network.classifier.output.bias": torch.zeros(13)}
     file = write_tuned(tmp_path, tuned, {"answer": ANSWERS, "text": WORDS})
     with pytest.raises(CheckpointError, match=r"clipvil merge .*tuned\.safetensors --output"):

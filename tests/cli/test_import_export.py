@@ -152,6 +152,6 @@ def test_a_full_disk_leaves_nothing(publish, config: Path, tmp_path: Path, comma
     assert {file.name for file in tmp_path.iterdir()} == before
 
 
-def test_export_of_what_is_no_model(tmp_path: Path) -> None:
+def test_export_of_what_is_not_a_model(tmp_path: Path) -> None:
     code, output = clipvil("export", tmp_path, "--output", tmp_path / "BEST.pth")
     assert code == 1 and "holds no model" in output

@@ -146,7 +146,7 @@ def test_bad_images_are_named(tmp_path, content, message):
     [
         ([{"question_id": 10**6, "answer": "no"}], (), "ids of no question: 1, such as .*1000000"),
         ([{"question_id": "3", "answer": "no"}], (), r"ids of the wrong type \(expected int\): 1"),
-        ([{"question_id": 3, "answer": 1}], (), "answers that are no strings"),
+        ([{"question_id": 3, "answer": 1}], (), "answers that are not strings"),
         ([{"answer": "no"}], (), "rows without 'question_id'"),
         ([], (), "holds no predictions"),
         ({}, (), "expected a list of predictions"),

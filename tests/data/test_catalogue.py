@@ -56,7 +56,7 @@ def test_files_of_a_split(dataset, split, files):
         ("train.json", ["train.json"]),
         ("lxmert/train.json", ["train.json"]),
         ("defaults/annotations/imdb_train2014.npy", ["imdb_train2014.npy"]),
-        # Questions without their annotations are no complete format.
+        # Questions without their annotations are not a complete format.
         ("v2_OpenEnded_mscoco_train2014_questions.json", None),
     ],
 )

@@ -213,6 +213,7 @@ def wrong(**change):
         (wrong(question=HALF), r"question 1 has the question 'what .ud83d\?' .* half of a char"),
         (wrong(answer=HALF), r"question 1 has the answer .* half of a character"),
         (wrong(answer=0), r"question 1 has the answer 0 \(int\); expected a string"),
+        (wrong(label=2), r"question 1 has the label 2 \(int\); expected a string"),
         (wrong(answer=["red"]), r"question 1 has the answer \['red'\] \(list\); expected a string"),
         (
             wrong(answers=["red"] * 9 + [None]),
@@ -376,7 +377,7 @@ def test_files_with_a_byte_order_mark_in_lines_and_packed(tmp_path):
         ("q.json", b'{"imageId": 1}\n{"imageId": 2}\n', "its name has to end in .jsonl"),
     ],
 )
-def test_what_is_no_text_in_utf_8_is_named(tmp_path, name, content, message):
+def test_what_is_not_text_in_utf_8_is_named(tmp_path, name, content, message):
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(AnnotationError, match=rf"{name}.*{message}"):

@@ -53,7 +53,7 @@ def test_bad_json_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["answers.txt", "answers.json"])
-def test_a_byte_order_mark_is_no_part_of_an_answer(tmp_path, name):
+def test_a_byte_order_mark_is_not_part_of_an_answer(tmp_path, name):
     text = json.dumps(["red", "où"]) if name.endswith("json") else "red\noù\n"
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
     assert LabelProcessor({"vocab": str(tmp_path / name)}).labels == ["red", "où"]

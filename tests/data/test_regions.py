@@ -209,10 +209,10 @@ def test_mmf_features_without_their_boxes(tmp_path: Path) -> None:
 def test_an_lmdb_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "other.lmdb"
     lmdb.open(str(path)).close()
-    with pytest.raises(BadRegionsError, match=r"other\.lmdb are no LMDB of MMF's"):
+    with pytest.raises(BadRegionsError, match=r"other\.lmdb are not an LMDB of MMF's"):
         store(path)
     (path / "data.mdb").write_bytes(b"x" * 8192)
-    with pytest.raises(BadRegionsError, match=r"other\.lmdb are no LMDB of MMF's"):
+    with pytest.raises(BadRegionsError, match=r"other\.lmdb are not an LMDB of MMF's"):
         store(path)
 
 
@@ -270,7 +270,7 @@ def test_keys_of_an_lmdb_run_nothing(tmp_path: Path, capfd: pytest.CaptureFixtur
     path = tmp_path / "features.lmdb"
     with lmdb.open(str(path)) as env, env.begin(write=True) as txn:
         txn.put(b"keys", pickle.dumps([Code()]))
-    with pytest.raises(BadRegionsError, match=r"features\.lmdb are no LMDB of MMF's .*print"):
+    with pytest.raises(BadRegionsError, match=r"features\.lmdb are not an LMDB of MMF's .*print"):
         store(path)
     assert "ran code" not in capfd.readouterr().out
 

@@ -419,7 +419,10 @@ def test_readers_need_no_store(files, folder, monkeypatch, caplog, keep):
     expected = open_or_convert(files, folder)
     assert list(read) == list(expected)
     made = conversions(monkeypatch)
-    assert list(open_or_read(files, folder, keep)) == list(expected) and made == []
+    asked, stock = [], module.is_fresh
+    monkeypatch.setattr(module, "is_fresh", lambda *a: asked.append(a) or stock(*a))
+    assert list(open_or_read(files, folder, keep)) == list(expected)
+    assert made == [] and len(asked) == 1
 
 
 def test_reading_sizes_goes_on_where_it_stopped(files, folder, monkeypatch):

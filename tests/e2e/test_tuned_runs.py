@@ -1,4 +1,4 @@
-"""What a tuned run leaves: what has learnt alone; it goes on, it predicts, it becomes one model."""
+"""What a tuned run leaves: what is trainable; it goes on, it predicts, becomes one model."""
 
 import pytest
 import torch
@@ -65,19 +65,19 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
     start = f"model_config.clipvil.pretrained={backbone}"
     trainer = run_mmf(*tiny(tmp_path / "run", start, *by(method)))
     network = network_of(trainer)
-    learnt = {f"network.{name}" for name in trainable_names(network)}
-    assert 0 < len(learnt) < len(network.state_dict())
+    trained = {f"network.{name}" for name in trainable_names(network)}
+    assert 0 < len(trained) < len(network.state_dict())
 
     file = tmp_path / "run" / TUNED
-    assert load_file(file).keys() == learnt
+    assert load_file(file).keys() == trained
     extra = read_extra(file)
     assert extra["backbone"]["name"] == str(backbone)
     for name in ("best.ckpt", "current.ckpt"):
         saved = torch.load(tmp_path / "run" / name, weights_only=True)["model"]
-        assert saved.keys() == learnt | {"_extra_state"}
+        assert saved.keys() == trained | {"_extra_state"}
 
     report = merge(tmp_path / "run", tmp_path / "merged")
-    assert report.method == method and report.trained == len(learnt)
+    assert report.method == method and report.trained == len(trained)
     model = clipvil_mmf.from_pretrained(tmp_path / "merged")
     with torch.no_grad():
         batch = {
@@ -134,12 +134,12 @@ def test_a_tuned_run_goes_on_bit_for_bit(method, tmp_path, run_mmf, backbone):
         for folder in (tmp_path / "whole", halfway)
     ]
     assert states[0].keys() == states[1].keys()
-    learnt = trainable_names(network_of(whole))
-    for name in learnt:
+    trained = trainable_names(network_of(whole))
+    for name in trained:
         assert torch.equal(*(state[f"network.{name}"] for state in states)), name
     start = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
     for name, value in network_of(whole).state_dict().items():
-        assert name in learnt or torch.equal(value, start[f"network.{name}"]), name
+        assert name in trained or torch.equal(value, start[f"network.{name}"]), name
 
 
 def test_a_ladder_begins_from_the_train_split(tmp_path, run_mmf, backbone):
@@ -150,7 +150,7 @@ def test_a_ladder_begins_from_the_train_split(tmp_path, run_mmf, backbone):
     for narrow, wide in pairs:
         begun = narrow.attention.value.bias.tolist()
         assert begun and set(begun) <= set(wide.attention.value.bias.tolist())
-    # What has learnt is not begun anew, though its updates are counted from zero.
+    # What was trained is not begun anew, though its updates are counted from zero.
     taken = f"checkpoint.resume_file={tmp_path / 'run' / TUNED}"
     fewer = "model_config.clipvil.tuning.params.fisher_samples=1"
     other = network_of(run_mmf(*tiny(tmp_path / "next", *opts, *FISHER, fewer, taken, updates=2)))

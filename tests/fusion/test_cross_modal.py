@@ -1,4 +1,4 @@
-"""LXMERT's encoder: what sees what, the short last layer, masks, what learns, precision."""
+"""LXMERT's encoder: what sees what, the short last layer, masks, what is trainable, precision."""
 
 from __future__ import annotations
 

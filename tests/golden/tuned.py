@@ -1,4 +1,4 @@
-"""The tuning methods: forward, gradients, what learns, BatchNorm statistics."""
+"""The tuning methods: forward, gradients, what is trainable, BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_trainable(network: nn.Module, golden: Golden) -> None:
     ours = {published_name(n) for n, p in network.named_parameters() if p.requires_grad}
     recorded = {n for n in golden["trainable_names"].tolist() if not _is_unused(n)}
     if ours != recorded:
-        raise AssertionError(f"what learns differs: {sorted(ours ^ recorded)}")
+        raise AssertionError(f"what is trainable differs: {sorted(ours ^ recorded)}")
 
 
 def _is_unused(name: str) -> bool:

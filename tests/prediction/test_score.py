@@ -236,7 +236,7 @@ BAD = [
     ([], "holds no predictions"),
     ([{"question_id": 99, "answer": "yes"}], "does not fit .* ids of no question: 1, .* 99"),
     ([{"question_id": "10", "answer": "yes"}], r"wrong type \(expected int\): 1"),
-    ([{"question_id": 10, "answer": 1}], "answers that are no strings: 1"),
+    ([{"question_id": 10, "answer": 1}], "answers that are not strings: 1"),
     (vqa_rows({10: "yes"}) * 2, "answered more than once: 1, such as question 10: 2 times"),
     ({"10": "yes"}, "holds a JSON dict; expected a list"),
     ('[{"question_id": 10,', "not valid JSON .* cut off"),

@@ -70,8 +70,8 @@ def test_the_layout_is_that_of_the_rows():
             rows(r2={"question_id": "12"}),
             {"ids of the wrong type (expected int)": (1, ("row 2: '12'",))},
         ),
-        (rows(r0={"answer": 3}), {"answers that are no strings": (1, ("question 10: 3",))}),
-        (rows(r0={"answer": None}), {"answers that are no strings": (1, ("question 10: null",))}),
+        (rows(r0={"answer": 3}), {"answers that are not strings": (1, ("question 10: 3",))}),
+        (rows(r0={"answer": None}), {"answers that are not strings": (1, ("question 10: null",))}),
         (
             [*rows(r3=None), {"question_id": 13}],
             {"rows without 'answer'": (1, ("row 3: question 13",))},

@@ -62,7 +62,7 @@ def test_only_line_feeds_end_a_token(tmp_path):
     assert read_tokens(path) == ["[PAD]", "\u2028", "a"]
 
 
-def test_a_byte_order_mark_is_no_part_of_a_token(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_a_token(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("[PAD]\na\n", encoding="utf-8-sig")
     assert read_tokens(path) == ["[PAD]", "a"]
@@ -164,7 +164,7 @@ def test_offline_hub_says_which_file_to_fetch(monkeypatch):
 def test_other_files_are_no_vocabulary(tmp_path, tokens, message):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(tokens))
-    with pytest.raises(ConfigError, match=f"vocab.txt is no BERT vocabulary: .*{message}"):
+    with pytest.raises(ConfigError, match=f"vocab.txt is not a BERT vocabulary: .*{message}"):
         WordPieceProcessor({"vocab": str(path)})
 
 

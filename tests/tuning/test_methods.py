@@ -147,7 +147,7 @@ def test_a_gated_visual_adapter_works_inside_the_tower() -> None:
     with torch.no_grad():
         for name, parameter in network.tuning.visual.named_parameters():
             parameter.add_(1.0 if name.endswith("gate") else 0.0)
-        assert not torch.allclose(network(**batch()).scores, before)  # also without a graph
+        assert not torch.allclose(network(**batch()).scores, before)  # also under no_grad
     assert not torch.allclose(network(**batch()).scores, before)
     tower = {id(p) for p in network.tower_parameters()}
     assert {id(p) for p in network.tuning.visual.parameters()} <= tower

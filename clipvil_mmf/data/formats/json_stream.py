@@ -41,7 +41,7 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
 
     Raises:
         FileNotFoundError: no such file.
-        AnnotationError: it is no JSON in UTF-8, or neither a list nor an object.
+        AnnotationError: it is not JSON in UTF-8, or neither a list nor an object.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Question file {path} does not exist; expected a JSON file")

@@ -56,8 +56,9 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
 
 
 def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:
-    if isinstance(row.get("label"), str):
-        return {string(row["label"], "label", where): 1.0}
+    named = row.get("label")
+    if isinstance(named, str | int | float):  # the last two would be numbers of classes
+        return {string(named, "label", where): 1.0}
     found = row.get("answers")
     if found is None:
         return label(row, where)

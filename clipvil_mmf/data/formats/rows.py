@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from reprlib import repr as short
 from typing import Any
 
@@ -104,9 +105,10 @@ def people(found: Any, what: str, where: str) -> tuple[str, ...]:
         raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
     if not len(found):
         raise AnnotationError(f"{where} has no {what}: the list is empty; expected one at least")
-    if not all(type(answer) is str and answer.isascii() for answer in found):  # most are
-        return tuple(string(answer, "answer", where) for answer in found)
-    return tuple(found)
+    with suppress(TypeError):  # not all are strings
+        if "".join(found).isascii():  # most are
+            return tuple(found)
+    return tuple(string(answer, "answer", where) for answer in found)
 
 
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -27,7 +26,7 @@ from clipvil_mmf.data.formats.rows import (
 )
 from clipvil_mmf.data.questions import AnnotationError, check_ids
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
-from clipvil_mmf.data.vqa_normalize import normalize_answer, soft_scores
+from clipvil_mmf.data.vqa_normalize import normalize_answer
 
 NAME = "official VQA v2 JSON"
 _KINDS = ("question_type", "answer_type")
@@ -35,7 +34,6 @@ _COCO_DIGITS = 12
 _TEST_DEV = "test-dev2015"
 # Subset -> the folder of its images.
 _FOLDERS = {name: name for name in ("train2014", "val2014", "test2015")} | {_TEST_DEV: "test2015"}
-_scores = lru_cache(maxsize=4096)(soft_scores)  # many questions get the same answers
 
 
 def recognises(file: QuestionFile) -> bool:
@@ -120,7 +118,7 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
         else:
             main = normalize_answer(string(main, "multiple_choice_answer", where))
         types = {kind: name(field(value, (kind,), where), kind, where) for kind in _KINDS}
-        builder.add_label(_scores(given), types, given, main)
+        builder.add_annotators(given, main, types)
     check_ids(ids, str(path))
     places = {key: place for place, key in enumerate(ids)}
     lost = [key for key in builder.ids if key not in places]

@@ -1,16 +1,13 @@
 """Several processes on CPUs."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from tests.bridge import runs
 from tests.bridge.both import watched
-from tests.bridge.runs import ROOT, YAML, Run, options, run_here, run_processes
+from tests.bridge.runs import run_here, run_processes
 
 SIZES = (1, 2, 3, 7, 203)
 DETERMINISTIC = (
@@ -143,39 +140,9 @@ def test_a_batch_size_that_cannot_be_shared_says_so(tmp_path):
     assert "training.batch_size is 7: it must be divisible by the number of processes" in run.output
 
 
-def launch(*command, cwd):
-    """Runs a command with the bridge on, as an installation has it."""
-    hook = cwd / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text("import mmf_bridge.finder as f; f.install()\n")
-    environment = {**os.environ, "PYTHONPATH": f"{hook}:{ROOT}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    (file,) = cwd.rglob("reports/*_*.json")
-    assert len(json.loads(file.read_text())) == 23
-    assert "rank 1 of 2 (gloo)" in done.stdout
-
-
-def test_torchrun(tmp_path):
-    launch(
-        *("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"),
-        *("--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"),
-        *("-m", "mmf_cli.predict"),
-        *options(tmp_path / "save", ()),
-        cwd=tmp_path,
-    )
-
-
 def test_processes_that_mmf_spawns(tmp_path):
-    launch(
-        *("-m", "mmf_cli.predict", f"config={YAML}", f"env.save_dir={tmp_path}/save"),
-        "distributed.world_size=2",
-        cwd=tmp_path,
-    )
+    run = run_processes(tmp_path, "distributed.world_size=2", predict=True)
+    assert run.exit_codes == [0], run.output
+    (file,) = run.predictions()
+    assert len(json.loads(file.read_text())) == 23
+    assert "rank 1 of 2 (gloo)" in run.output

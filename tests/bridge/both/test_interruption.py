@@ -204,18 +204,26 @@ def interrupt(folder, *opts, launcher=(), tell=os.kill, signum=SIGTERM):
     return process.returncode, output
 
 
+def assert_one_end(output, folder):
+    assert "rank 1 of 2 (gloo)" in output
+    assert "Traceback" not in output and output.count("Interrupted after update") == 1, output
+    assert not (folder / "training.lock").exists()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("tell", "signum", "code"),
-    [(os.kill, SIGTERM, 143), (os.killpg, SIGINT, 130)],
-    ids=["parent", "group"],
-)
-def test_processes_that_mmf_spawns_end_together(tmp_path, tell, signum, code):
+def test_processes_that_mmf_spawns_end_together(tmp_path):
+    code, output = interrupt(
+        *(tmp_path, *ENDLESS, "distributed.world_size=2"), tell=os.killpg, signum=SIGINT
+    )
+    assert code == 130, output
+    assert_one_end(output, tmp_path)
+
+
+def test_a_signal_to_their_parent_ends_them(tmp_path):
     opts = (*ENDLESS, "distributed.world_size=2")
-    found, output = interrupt(tmp_path, *opts, tell=tell, signum=signum)
-    assert found == code, output
-    assert "Traceback" not in output and output.count("Interrupted after update") == 1
-    assert not (tmp_path / "training.lock").exists()
+    run = run_processes(tmp_path, *opts, kill_at=tmp_path / "current.ckpt", signum=SIGTERM)
+    assert run.exit_codes == [143], run.output
+    assert_one_end(run.output, tmp_path)
 
 
 @pytest.mark.slow
@@ -223,6 +231,7 @@ def test_torchrun_ends_all_processes(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0")
     launcher += ("--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
     _, output = interrupt(tmp_path, *ENDLESS, launcher=launcher)
+    assert "rank 1 of 2 (gloo)" in output
     assert output.count("Interrupted after update") == 1, output
 
 

@@ -89,7 +89,7 @@ def save_other_model(path):
         ("checkpoint.resume_file={}/models/model_5.ckpt",),
     ],
 )
-def test_a_run_that_goes_on_is_no_second_one(finished, opts):
+def test_a_run_that_goes_on_is_not_a_second_one(finished, opts):
     opts = [opt.format(finished) for opt in opts]
     run = run_here(finished, "run_type=train", "training.max_updates=7", *opts)
     assert run.trainer.num_updates == 7 and (finished / "models" / "model_5.ckpt").exists()

@@ -73,7 +73,7 @@ def test_pruning_keeps_the_newest_whatever_their_numbers(tmp_path):
 
 @pytest.fixture
 def bad(tmp_path):
-    """Files that are no checkpoints, by name."""
+    """Files that are not checkpoints, by name."""
     torch.save(WHOLE, tmp_path / "whole")
     torch.save(WHOLE, tmp_path / "old", _use_new_zipfile_serialization=False)
     contents = {
@@ -95,7 +95,7 @@ def bad(tmp_path):
 @pytest.mark.parametrize(
     "name", ["cut", "old_cut", "older_cut", "empty", "page", "pointer", "zeros", "pickle"]
 )
-def test_what_is_no_checkpoint(bad, name, trusts):
+def test_what_is_not_a_checkpoint(bad, name, trusts):
     trusted = str(bad[name]) if trusts else None
     with pytest.raises(ValueError, match=f"{name} could not be read as a checkpoint") as caught:
         files.safe_load(bad[name], trusted=trusted)
