@@ -171,7 +171,7 @@ def from_pretrained(
     tokens = saved.tokens
     if tokens is None:
         tokens = read_tokens(find_vocabulary(description.text_vocabulary))
-    if len(tokens) > network.fusion.config.vocab_size:
+    if len(tokens) > network.fusion.config.vocab_size:  # of the hub; vocab.txt is checked
         raise CheckpointError(
             f"{path}: the text vocabulary has {len(tokens)} word pieces, but the network "
             f"{network.fusion.config.vocab_size}: import the checkpoint again with its --vocab."

@@ -6,6 +6,7 @@ import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from mmf.modules.losses import Losses
 from omegaconf import OmegaConf, open_dict, read_write
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.native import without_ddp
+from clipvil_mmf.checkpoints.native import run_tasks, without_ddp
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
@@ -25,6 +26,7 @@ from clipvil_mmf.checkpoints.tuned import (
     write_tuned,
 )
 from clipvil_mmf.config import ConfigError, check_keys, from_config, list_on_command_line
+from clipvil_mmf.loss_functions import NO_CLASS
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
@@ -156,10 +158,7 @@ class ClipVil(BaseModel):
                 checkpoint.file,
             )
             return
-        fresh = load_starting_weights(self.network, files, self._run())
-        if (self._settings.image_encoder.get("params") or {}).get("pretrained"):
-            fresh = {name for name in fresh if not name.startswith("image_encoder.")}
-        self._fresh = fresh
+        self._fresh = load_starting_weights(self.network, files, self._run())
 
     def init_losses(self) -> None:
         """Build the losses: those of the configuration, or the task's; MMF calls it.
@@ -171,7 +170,9 @@ class ClipVil(BaseModel):
         if entries is None:
             entries = [self.task.default_loss]
         key = f"{_WHERE}.losses"
-        self.task.check_losses(_loss_types(entries, key), key)
+        types = _loss_types(entries, key)
+        self.task.check_losses(types, key)
+        self._every_sample_needs_a_class = "cross_entropy" in types
         self.losses = Losses(entries)
 
     def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
@@ -199,6 +200,14 @@ class ClipVil(BaseModel):
 
     def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """One of this model's own checkpoints, with the backbone where it lacks it."""
+        for key, task in run_tasks(Path(file)).items():
+            if task.target_kind != self.task.target_kind:
+                raise CheckpointError(
+                    f"{file} was trained with the task {task.name} ({key} of its run), whose "
+                    f"targets are {task.target_kind}; those of this run's task, {self.task.name}, "
+                    f"are {self.task.target_kind}. Set dataset_config.<dataset>.task to "
+                    f"{task.name}, or start from its weights instead: {_WHERE}.pretrained={file}"
+                )
         extra = state.get("_extra_state")
         if extra is None and str(file).endswith(".safetensors"):
             extra = read_extra(file)
@@ -255,8 +264,11 @@ class ClipVil(BaseModel):
             ``scores`` (B, labels) float32, before the sigmoid or softmax.
 
         Raises:
-            ConfigError: the dataset does not give what the image encoder takes.
+            ConfigError: the dataset does not give what the image encoder takes, or what MMF's
+                cross entropy takes.
         """
+        if self._every_sample_needs_a_class and "targets" in sample_list:
+            _check_classes(sample_list)
         texts = (sample_list[name] for name in _TEXTS)
         output = self.network(self._images(sample_list), sample_list["image_index"], *texts)
         return {"scores": output.scores.float()}
@@ -385,6 +397,21 @@ class ClipVil(BaseModel):
                     f"entry {_first_difference(trained, words)}. Use the dataset, and the "
                     "vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _check_classes(sample_list: Mapping[str, Any]) -> None:
+    """Look for what MMF's cross entropy ends at: on CUDA, with the whole process.
+
+    Raises:
+        ConfigError: a sample has no class.
+    """
+    without = int((sample_list["targets"] == NO_CLASS).sum())
+    if without:
+        raise ConfigError(
+            f"{_WHERE}.losses: cross_entropy needs a class for every sample, but {without} of the "
+            f"{len(sample_list['targets'])} in a batch of {sample_list.get('dataset_name')} have "
+            "none among this run's labels. Use clipvil_cross_entropy, which leaves them out."
+        )
 
 
 def _drop_frozen(

@@ -28,7 +28,7 @@ from clipvil_mmf.checkpoints.matching import Source
 from clipvil_mmf.checkpoints.published.answers import read_answer_table
 from clipvil_mmf.config import ConfigError, check_keys, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
-from clipvil_mmf.tasks import saved_task
+from clipvil_mmf.tasks import Task, build_task, saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
 
@@ -40,6 +40,7 @@ SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier", "tuning
 # What MMF leaves, the best first.
 _RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
 _KINDS: dict[type, str] = {int: "a whole number", Mapping: "a mapping of keys"}
+_PUT_WORDS_BACK = "Put that of this model there, or import it again (clipvil import --vocab FILE)."
 _PUT_BACK = "Expected the file that MMF wrote beside the checkpoint: put that one there."
 
 
@@ -66,6 +67,7 @@ class Description:
             in ``model_config.clipvil``, and ``num_labels``; of a tower or a BERT its part alone.
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
         text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
+        text_tokens: lines of ``vocab.txt``; None without that file.
         max_seq_length: word pieces of a question, [CLS] and [SEP] included.
         task: of `clipvil_mmf.tasks`, its name or `{type: ..., params: {...}}`.
         tied: published key -> the key whose tensor it shares.
@@ -77,6 +79,7 @@ class Description:
     network: dict[str, Any]
     images: dict[str, Any] = field(default_factory=published_images)
     text_vocabulary: str = "bert-base-uncased"
+    text_tokens: int | None = None
     max_seq_length: int = 20
     task: Any = "vqa"
     tied: dict[str, str] = field(default_factory=dict)
@@ -131,6 +134,8 @@ def write_saved(model: SavedModel, folder: str | Path) -> None:
         WeightFileError: the folder exists, or it could not be written.
     """
     with new_folder(folder) as partial:
+        if model.tokens is not None:
+            model.description.text_tokens = len(model.tokens)
         config = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
         (partial / CONFIG).write_text(config, encoding="utf-8")
         write_safetensors(model.network, partial / WEIGHTS)
@@ -204,14 +209,32 @@ def from_tensors(
                 f"row for {rows}: it belongs to another checkpoint. Put that of this one there, or "
                 "import it again (clipvil import --answers FILE)."
             )
-    vocabulary = folder / VOCABULARY
     return SavedModel(
         description,
         network=without_ddp(tensors),
         unused=dict(unused or {}),
         labels=labels,
-        tokens=read_tokens(vocabulary) if vocabulary.is_file() else None,
+        tokens=_tokens_beside(folder, description),
     )
+
+
+def _tokens_beside(folder: Path, description: Description) -> list[str] | None:
+    """The text vocabulary of an imported checkpoint, None where its description names another."""
+    file = folder / VOCABULARY
+    if not file.is_file():
+        if description.text_vocabulary == VOCABULARY:
+            raise CheckpointError(f"{file} is missing, the text vocabulary. {_PUT_WORDS_BACK}")
+        return None
+    tokens = read_tokens(file)
+    # Embeddings may have spare rows, so that the folder says how many tokens there were.
+    params = (description.network.get("fusion") or {}).get("params") or {}
+    expected = description.text_tokens or params.get("vocab_size") or len(tokens)
+    if len(tokens) != expected:
+        raise CheckpointError(
+            f"{file} has {len(tokens)} lines, but the weights beside it were trained with "
+            f"{expected} word pieces: it was changed, or is of another model. {_PUT_WORDS_BACK}"
+        )
+    return tokens
 
 
 def _read_description(file: Path) -> Description:
@@ -421,10 +444,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
     Raises:
         CheckpointError: it has several datasets.
     """
-    sections = OmegaConf.select(config, "dataset_config") or {}
-    names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
-    used = str(names).split(",") if names else list(sections)
-    datasets = [name for name in used if sections.get(name) is not None]
+    datasets = _datasets(config)
     if len(datasets) > 1:
         raise CheckpointError(
             f"The configuration has several datasets ({', '.join(datasets)}), which may prepare "
@@ -432,14 +452,45 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
         )
     if not datasets:
         return {}
-    where = f"dataset_config.{datasets[0]}"
+    ((name, section),) = datasets.items()
+    where = f"dataset_config.{name}"
     length = _values(config, f"{where}.processors.text_processor.params.max_seq_length", int)
     images = {key: _values(config, f"{where}.{key}") for key in published_images()}
     return {
         "images": {key: value for key, value in images.items() if value is not None},
         "max_seq_length": 20 if length is None else length,
-        "task": saved_task(sections[datasets[0]]),
+        "task": saved_task(section),
     }
+
+
+def run_tasks(file: Path) -> dict[str, Task]:
+    """The tasks of the run that left a file, by the keys of its configuration that name them.
+
+    None where that is not beside it, cannot be read (a log line says so), or is older than the key.
+
+    Raises:
+        ConfigError: a task is unknown here, or its section is wrong.
+    """
+    config_file = run_config(file)
+    try:
+        datasets = {} if config_file is None else _datasets(read_run_config(config_file))
+    except CheckpointError as error:  # a run that was killed may have left half of it
+        logger.warning("the task of %s is not checked: %s", file, error)
+        return {}
+    keys = {f"dataset_config.{name}.task": section for name, section in datasets.items()}
+    return {
+        key: build_task(saved_task(section), f"{config_file}: {key}")
+        for key, section in keys.items()
+        if section.get("task")
+    }
+
+
+def _datasets(config: Any) -> dict[str, Any]:
+    """The sections of the datasets of a configuration, by name."""
+    sections = OmegaConf.select(config, "dataset_config") or {}
+    names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
+    used = str(names).split(",") if names else list(sections)
+    return {name: sections[name] for name in used if sections.get(name) is not None}
 
 
 def run_preprocessing(config: Any, source: str) -> dict[str, Any]:

@@ -100,9 +100,13 @@ def load_starting_weights(
     What the tuning method adds begins by its own rule, unless a file has brought it.
 
     Returns:
-        The names of the network that no file has brought; none where there is no file.
+        The names of the network that no file has brought, the image encoder's own among the files;
+        none where there is no file.
     """
     brought: set[str] = set()
+    if network.image_encoder.is_pretrained:
+        names = (name for name in network.state_dict() if not is_added(name))
+        brought = {name for name in names if name.startswith("image_encoder.")}
     for file in files:
         weights = starting_weights(network, file, run)
         # A tower or a BERT is a part.

@@ -104,9 +104,9 @@ def test_table_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "not valid JSON"),
         ('{"yes": 1}', "expected a list of answers, got a dict"),
-        ("[]", "is empty"),
+        ("[]", "no answers; expected"),
         ('["yes", 3]', "has 3 in entry 1"),
         ('[{"answer": "yes"}]', "in entry 0"),
     ],

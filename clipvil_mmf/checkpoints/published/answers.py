@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.text_files import TextFileError, read_text
+from clipvil_mmf.text_files import TextFileError, read_labels
 
 _ARTICLES = ("a ", "an ", "the ")
 _WORDS: dict[str, str] = {
@@ -83,34 +82,12 @@ def take_rows(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def read_answer_table(path: str | Path) -> list[str]:
-    """Read LXMERT's ``all_ans.json``: a JSON list of ``{"ans": answer, ...}``, in row order.
-
-    A plain list of answers (``.json``, or one a line) is taken too.
+    """Read the answers of a head, such as LXMERT's ``all_ans.json``, in row order.
 
     Raises:
         CheckpointError: no such file, or it holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; expected the answer table of the pre-training, LXMERT's "
-            "data/lxmert/all_ans.json."
-        )
     try:
-        text = read_text(path)
-    except TextFileError as error:
+        return read_labels(path)
+    except (FileNotFoundError, TextFileError) as error:
         raise CheckpointError(str(error)) from error
-    try:
-        entries = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); expected a list of answers.") from error
-    if not isinstance(entries, list):
-        raise CheckpointError(
-            f"{path}: expected a list of answers, got a {type(entries).__name__}."
-        )
-    answers = [entry.get("ans") if isinstance(entry, dict) else entry for entry in entries]
-    wrong = next((row for row, answer in enumerate(answers) if not isinstance(answer, str)), None)
-    if wrong is not None or not answers:
-        what = "is empty" if wrong is None else f"has {entries[wrong]!r} in entry {wrong}"
-        raise CheckpointError(f'{path} {what}; expected answers, or {{"ans": answer}} entries.')
-    return answers
