@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, UNUSED = "config.yaml", "model.safetensors", "unused.safetensors"
 ANSWERS, VOCABULARY = "answers.json", "vocab.txt"
+TUNED = "tuned.safetensors"  # what a run leaves that does not train everything
 SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier", "tuning")
 # What MMF leaves, the best first.
 _RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
@@ -226,9 +227,10 @@ def _tokens_beside(folder: Path, description: Description) -> list[str] | None:
             raise CheckpointError(f"{file} is missing, the text vocabulary. {_PUT_WORDS_BACK}")
         return None
     tokens = read_tokens(file)
-    # Embeddings may have spare rows, so that the folder says how many tokens there were.
     params = (description.network.get("fusion") or {}).get("params") or {}
-    expected = description.text_tokens or params.get("vocab_size") or len(tokens)
+    rows = params.get("vocab_size") or len(tokens)
+    # Embeddings may have spare rows, so that the folder says how many tokens there were.
+    expected = description.text_tokens or min(len(tokens), rows)
     if len(tokens) != expected:
         raise CheckpointError(
             f"{file} has {len(tokens)} lines, but the weights beside it were trained with "
@@ -280,49 +282,25 @@ def _read_run(path: Path) -> SavedModel:
             f"clipvil import {path}"
         )
     run = run_state(read_file(file))
+    refuse_tuned(run, file)
     if run is None:
         raise CheckpointError(
             f"{file} is not a checkpoint of the model clipvil: it lacks network.* or _extra_state. "
             f"A published checkpoint is imported first: clipvil import {file}"
         )
-    refuse_tuned(run, file)
-    config = read_run_config(config_file)
-    description = Description(
-        source=file.name,
-        layout={"kind": "finetuned"},
-        network=run_sections(config, run, str(file)),
-        **run_preprocessing(config, str(file)),
-    )
-    return SavedModel(
-        description,
-        run.network,
-        labels=run.labels,
-        tokens=run.tokens,
-    )
+    description = describe_run(file, run, read_run_config(config_file))
+    return SavedModel(description, run.network, labels=run.labels, tokens=run.tokens)
 
 
 def run_state(loaded: Any) -> RunState | None:
-    """The model in a ``.pth`` or ``.ckpt`` that a run of MMF left; None where it is another file.
-
-    Args:
-        loaded: what the file holds.
-    """
-    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else {}
-    state = without_ddp(state)
-    network = {
-        key.removeprefix("network."): value
-        for key, value in state.items()
-        if key.startswith("network.")
-    }
-    vocabularies = state.get("_extra_state")
-    if not network or not isinstance(vocabularies, Mapping) or "answer" not in vocabularies:
+    """The model in what a ``.pth`` or ``.ckpt`` of a run of MMF holds; None of another file."""
+    state = without_ddp(loaded.get("model", loaded)) if isinstance(loaded, Mapping) else {}
+    prefix = "network."
+    network = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    extra = state.get("_extra_state")
+    if not network or not isinstance(extra, Mapping) or "answer" not in extra:
         return None
-    return RunState(
-        network,
-        list(vocabularies["answer"]),
-        list(vocabularies["text"]),
-        vocabularies.get("backbone"),
-    )
+    return RunState(network, list(extra["answer"]), list(extra["text"]), extra.get("backbone"))
 
 
 def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,12 +308,14 @@ def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def refuse_tuned(run: RunState, file: str | Path) -> None:
-    """Raise CheckpointError for a run whose file lacks its backbone."""
-    if run.backbone is not None:
+def refuse_tuned(run: RunState | None, file: Path) -> None:
+    """Raise CheckpointError for what a run left whose file lacks its backbone."""
+    backbone = file.name == TUNED if run is None else run.backbone
+    if backbone:
+        name = "" if run is None else f", {run.backbone['name']}"
         raise CheckpointError(
-            f"{file} holds what its tuning method trained, alone; the rest is its backbone, "
-            f"{run.backbone['name']}. Make one model of both: clipvil merge {file} --output FOLDER"
+            f"{file} holds what a tuning method trained, alone. Make one model of it and its "
+            f"backbone{name}: clipvil merge {file} --output FOLDER"
         )
 
 
@@ -412,28 +392,30 @@ def _values(config: Any, key: str, kind: type | None = None) -> Any:
     return found
 
 
-def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
-    """The network's sections as a run was trained with them.
+def describe_run(file: Path, run: RunState, config: Any) -> Description:
+    """What a run left, by its configuration.
 
     Args:
+        file: the run's.
+        run: what is in it.
         config: of the run.
-        run: what it left.
-        source: its file, for errors.
 
     Raises:
-        CheckpointError: the configuration lacks a section.
+        CheckpointError: the configuration lacks a section, or has several datasets.
     """
-    given = read_sections(config)
-    lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in given]
-    if lacking:
-        raise CheckpointError(
-            f"{source}: the {CONFIG} of its run lacks {', '.join(lacking)} in "
-            f"model_config.clipvil. {_PUT_BACK}"
-        )
-    params = given["fusion"].get("params") or {}
-    words = params.get("vocab_size") or len(run.tokens)
-    fusion = {**given["fusion"], "params": {**params, "vocab_size": words}}
-    return {**given, "fusion": fusion, "num_labels": len(run.labels)}
+    network, preprocessing = read_sections(config), read_preprocessing(config)
+    lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in network]
+    if lacking or not preprocessing:
+        what = f"{', '.join(lacking)} in model_config.clipvil"
+        if not lacking:
+            what = "the section dataset_config.<dataset> of its dataset, which says how images and "
+            what += "questions are prepared"
+        raise CheckpointError(f"{file}: the {CONFIG} of its run lacks {what}. {_PUT_BACK}")
+    params = dict(network["fusion"].get("params") or {})
+    params["vocab_size"] = params.get("vocab_size") or len(run.tokens)
+    network["fusion"] = {**network["fusion"], "params": params}
+    network["num_labels"] = len(run.labels)
+    return Description(file.name, {"kind": "finetuned"}, network, **preprocessing)
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:
@@ -491,22 +473,3 @@ def _datasets(config: Any) -> dict[str, Any]:
     names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
     used = str(names).split(",") if names else list(sections)
     return {name: sections[name] for name in used if sections.get(name) is not None}
-
-
-def run_preprocessing(config: Any, source: str) -> dict[str, Any]:
-    """:func:`read_preprocessing` of a run, whose configuration has to say it.
-
-    Args:
-        config: of the run.
-        source: its file, for errors.
-
-    Raises:
-        CheckpointError: it has several datasets, or none.
-    """
-    found = read_preprocessing(config)
-    if not found:
-        raise CheckpointError(
-            f"{source}: the {CONFIG} of its run lacks the section dataset_config.<dataset> of its "
-            f"dataset, which says how images and questions are prepared. {_PUT_BACK}"
-        )
-    return found
