@@ -6,6 +6,7 @@ import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class ClipVil(BaseModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._settings = from_config(ClipVilConfig, _plain(config), _WHERE)
+        self._settings = from_config(ClipVilConfig, config, _WHERE)
 
     @classmethod
     def config_path(cls) -> str:
@@ -134,6 +135,9 @@ class ClipVil(BaseModel):
             tuning=settings.tuning,
             where=_WHERE,
         )
+        self._run = Run(
+            self.vocabularies["answer"], self.vocabularies["text"], settings.pretrained_answers
+        )
         # Names that no starting file gave: where they are frozen, checkpoints hold them too.
         self._fresh: set[str] = set()
         self._take_starting_weights()
@@ -158,7 +162,7 @@ class ClipVil(BaseModel):
                 checkpoint.file,
             )
             return
-        self._fresh = load_starting_weights(self.network, files, self._run())
+        self._fresh = load_starting_weights(self.network, files, self._run)
 
     def init_losses(self) -> None:
         """Build the losses: those of the configuration, or the task's; MMF calls it.
@@ -194,7 +198,7 @@ class ClipVil(BaseModel):
         state = without_ddp(state)
         if any(key.startswith("network.") for key in state):
             return self._completed(state, file)
-        weights = whole_weights(self.network, state, file, self._run())
+        weights = whole_weights(self.network, state, file, self._run)
         adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
         return {**adapted, "_extra_state": dict(self.vocabularies)}
 
@@ -244,13 +248,6 @@ class ClipVil(BaseModel):
         extra = state.pop("_extra_state")
         file = write_tuned(folder, state, extra)
         logger.info("what was trained: %s (%.1f MB)", file, file.stat().st_size / 1e6)
-
-    def _run(self) -> Run:
-        return Run(
-            labels=self.vocabularies["answer"],
-            tokens=self.vocabularies["text"],
-            answer_table=self._settings.pretrained_answers,
-        )
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Score the labels.
@@ -333,22 +330,18 @@ class ClipVil(BaseModel):
         Raises:
             ConfigError: the section `optimizer` has an unknown key, or `groups` a bad value.
         """
-        optimizer = _plain(config.optimizer)
+        optimizer = config.optimizer
         check_keys("optimizer", optimizer, _OPTIMIZER_KEYS)
         groups = from_config(GroupsConfig, optimizer.get("groups"), "optimizer.groups")
-        takes_algorithms = optimizer["type"] == "clipvil_adamw_sgd"
-        if groups.tower and groups.tower.algorithm and not takes_algorithms:
+        tower, kind = groups.tower, optimizer["type"]
+        if tower and tower.algorithm and kind != "clipvil_adamw_sgd":
             raise ConfigError(
-                f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
-                "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
+                f"optimizer.groups.tower.algorithm: {kind} has one algorithm for all groups; set "
+                "it to null, or optimizer.type to clipvil_adamw_sgd."
             )
-        if (
-            groups.tower
-            and groups.tower.momentum
-            and not (groups.tower.algorithm == "sgd" or optimizer["type"] in ("SGD", "sgd"))
-        ):
+        if tower and tower.momentum and "sgd" not in (tower.algorithm, kind.lower()):
             raise ConfigError(
-                f"optimizer.groups.tower.momentum: {optimizer['type']} has none unless "
+                f"optimizer.groups.tower.momentum: {kind} has none unless "
                 "optimizer.groups.tower.algorithm is sgd; set it to null."
             )
         return parameter_groups(self, self.network.tower_parameters(), groups)
@@ -391,11 +384,12 @@ class ClipVil(BaseModel):
         for kind, words in self.vocabularies.items():
             trained = list(state.get(kind, []))
             if trained != words:
+                pairs = enumerate(zip_longest(trained, words))
                 raise ValueError(
                     f"The checkpoint was trained with another {kind} vocabulary: it has "
                     f"{len(trained)} entries, this run has {len(words)}, and they differ first in "
-                    f"entry {_first_difference(trained, words)}. Use the dataset, and the "
-                    "vocabulary files, that it was trained with (vocabularies/ beside it)"
+                    f"entry {next(row for row, (a, b) in pairs if a != b)}. Use the dataset, and "
+                    "the vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
 
 
@@ -437,15 +431,6 @@ def _files(pretrained: Any) -> list[str]:
     return files
 
 
-def _first_difference(a: list[str], b: list[str]) -> int:
-    differing = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(differing, min(len(a), len(b)))
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-
-
 def _loss_types(
     entries: list[Any], key: str, keys: tuple[str, ...] = ("type", "params")
 ) -> list[str]:
@@ -470,24 +455,27 @@ def _loss_types(
     return types
 
 
+def _registered(what: str) -> dict[str, Any]:
+    """What each of the run's datasets has registered under a name; None where it has not."""
+    names = str(registry.get("config").datasets).split(",")
+    return {name: registry.get(f"{name}_{what}", no_warning=True) for name in names}
+
+
 def _task() -> Task:
     """The task that the run's datasets have registered; vqa where they name none.
 
     Raises:
         ConfigError: they differ.
     """
-    datasets = str(registry.get("config").datasets).split(",")
-    found = [registry.get(f"{name}_task", no_warning=True) for name in datasets]
-    tasks = [task or build_task("vqa") for task in found]
-    if any(task != tasks[0] for task in tasks):
-        named = ", ".join(
-            f"{name}: {task.name}" for name, task in zip(datasets, tasks, strict=True)
-        )
+    tasks = {name: task or build_task("vqa") for name, task in _registered("task").items()}
+    first, *others = tasks.values()
+    if any(task != first for task in others):
+        named = ", ".join(f"{name}: {task.name}" for name, task in tasks.items())
         raise ConfigError(
             f"datasets: their tasks differ ({named}); set dataset_config.<dataset>.task of all to "
             "one, with the same params."
         )
-    return tasks[0]
+    return first
 
 
 def _check_sections(config: Any) -> None:
@@ -537,17 +525,16 @@ def _vocabulary(kind: str) -> list[str]:
     Raises:
         ConfigError: none of the run's datasets has, or they differ.
     """
-    datasets = str(registry.get("config").datasets).split(",")
-    found = {name: registry.get(f"{name}_{kind}_vocab", no_warning=True) for name in datasets}
+    found = _registered(f"{kind}_vocab")
     known = [words for words in found.values() if words is not None]
     if not known:
         raise ConfigError(
-            f"datasets: none of {', '.join(datasets)} gives the {kind} vocabulary that clipvil "
+            f"datasets: none of {', '.join(found)} gives the {kind} vocabulary that clipvil "
             "needs; use a dataset of this plugin."
         )
     if any(words != known[0] for words in known):
         raise ConfigError(
-            f"datasets: {', '.join(datasets)} have different {kind} vocabularies; give their "
+            f"datasets: {', '.join(found)} have different {kind} vocabularies; give their "
             "processors one vocabulary file."
         )
     return list(known[0])

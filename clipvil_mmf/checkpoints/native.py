@@ -459,11 +459,10 @@ def run_tasks(file: Path) -> dict[str, Task]:
     except CheckpointError as error:  # a run that was killed may have left half of it
         logger.warning("the task of %s is not checked: %s", file, error)
         return {}
-    keys = {f"dataset_config.{name}.task": section for name, section in datasets.items()}
+    named = {f"dataset_config.{n}.task": part for n, part in datasets.items() if part.get("task")}
     return {
         key: build_task(saved_task(section), f"{config_file}: {key}")
-        for key, section in keys.items()
-        if section.get("task")
+        for key, section in named.items()
     }
 
 

@@ -35,7 +35,7 @@ from clipvil_mmf.checkpoints.published.answers import (
 from clipvil_mmf.checkpoints.published.convert import translate
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
-from clipvil_mmf.tuning.method import HEAD
+from clipvil_mmf.tuning.method import HEAD, TOWER
 from clipvil_mmf.weight_files import named_tensors, read_file
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def load_starting_weights(
     brought: set[str] = set()
     if network.image_encoder.is_pretrained:
         names = (name for name in network.state_dict() if not is_added(name))
-        brought = {name for name in names if name.startswith("image_encoder.")}
+        brought = {name for name in names if name.startswith(TOWER)}
     for file in files:
         weights = starting_weights(network, file, run)
         # A tower or a BERT is a part.
@@ -168,12 +168,8 @@ class _Fit:
             )
         self._check_words()
         network = self.network
-        try:
-            found, report = match(
-                network.state_dict(), self.source, network.tuning.backbone_name, self.fresh
-            )
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.path}: {error}") from error
+        untuned = network.tuning.backbone_name
+        found, report = match(network.state_dict(), self.source, untuned, self.fresh, self.path)
         logger.info("%s (%s): %s", self.path, self.source.kind, report)
         return found
 

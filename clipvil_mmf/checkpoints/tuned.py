@@ -31,7 +31,7 @@ from clipvil_mmf.checkpoints.native import (
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
-from clipvil_mmf.tuning.method import HEAD
+from clipvil_mmf.tuning.method import HEAD, TOWER
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
 
 _METADATA = "clipvil"
@@ -50,15 +50,11 @@ def trainable_names(network: ClipVilNetwork) -> set[str]:
         for name, _ in network.named_buffers()
         if name in kept and (name.startswith(HEAD) or network.tuning.backbone_name(name) is None)
     }
+    tower_moves = network.image_encoder.has_moving_statistics
     for prefix, module in network.named_modules():
-        if isinstance(module, _BatchNorm) and not _keeps_statistics(network, prefix):
+        if isinstance(module, _BatchNorm) and (tower_moves or not prefix.startswith(TOWER)):
             names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
     return names
-
-
-def _keeps_statistics(network: ClipVilNetwork, prefix: str) -> bool:
-    inside = prefix.startswith("image_encoder.")
-    return inside and not network.image_encoder.has_moving_statistics
 
 
 def backbone_hash(network: ClipVilNetwork, saved: Collection[str] | None = None) -> str:

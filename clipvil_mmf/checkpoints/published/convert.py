@@ -128,10 +128,7 @@ def import_checkpoint(
     network = _sections(given, published, str(path))
     with torch.device("meta"):
         expected, untuned = _expected(network)
-    try:
-        found, report = match(expected, source, untuned)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    found, report = match(expected, source, untuned, file=path)
     unused, tied = {key: published.tensors[key] for key in report.unused}, dict(published.shared)
     copy, original = _TIED
     if _same(unused.get(copy), published.tensors.get(original)):
