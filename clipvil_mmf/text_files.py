@@ -68,7 +68,7 @@ def read_labels(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; expected answers, one a line or a JSON list such as "
+            f"{path} does not exist; expected answers, one a line or a JSON list such as "
             "trainval_label2ans.json or all_ans.json"
         )
     text = read_text(path)
@@ -81,7 +81,7 @@ def read_labels(path: str | Path) -> list[str]:
     if not isinstance(entries, list):
         raise TextFileError(
             f"{path}: expected a list of answers, got a {type(entries).__name__}; such a list is "
-            "trainval_label2ans.json, not ans2label"
+            "trainval_label2ans.json (not ans2label)"
         )
     labels = [entry.get("ans") if isinstance(entry, dict) else entry for entry in entries]
     wrong = next((row for row, label in enumerate(labels) if not isinstance(label, str)), None)

@@ -118,5 +118,5 @@ def test_what_is_no_table(tmp_path: Path, content: str, message: str) -> None:
 
 
 def test_no_table(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"gone\.json: no such file.*all_ans\.json"):
+    with pytest.raises(CheckpointError, match=r"gone\.json does not exist.*all_ans\.json"):
         read_answer_table(tmp_path / "gone.json")

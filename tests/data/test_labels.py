@@ -31,7 +31,7 @@ def test_unknown_answer_says_what_to_do():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; expected answers"),
+        (None, "does not exist"),
         ("", "no answers"),
         ("yes\nno\nyes\n", "'yes' occurs twice"),
         ("yes\nno\n".encode("utf-16"), "is in UTF-16 or UTF-32; expected UTF-8"),
