@@ -17,7 +17,7 @@ from mmf.modules.losses import Losses
 from omegaconf import OmegaConf, open_dict, read_write
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.native import run_tasks, without_ddp
+from clipvil_mmf.checkpoints.native import run_state, run_tasks, without_ddp
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
@@ -199,8 +199,7 @@ class ClipVil(BaseModel):
         if any(key.startswith("network.") for key in state):
             return self._completed(state, file)
         weights = whole_weights(self.network, state, file, self._run)
-        adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
-        return {**adapted, "_extra_state": dict(self.vocabularies)}
+        return _model_state(weights, self.vocabularies)
 
     def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """One of this model's own checkpoints, with the backbone where it lacks it."""
@@ -212,29 +211,22 @@ class ClipVil(BaseModel):
                     f"are {self.task.target_kind}. Set dataset_config.<dataset>.task to "
                     f"{task.name}, or start from its weights instead: {_WHERE}.pretrained={file}"
                 )
-        extra = state.get("_extra_state")
-        if extra is None and str(file).endswith(".safetensors"):
+        if "_extra_state" not in state and str(file).endswith(".safetensors"):
             extra = read_extra(file)
-        backbone = None if extra is None else extra.get("backbone")
-        prefix = "network."
-        if backbone is None:
-            added = {f"{prefix}{name}" for name in self.network.state_dict() if is_added(name)}
+            state = state if extra is None else {**state, "_extra_state": extra}
+        left = run_state(state)
+        if left is None or left.backbone is None:
+            added = {f"network.{name}" for name in self.network.state_dict() if is_added(name)}
             if added and added.isdisjoint(state):
                 raise CheckpointError(
                     f"{file} is a whole model, with nothing of the tuning method of this run to "
                     f"resume. Start from it instead: {_WHERE}.pretrained={file}"
                 )
             return state
-        tuned = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in state.items()
-            if name.startswith(prefix)
-        }
-        whole = with_backbone(self.network, tuned, backbone, file)
-        self._fresh = set(tuned)
-        self._backbone_hash = backbone["sha256"]  # the same, as has just been found
-        named = {f"{prefix}{name}": tensor for name, tensor in whole.items()}
-        return {**named, "_extra_state": extra}
+        whole = with_backbone(self.network, left.network, left.backbone, file)
+        self._fresh = set(left.network)
+        self._backbone_hash = left.backbone["sha256"]  # the same, as has just been found
+        return _model_state(whole, state["_extra_state"])
 
     def write_final(self, folder: str) -> None:
         """Leave ``tuned.safetensors`` at the end of a run that does not train everything.
@@ -391,6 +383,12 @@ class ClipVil(BaseModel):
                     f"entry {next(row for row, (a, b) in pairs if a != b)}. Use the dataset, and "
                     "the vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _model_state(weights: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict of the model from one of its network."""
+    named = {f"network.{name}": tensor for name, tensor in weights.items()}
+    return {**named, "_extra_state": dict(extra)}
 
 
 def _check_classes(sample_list: Mapping[str, Any]) -> None:

@@ -43,15 +43,14 @@ class Registry(dict[str, T]):
             ConfigError: the name is another one's, or the component lacks something.
         """
         component = _component(entry)
-        if self._base is not object and not (
-            isinstance(component, type) and issubclass(component, self._base)
-        ):
+        # A format is a module or an object; its base is `object`.
+        if not issubclass(component if isinstance(component, type) else object, self._base):
             self._refuse(name, component, f"is not a subclass of {_name(self._base)}")
         for attribute in self._given:
             theirs = getattr(component, attribute, None)
             if theirs is None or theirs is getattr(self._base, attribute, None):
                 self._refuse(name, component, f"lacks {attribute}")
-        former = _component(self[name]) if name in self else component
+        former = _component(self.get(name, entry))
         if _origin(former) != _origin(component):
             self._refuse(name, component, f"would replace {_name(former)}, which has this name")
         super().__setitem__(name, entry)

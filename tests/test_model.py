@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmf.common.registry import registry
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
@@ -224,6 +225,13 @@ def test_a_checkpoint_of_another_kind_of_task_is_refused(build: Any, tmp_path: P
     message += r" vqa, are soft scores\. Set dataset_config.* to entailment, .*clipvil\.pretrained="
     with pytest.raises(CheckpointError, match=message):
         model.adapt_state_dict(state, str(path))
+
+
+def test_a_safetensors_file_without_metadata_is_taken_as_it_is(build: Any, tmp_path: Path) -> None:
+    model = build()
+    state = {n: tensor for n, tensor in model.state_dict().items() if n != "_extra_state"}
+    save_file(state, tmp_path / "a.safetensors")
+    assert model.adapt_state_dict(state, str(tmp_path / "a.safetensors")).keys() == state.keys()
 
 
 def test_half_of_a_configuration_is_remarked_on(
