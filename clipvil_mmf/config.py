@@ -6,7 +6,10 @@ import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from clipvil_mmf.registry import Registry
 
 T = TypeVar("T")
 
@@ -107,7 +110,7 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
 
 
 def build(
-    registry: Mapping[str, tuple[type, type[T]]],
+    registry: Registry[tuple[type, type[T]]],
     section: Mapping[str, Any] | None,
     where: str,
     *inputs: Any,
@@ -124,7 +127,8 @@ def build(
         key: the section's own word for `type`.
 
     Raises:
-        ConfigError: no `type`, an unknown one (the choices are listed), or bad `params`.
+        ConfigError: no `type`, an unknown one (the choices are listed), bad `params`, or a
+            component that lacks an attribute.
     """
     plain = _plain(section, where)
     check_keys(where, plain, (key, "params"))
@@ -140,11 +144,13 @@ def build(
     config_class, component_class = registry[plain[key]]
     config = from_config(config_class, plain.get("params"), f"{where}.params")
     try:
-        return component_class(config, *inputs)
+        component = component_class(config, *inputs)
     except ConfigError as error:
         # The component as such may not suit its inputs, or one of its params.
         place = where if str(error).startswith(f"{key}:") else f"{where}.params"
         raise ConfigError(f"{place}.{error}") from error
+    registry.check(plain[key], component)
+    return component
 
 
 @contextmanager

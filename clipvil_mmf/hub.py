@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.matching import match
 from clipvil_mmf.checkpoints.native import SavedModel, read_saved
 from clipvil_mmf.config import from_config
 from clipvil_mmf.data.images import ImageParams, build_transform, decode, normalize
@@ -171,7 +172,7 @@ def from_pretrained(
     tokens = saved.tokens
     if tokens is None:
         tokens = read_tokens(find_vocabulary(description.text_vocabulary))
-    if len(tokens) > network.fusion.config.vocab_size:
+    if len(tokens) > network.fusion.config.vocab_size:  # of the hub; vocab.txt is checked
         raise CheckpointError(
             f"{path}: the text vocabulary has {len(tokens)} word pieces, but the network "
             f"{network.fusion.config.vocab_size}: import the checkpoint again with its --vocab."
@@ -198,14 +199,6 @@ def _network(sections: dict[str, Any], saved: SavedModel, path: str) -> ClipVilN
         raise CheckpointError(
             f"{path} takes the regions of a detector, not images: run it with mmf_predict."
         )
-    expected = network.state_dict()
-    wrong = sorted(set(expected) ^ set(saved.network)) or [
-        name for name, value in expected.items() if value.shape != saved.network[name].shape
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"{path}: the weights do not fit the configuration beside them ({', '.join(wrong[:5])}"
-            f"{f' and {len(wrong) - 5} more' * (len(wrong) > 5)})."
-        )
-    network.load_state_dict(saved.network, assign=True)
+    found, _ = match(network.state_dict(), saved.source, file=f"{path}: the file of weights")
+    network.load_state_dict(found, assign=True)
     return network.eval()

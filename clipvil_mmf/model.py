@@ -6,6 +6,8 @@ import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from mmf.modules.losses import Losses
 from omegaconf import OmegaConf, open_dict, read_write
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.native import without_ddp
+from clipvil_mmf.checkpoints.native import run_state, run_tasks, without_ddp
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
@@ -25,6 +27,7 @@ from clipvil_mmf.checkpoints.tuned import (
     write_tuned,
 )
 from clipvil_mmf.config import ConfigError, check_keys, from_config, list_on_command_line
+from clipvil_mmf.loss_functions import NO_CLASS
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
@@ -98,7 +101,7 @@ class ClipVil(BaseModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._settings = from_config(ClipVilConfig, _plain(config), _WHERE)
+        self._settings = from_config(ClipVilConfig, config, _WHERE)
 
     @classmethod
     def config_path(cls) -> str:
@@ -135,6 +138,9 @@ class ClipVil(BaseModel):
             tuning=settings.tuning,
             where=_WHERE,
         )
+        self._run = Run(
+            self.vocabularies["answer"], self.vocabularies["text"], settings.pretrained_answers
+        )
         # Names that no starting file gave: where they are frozen, checkpoints hold them too.
         self._fresh: set[str] = set()
         self._take_starting_weights()
@@ -159,10 +165,7 @@ class ClipVil(BaseModel):
                 checkpoint.file,
             )
             return
-        fresh = load_starting_weights(self.network, files, self._run())
-        if (self._settings.image_encoder.get("params") or {}).get("pretrained"):
-            fresh = {name for name in fresh if not name.startswith("image_encoder.")}
-        self._fresh = fresh
+        self._fresh = load_starting_weights(self.network, files, self._run)
 
     def init_losses(self) -> None:
         """Build the losses: those of the configuration, or the task's; MMF calls it.
@@ -174,7 +177,9 @@ class ClipVil(BaseModel):
         if entries is None:
             entries = [self.task.default_loss]
         key = f"{_WHERE}.losses"
-        self.task.check_losses(_loss_types(entries, key), key)
+        types = _loss_types(entries, key)
+        self.task.check_losses(types, key)
+        self._every_sample_needs_a_class = "cross_entropy" in types
         self.losses = Losses(entries)
 
     def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
@@ -196,35 +201,35 @@ class ClipVil(BaseModel):
         state = without_ddp(state)
         if any(key.startswith("network.") for key in state):
             return self._completed(state, file)
-        weights = whole_weights(self.network, state, file, self._run())
-        adapted = {f"network.{name}": tensor for name, tensor in weights.items()}
-        return {**adapted, "_extra_state": dict(self.vocabularies)}
+        weights = whole_weights(self.network, state, file, self._run)
+        return _model_state(weights, self.vocabularies)
 
     def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """One of this model's own checkpoints, with the backbone where it lacks it."""
-        extra = state.get("_extra_state")
-        if extra is None and str(file).endswith(".safetensors"):
+        for key, task in run_tasks(Path(file)).items():
+            if task.target_kind != self.task.target_kind:
+                raise CheckpointError(
+                    f"{file} was trained with the task {task.name} ({key} of its run), whose "
+                    f"targets are {task.target_kind}; those of this run's task, {self.task.name}, "
+                    f"are {self.task.target_kind}. Set dataset_config.<dataset>.task to "
+                    f"{task.name}, or start from its weights instead: {_WHERE}.pretrained={file}"
+                )
+        if "_extra_state" not in state and str(file).endswith(".safetensors"):
             extra = read_extra(file)
-        backbone = None if extra is None else extra.get("backbone")
-        prefix = "network."
-        if backbone is None:
-            added = {f"{prefix}{name}" for name in self.network.state_dict() if is_added(name)}
+            state = state if extra is None else {**state, "_extra_state": extra}
+        left = run_state(state)
+        if left is None or left.backbone is None:
+            added = {f"network.{name}" for name in self.network.state_dict() if is_added(name)}
             if added and added.isdisjoint(state):
                 raise CheckpointError(
                     f"{file} is a whole model, with nothing of the tuning method of this run to "
                     f"resume. Start from it instead: {_WHERE}.pretrained={file}"
                 )
             return state
-        tuned = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in state.items()
-            if name.startswith(prefix)
-        }
-        whole = with_backbone(self.network, tuned, backbone, file)
-        self._fresh = set(tuned)
-        self._backbone_hash = backbone["sha256"]  # the same, as has just been found
-        named = {f"{prefix}{name}": tensor for name, tensor in whole.items()}
-        return {**named, "_extra_state": extra}
+        whole = with_backbone(self.network, left.network, left.backbone, file)
+        self._fresh = set(left.network)
+        self._backbone_hash = left.backbone["sha256"]  # the same, as has just been found
+        return _model_state(whole, state["_extra_state"])
 
     def write_final(self, folder: str) -> None:
         """Leave ``tuned.safetensors`` at the end of a run that does not train everything.
@@ -239,13 +244,6 @@ class ClipVil(BaseModel):
         file = write_tuned(folder, state, extra)
         logger.info("what was trained: %s (%.1f MB)", file, file.stat().st_size / 1e6)
 
-    def _run(self) -> Run:
-        return Run(
-            labels=self.vocabularies["answer"],
-            tokens=self.vocabularies["text"],
-            answer_table=self._settings.pretrained_answers,
-        )
-
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Score the labels.
 
@@ -258,8 +256,11 @@ class ClipVil(BaseModel):
             ``scores`` (B, labels) float32, before the sigmoid or softmax.
 
         Raises:
-            ConfigError: the dataset does not give what the image encoder takes.
+            ConfigError: the dataset does not give what the image encoder takes, or what MMF's
+                cross entropy takes.
         """
+        if self._every_sample_needs_a_class and "targets" in sample_list:
+            _check_classes(sample_list)
         texts = (sample_list[name] for name in _TEXTS)
         output = self.network(self._images(sample_list), sample_list["image_index"], *texts)
         return {"scores": output.scores.float()}
@@ -324,22 +325,18 @@ class ClipVil(BaseModel):
         Raises:
             ConfigError: the section `optimizer` has an unknown key, or `groups` a bad value.
         """
-        optimizer = _plain(config.optimizer)
+        optimizer = config.optimizer
         check_keys("optimizer", optimizer, _OPTIMIZER_KEYS)
         groups = from_config(GroupsConfig, optimizer.get("groups"), "optimizer.groups")
-        takes_algorithms = optimizer["type"] == "clipvil_adamw_sgd"
-        if groups.tower and groups.tower.algorithm and not takes_algorithms:
+        tower, kind = groups.tower, optimizer["type"]
+        if tower and tower.algorithm and kind != "clipvil_adamw_sgd":
             raise ConfigError(
-                f"optimizer.groups.tower.algorithm: {optimizer['type']} has one algorithm for all "
-                "groups; set it to null, or optimizer.type to clipvil_adamw_sgd."
+                f"optimizer.groups.tower.algorithm: {kind} has one algorithm for all groups; set "
+                "it to null, or optimizer.type to clipvil_adamw_sgd."
             )
-        if (
-            groups.tower
-            and groups.tower.momentum
-            and not (groups.tower.algorithm == "sgd" or optimizer["type"] in ("SGD", "sgd"))
-        ):
+        if tower and tower.momentum and "sgd" not in (tower.algorithm, kind.lower()):
             raise ConfigError(
-                f"optimizer.groups.tower.momentum: {optimizer['type']} has none unless "
+                f"optimizer.groups.tower.momentum: {kind} has none unless "
                 "optimizer.groups.tower.algorithm is sgd; set it to null."
             )
         return parameter_groups(self, self.network.tower_parameters(), groups)
@@ -382,12 +379,34 @@ class ClipVil(BaseModel):
         for kind, words in self.vocabularies.items():
             trained = list(state.get(kind, []))
             if trained != words:
+                pairs = enumerate(zip_longest(trained, words))
                 raise ValueError(
                     f"The checkpoint was trained with another {kind} vocabulary: it has "
                     f"{len(trained)} entries, this run has {len(words)}, and they differ first in "
-                    f"entry {_first_difference(trained, words)}. Use the dataset, and the "
-                    "vocabulary files, that it was trained with (vocabularies/ beside it)"
+                    f"entry {next(row for row, (a, b) in pairs if a != b)}. Use the dataset, and "
+                    "the vocabulary files, that it was trained with (vocabularies/ beside it)"
                 )
+
+
+def _model_state(weights: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict of the model from one of its network."""
+    named = {f"network.{name}": tensor for name, tensor in weights.items()}
+    return {**named, "_extra_state": dict(extra)}
+
+
+def _check_classes(sample_list: Mapping[str, Any]) -> None:
+    """Look for what MMF's cross entropy ends at: on CUDA, with the whole process.
+
+    Raises:
+        ConfigError: a sample has no class.
+    """
+    without = int((sample_list["targets"] == NO_CLASS).sum())
+    if without:
+        raise ConfigError(
+            f"{_WHERE}.losses: cross_entropy needs a class for every sample, but {without} of the "
+            f"{len(sample_list['targets'])} in a batch of {sample_list.get('dataset_name')} have "
+            "none among this run's labels. Use clipvil_cross_entropy, which leaves them out."
+        )
 
 
 def _drop_frozen(
@@ -411,15 +430,6 @@ def _files(pretrained: Any) -> list[str]:
             f"{list_on_command_line(pretrained)}"
         )
     return files
-
-
-def _first_difference(a: list[str], b: list[str]) -> int:
-    differing = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(differing, min(len(a), len(b)))
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
 
 
 def _loss_types(
@@ -446,24 +456,27 @@ def _loss_types(
     return types
 
 
+def _registered(what: str) -> dict[str, Any]:
+    """What each of the run's datasets has registered under a name; None where it has not."""
+    names = str(registry.get("config").datasets).split(",")
+    return {name: registry.get(f"{name}_{what}", no_warning=True) for name in names}
+
+
 def _task() -> Task:
     """The task that the run's datasets have registered; vqa where they name none.
 
     Raises:
         ConfigError: they differ.
     """
-    datasets = str(registry.get("config").datasets).split(",")
-    found = [registry.get(f"{name}_task", no_warning=True) for name in datasets]
-    tasks = [task or build_task("vqa") for task in found]
-    if any(task != tasks[0] for task in tasks):
-        named = ", ".join(
-            f"{name}: {task.name}" for name, task in zip(datasets, tasks, strict=True)
-        )
+    tasks = {name: task or build_task("vqa") for name, task in _registered("task").items()}
+    first, *others = tasks.values()
+    if any(task != first for task in others):
+        named = ", ".join(f"{name}: {task.name}" for name, task in tasks.items())
         raise ConfigError(
             f"datasets: their tasks differ ({named}); set dataset_config.<dataset>.task of all to "
             "one, with the same params."
         )
-    return tasks[0]
+    return first
 
 
 def _check_sections(config: Any) -> None:
@@ -513,17 +526,16 @@ def _vocabulary(kind: str) -> list[str]:
     Raises:
         ConfigError: none of the run's datasets has, or they differ.
     """
-    datasets = str(registry.get("config").datasets).split(",")
-    found = {name: registry.get(f"{name}_{kind}_vocab", no_warning=True) for name in datasets}
+    found = _registered(f"{kind}_vocab")
     known = [words for words in found.values() if words is not None]
     if not known:
         raise ConfigError(
-            f"datasets: none of {', '.join(datasets)} gives the {kind} vocabulary that clipvil "
+            f"datasets: none of {', '.join(found)} gives the {kind} vocabulary that clipvil "
             "needs; use a dataset of this plugin."
         )
     if any(words != known[0] for words in known):
         raise ConfigError(
-            f"datasets: {', '.join(datasets)} have different {kind} vocabularies; give their "
+            f"datasets: {', '.join(found)} have different {kind} vocabularies; give their "
             "processors one vocabulary file."
         )
     return list(known[0])

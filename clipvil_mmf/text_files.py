@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import zlib
 from pathlib import Path
 from typing import TextIO, cast
@@ -14,7 +15,7 @@ READ_ERRORS = (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class TextFileError(ValueError):
-    """A file that is not text in UTF-8; the message names it and says what to do."""
+    """A file that is not the text it should be; the message names it and says what to do."""
 
 
 def open_text(path: Path) -> TextIO:
@@ -52,6 +53,46 @@ def read_text(path: Path) -> str:
             return file.read()
         except READ_ERRORS as e:
             raise _unreadable(path, e) from e
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """Read a list of labels: one a line, or a JSON list as ``trainval_label2ans.json``.
+
+    Entries of LXMERT's ``all_ans.json`` are ``{"ans": label, ...}``. An empty line is a label too:
+    LXMERT's list has it, for what normalises to nothing.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TextFileError: it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected answers, one a line or a JSON list such as "
+            "trainval_label2ans.json or all_ans.json"
+        )
+    text = read_text(path)
+    try:
+        entries = (
+            json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n")
+        )
+    except (ValueError, RecursionError) as e:
+        raise TextFileError(f"{path} is not valid JSON ({e}); expected a list of answers") from e
+    if not isinstance(entries, list):
+        raise TextFileError(
+            f"{path}: expected a list of answers, got a {type(entries).__name__}; such a list is "
+            "trainval_label2ans.json (not ans2label)"
+        )
+    labels = [entry.get("ans") if isinstance(entry, dict) else entry for entry in entries]
+    wrong = next((row for row, label in enumerate(labels) if not isinstance(label, str)), None)
+    if wrong is not None:
+        raise TextFileError(
+            f"{path} has {entries[wrong]!r} in entry {wrong}; expected a list of answers, or of "
+            '{"ans": answer}'
+        )
+    if not any(labels):
+        raise TextFileError(f"{path}: no answers; expected at least one")
+    return labels
 
 
 def _unreadable(path: Path, error: Exception) -> TextFileError:

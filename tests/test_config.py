@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from clipvil_mmf.config import ConfigError, build, check_choice, from_config
+from clipvil_mmf.registry import Registry
 
 
 @dataclass
@@ -76,14 +77,16 @@ def test_no_keys_are_expected() -> None:
         from_config(Nothing, {"a": 1}, "x")
 
 
+REGISTRY = Registry("component", {"component": (Example, Component)})
+
+
 def test_an_unknown_type_may_be_of_a_package_that_is_not_imported() -> None:
     with pytest.raises(ConfigError, match=r"part\.type: unknown value 'own'.*--user-dir PACKAGE"):
-        build({"component": (Example, Component)}, {"type": "own"}, "part")
+        build(REGISTRY, {"type": "own"}, "part")
 
 
 def test_build_by_type() -> None:
-    registry = {"component": (Example, Component)}
-    built = build(registry, {"type": "component", "params": {"depth": 2}}, "part", 7)
+    built = build(REGISTRY, {"type": "component", "params": {"depth": 2}}, "part", 7)
     assert (built.config.depth, built.width) == (2, 7)
     for section, message in [
         (
@@ -95,4 +98,4 @@ def test_build_by_type() -> None:
         ({"type": "component", "params": {"dept": 1}}, r"part\.params\.dept: unknown key"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            build(registry, section, "part", 7)
+            build(REGISTRY, section, "part", 7)

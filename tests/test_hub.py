@@ -18,6 +18,7 @@ from torch import nn
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.native import read_saved, write_saved
 from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.data.images import BadImageError
 from clipvil_mmf.fusion import FUSIONS, JointConfig, JointFusion
@@ -261,7 +262,7 @@ def test_a_section_that_is_not_there(imported: Path, section: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('["a", "b', "not JSON"),
+        ('["a", "b', "not valid JSON"),
         ('{"a": 0}', "expected a list of answers, got a dict"),
         ("[0, 1]", "has 0 in entry 0"),
         ('["a", "b"]', "has 2 answers, but the head of model.safetensors has a row for 13"),
@@ -270,6 +271,25 @@ def test_a_section_that_is_not_there(imported: Path, section: str) -> None:
 def test_damaged_answers(imported: Path, content: str, message: str) -> None:
     (imported / "answers.json").write_text(content)
     with pytest.raises(CheckpointError, match=rf"answers\.json.*{message}"):
+        clipvil_mmf.from_pretrained(imported)
+
+
+def test_a_changed_text_vocabulary(imported: Path, tmp_path: Path) -> None:
+    """Also beside embeddings with spare rows, as a merged model may have them."""
+    spare = read_saved(imported)
+    spare.tokens = spare.tokens[:-3]
+    write_saved(spare, tmp_path / "spare")
+    clipvil_mmf.from_pretrained(tmp_path / "spare")
+    for folder, count in ((imported, 200), (tmp_path / "spare", 197)):
+        file = folder / "vocab.txt"
+        lines = file.read_text().splitlines()
+        for changed in (lines[:-1], [*lines, "more"]):
+            file.write_text("\n".join(changed))
+            message = rf"vocab\.txt has {len(changed)} lines, but .* {count} word pieces"
+            with pytest.raises(CheckpointError, match=message):
+                clipvil_mmf.from_pretrained(folder)
+    (imported / "vocab.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"vocab\.txt is missing, the text vocabulary"):
         clipvil_mmf.from_pretrained(imported)
 
 
@@ -305,7 +325,8 @@ def test_a_run_without_the_section_of_its_dataset(tmp_path: Path) -> None:
 def test_a_configuration_of_another_network(imported: Path) -> None:
     file = imported / "config.yaml"
     file.write_text(file.read_text().replace("num_hidden_layers: 3", "num_hidden_layers: 2"))
-    with pytest.raises(CheckpointError, match=r"weights do not fit.*fusion\.layers\.2"):
+    message = r"(?s)weights does not fit the network.*unknown.*fusion\.layers\.2"
+    with pytest.raises(CheckpointError, match=message):
         clipvil_mmf.from_pretrained(imported)
 
 

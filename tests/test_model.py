@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from mmf.common.registry import registry
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
@@ -203,6 +205,52 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(
     state = build().state_dict()
     with pytest.raises(ValueError, match=f"another {kind} vocabulary.*entry {entry}"):
         build(**changed).load_state_dict(state)
+
+
+def test_a_checkpoint_of_another_kind_of_task_is_refused(build: Any, tmp_path: Path) -> None:
+    """The labels are the same; soft scores and classes have heads of the same shapes."""
+    path = tmp_path / "current.ckpt"
+    model = build()
+    state = model.state_dict()
+
+    def trained_with(task: Any) -> None:
+        run = {"datasets": "toy", "dataset_config": {"toy": {"task": task}, "other": {}}}
+        OmegaConf.save(OmegaConf.create(run), tmp_path / "config.yaml")
+
+    for task in ("vqa", "gqa", None):
+        trained_with(task)
+        assert model.adapt_state_dict(state, str(path)).keys() == state.keys()
+    trained_with({"type": "entailment", "params": {"labels": ANSWERS}})
+    message = r"current\.ckpt .* task entailment \(dataset_config\.toy\.task of .* are classes; .*"
+    message += r" vqa, are soft scores\. Set dataset_config.* to entailment, .*clipvil\.pretrained="
+    with pytest.raises(CheckpointError, match=message):
+        model.adapt_state_dict(state, str(path))
+
+
+def test_a_safetensors_file_without_metadata_is_taken_as_it_is(build: Any, tmp_path: Path) -> None:
+    model = build()
+    state = {n: tensor for n, tensor in model.state_dict().items() if n != "_extra_state"}
+    save_file(state, tmp_path / "a.safetensors")
+    assert model.adapt_state_dict(state, str(tmp_path / "a.safetensors")).keys() == state.keys()
+
+
+def test_half_of_a_configuration_is_remarked_on(
+    build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "config.yaml").write_text("a: [b")
+    model = build()
+    model.adapt_state_dict(model.state_dict(), str(tmp_path / "current.ckpt"))
+    assert "current.ckpt is not checked" in caplog.text
+
+
+@pytest.mark.parametrize("entry", ["cross_entropy", {"type": "cross_entropy"}])
+def test_samples_without_a_class_are_not_for_mmfs_cross_entropy(build: Any, entry: Any) -> None:
+    task = build_task("entailment")
+    sample_list = {**batch(), "targets": torch.tensor([0, -1, 2]), "dataset_name": "toy"}
+    message = r"clipvil\.losses: cross_entropy .* 1 of the 3 .* of toy .*Use clipvil_cross_entropy"
+    with pytest.raises(ConfigError, match=message):
+        build(losses=[entry], task=task)(sample_list)
+    build(losses=None, task=task).forward(sample_list)
 
 
 def test_a_whole_model_is_nothing_to_resume_for_a_tuned_one(build: Any) -> None:

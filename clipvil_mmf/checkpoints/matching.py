@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -75,8 +76,9 @@ class LoadReport:
 def match(
     expected: Mapping[str, Tensor],
     source: Source,
-    untuned: Callable[[str], str | None] = lambda name: name,
+    untuned: Callable[[str], str | None] = str,
     fresh: Mapping[str, str] | None = None,
+    file: str | Path = "the checkpoint",
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Find the tensor for each name of a network.
 
@@ -85,6 +87,7 @@ def match(
         source: the file's tensors.
         untuned: gives the name that a tensor has without the network's tuning method.
         fresh: names that the file need not have -> why they keep their initialisation.
+        file: where the tensors come from, for the error.
 
     Returns:
         Names of the network -> tensors, and what became of every tensor.
@@ -117,15 +120,14 @@ def match(
         elif name.startswith(f"{part}."):
             report.fresh[name] = "not in the file"
     unknown = []
-    for name in tensors:
-        if name not in taken:
-            key = source.key_of(name)
-            in_part = part is not None and name.startswith(f"{part}.")
-            reason = source.spare.get(name) or (_EXTRA_LAYER if in_part else None)
-            if reason is None:
-                unknown.append(key)
-            else:
-                report.unused[key] = reason
+    for name in (name for name in tensors if name not in taken):
+        key = source.key_of(name)
+        in_part = part is not None and name.startswith(f"{part}.")
+        reason = source.spare.get(name) or (_EXTRA_LAYER if in_part else None)
+        if reason is None:
+            unknown.append(key)
+        else:
+            report.unused[key] = reason
     problems = [
         f"{len(keys)} {what}:\n    " + "\n    ".join(keys)
         for what, keys in (
@@ -137,8 +139,8 @@ def match(
     ]
     if problems or not found:
         raise CheckpointError(
-            "The checkpoint does not fit the network (same tower, widths, layers and labels are "
-            "needed); nothing was loaded.\n  "
+            f"{file} does not fit the network (same tower, widths, layers and labels are needed); "
+            "nothing was loaded.\n  "
             + "\n  ".join(problems or ["none of its tensors is one of the network's"])
         )
     return found, report

@@ -28,7 +28,7 @@ from clipvil_mmf.checkpoints.matching import Source
 from clipvil_mmf.checkpoints.published.answers import read_answer_table
 from clipvil_mmf.config import ConfigError, check_keys, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
-from clipvil_mmf.tasks import saved_task
+from clipvil_mmf.tasks import Task, build_task, saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
 
@@ -36,10 +36,12 @@ logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, UNUSED = "config.yaml", "model.safetensors", "unused.safetensors"
 ANSWERS, VOCABULARY = "answers.json", "vocab.txt"
+TUNED = "tuned.safetensors"  # what a run leaves that does not train everything
 SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier", "tuning")
 # What MMF leaves, the best first.
 _RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
 _KINDS: dict[type, str] = {int: "a whole number", Mapping: "a mapping of keys"}
+_PUT_WORDS_BACK = "Put that of this model there, or import it again (clipvil import --vocab FILE)."
 _PUT_BACK = "Expected the file that MMF wrote beside the checkpoint: put that one there."
 
 
@@ -66,6 +68,7 @@ class Description:
             in ``model_config.clipvil``, and ``num_labels``; of a tower or a BERT its part alone.
         images: the keys of :class:`clipvil_mmf.data.images.ImageParams`.
         text_vocabulary: ``vocab.txt`` of this folder, or the name of a hub repository.
+        text_tokens: lines of ``vocab.txt``; None without that file.
         max_seq_length: word pieces of a question, [CLS] and [SEP] included.
         task: of `clipvil_mmf.tasks`, its name or `{type: ..., params: {...}}`.
         tied: published key -> the key whose tensor it shares.
@@ -77,6 +80,7 @@ class Description:
     network: dict[str, Any]
     images: dict[str, Any] = field(default_factory=published_images)
     text_vocabulary: str = "bert-base-uncased"
+    text_tokens: int | None = None
     max_seq_length: int = 20
     task: Any = "vqa"
     tied: dict[str, str] = field(default_factory=dict)
@@ -131,6 +135,8 @@ def write_saved(model: SavedModel, folder: str | Path) -> None:
         WeightFileError: the folder exists, or it could not be written.
     """
     with new_folder(folder) as partial:
+        if model.tokens is not None:
+            model.description.text_tokens = len(model.tokens)
         config = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
         (partial / CONFIG).write_text(config, encoding="utf-8")
         write_safetensors(model.network, partial / WEIGHTS)
@@ -204,14 +210,33 @@ def from_tensors(
                 f"row for {rows}: it belongs to another checkpoint. Put that of this one there, or "
                 "import it again (clipvil import --answers FILE)."
             )
-    vocabulary = folder / VOCABULARY
     return SavedModel(
         description,
         network=without_ddp(tensors),
         unused=dict(unused or {}),
         labels=labels,
-        tokens=read_tokens(vocabulary) if vocabulary.is_file() else None,
+        tokens=_tokens_beside(folder, description),
     )
+
+
+def _tokens_beside(folder: Path, description: Description) -> list[str] | None:
+    """The text vocabulary of an imported checkpoint, None where its description names another."""
+    file = folder / VOCABULARY
+    if not file.is_file():
+        if description.text_vocabulary == VOCABULARY:
+            raise CheckpointError(f"{file} is missing, the text vocabulary. {_PUT_WORDS_BACK}")
+        return None
+    tokens = read_tokens(file)
+    params = (description.network.get("fusion") or {}).get("params") or {}
+    rows = params.get("vocab_size") or len(tokens)
+    # Embeddings may have spare rows, so that the folder says how many tokens there were.
+    expected = description.text_tokens or min(len(tokens), rows)
+    if len(tokens) != expected:
+        raise CheckpointError(
+            f"{file} has {len(tokens)} lines, but the weights beside it were trained with "
+            f"{expected} word pieces: it was changed, or is of another model. {_PUT_WORDS_BACK}"
+        )
+    return tokens
 
 
 def _read_description(file: Path) -> Description:
@@ -257,49 +282,25 @@ def _read_run(path: Path) -> SavedModel:
             f"clipvil import {path}"
         )
     run = run_state(read_file(file))
+    refuse_tuned(run, file)
     if run is None:
         raise CheckpointError(
             f"{file} is not a checkpoint of the model clipvil: it lacks network.* or _extra_state. "
             f"A published checkpoint is imported first: clipvil import {file}"
         )
-    refuse_tuned(run, file)
-    config = read_run_config(config_file)
-    description = Description(
-        source=file.name,
-        layout={"kind": "finetuned"},
-        network=run_sections(config, run, str(file)),
-        **run_preprocessing(config, str(file)),
-    )
-    return SavedModel(
-        description,
-        run.network,
-        labels=run.labels,
-        tokens=run.tokens,
-    )
+    description = describe_run(file, run, read_run_config(config_file))
+    return SavedModel(description, run.network, labels=run.labels, tokens=run.tokens)
 
 
 def run_state(loaded: Any) -> RunState | None:
-    """The model in a ``.pth`` or ``.ckpt`` that a run of MMF left; None where it is another file.
-
-    Args:
-        loaded: what the file holds.
-    """
-    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else {}
-    state = without_ddp(state)
-    network = {
-        key.removeprefix("network."): value
-        for key, value in state.items()
-        if key.startswith("network.")
-    }
-    vocabularies = state.get("_extra_state")
-    if not network or not isinstance(vocabularies, Mapping) or "answer" not in vocabularies:
+    """The model in what a ``.pth`` or ``.ckpt`` of a run of MMF holds; None of another file."""
+    state = without_ddp(loaded.get("model", loaded)) if isinstance(loaded, Mapping) else {}
+    prefix = "network."
+    network = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    extra = state.get("_extra_state")
+    if not network or not isinstance(extra, Mapping) or "answer" not in extra:
         return None
-    return RunState(
-        network,
-        list(vocabularies["answer"]),
-        list(vocabularies["text"]),
-        vocabularies.get("backbone"),
-    )
+    return RunState(network, list(extra["answer"]), list(extra["text"]), extra.get("backbone"))
 
 
 def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,12 +308,14 @@ def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def refuse_tuned(run: RunState, file: str | Path) -> None:
-    """Raise CheckpointError for a run whose file lacks its backbone."""
-    if run.backbone is not None:
+def refuse_tuned(run: RunState | None, file: Path) -> None:
+    """Raise CheckpointError for what a run left whose file lacks its backbone."""
+    backbone = file.name == TUNED if run is None else run.backbone
+    if backbone:
+        name = "" if run is None else f", {run.backbone['name']}"
         raise CheckpointError(
-            f"{file} holds what its tuning method trained, alone; the rest is its backbone, "
-            f"{run.backbone['name']}. Make one model of both: clipvil merge {file} --output FOLDER"
+            f"{file} holds what a tuning method trained, alone. Make one model of it and its "
+            f"backbone{name}: clipvil merge {file} --output FOLDER"
         )
 
 
@@ -389,28 +392,30 @@ def _values(config: Any, key: str, kind: type | None = None) -> Any:
     return found
 
 
-def run_sections(config: Any, run: RunState, source: str) -> dict[str, Any]:
-    """The network's sections as a run was trained with them.
+def describe_run(file: Path, run: RunState, config: Any) -> Description:
+    """What a run left, by its configuration.
 
     Args:
+        file: the run's.
+        run: what is in it.
         config: of the run.
-        run: what it left.
-        source: its file, for errors.
 
     Raises:
-        CheckpointError: the configuration lacks a section.
+        CheckpointError: the configuration lacks a section, or has several datasets.
     """
-    given = read_sections(config)
-    lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in given]
-    if lacking:
-        raise CheckpointError(
-            f"{source}: the {CONFIG} of its run lacks {', '.join(lacking)} in "
-            f"model_config.clipvil. {_PUT_BACK}"
-        )
-    params = given["fusion"].get("params") or {}
-    words = params.get("vocab_size") or len(run.tokens)
-    fusion = {**given["fusion"], "params": {**params, "vocab_size": words}}
-    return {**given, "fusion": fusion, "num_labels": len(run.labels)}
+    network, preprocessing = read_sections(config), read_preprocessing(config)
+    lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in network]
+    if lacking or not preprocessing:
+        what = f"{', '.join(lacking)} in model_config.clipvil"
+        if not lacking:
+            what = "the section dataset_config.<dataset> of its dataset, which says how images and "
+            what += "questions are prepared"
+        raise CheckpointError(f"{file}: the {CONFIG} of its run lacks {what}. {_PUT_BACK}")
+    params = dict(network["fusion"].get("params") or {})
+    params["vocab_size"] = params.get("vocab_size") or len(run.tokens)
+    network["fusion"] = {**network["fusion"], "params": params}
+    network["num_labels"] = len(run.labels)
+    return Description(file.name, {"kind": "finetuned"}, network, **preprocessing)
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:
@@ -421,10 +426,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
     Raises:
         CheckpointError: it has several datasets.
     """
-    sections = OmegaConf.select(config, "dataset_config") or {}
-    names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
-    used = str(names).split(",") if names else list(sections)
-    datasets = [name for name in used if sections.get(name) is not None]
+    datasets = _datasets(config)
     if len(datasets) > 1:
         raise CheckpointError(
             f"The configuration has several datasets ({', '.join(datasets)}), which may prepare "
@@ -432,30 +434,41 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
         )
     if not datasets:
         return {}
-    where = f"dataset_config.{datasets[0]}"
+    ((name, section),) = datasets.items()
+    where = f"dataset_config.{name}"
     length = _values(config, f"{where}.processors.text_processor.params.max_seq_length", int)
     images = {key: _values(config, f"{where}.{key}") for key in published_images()}
     return {
         "images": {key: value for key, value in images.items() if value is not None},
         "max_seq_length": 20 if length is None else length,
-        "task": saved_task(sections[datasets[0]]),
+        "task": saved_task(section),
     }
 
 
-def run_preprocessing(config: Any, source: str) -> dict[str, Any]:
-    """:func:`read_preprocessing` of a run, whose configuration has to say it.
+def run_tasks(file: Path) -> dict[str, Task]:
+    """The tasks of the run that left a file, by the keys of its configuration that name them.
 
-    Args:
-        config: of the run.
-        source: its file, for errors.
+    None where that is not beside it, cannot be read (a log line says so), or is older than the key.
 
     Raises:
-        CheckpointError: it has several datasets, or none.
+        ConfigError: a task is unknown here, or its section is wrong.
     """
-    found = read_preprocessing(config)
-    if not found:
-        raise CheckpointError(
-            f"{source}: the {CONFIG} of its run lacks the section dataset_config.<dataset> of its "
-            f"dataset, which says how images and questions are prepared. {_PUT_BACK}"
-        )
-    return found
+    config_file = run_config(file)
+    try:
+        datasets = {} if config_file is None else _datasets(read_run_config(config_file))
+    except CheckpointError as error:  # a run that was killed may have left half of it
+        logger.warning("the task of %s is not checked: %s", file, error)
+        return {}
+    named = {f"dataset_config.{n}.task": part for n, part in datasets.items() if part.get("task")}
+    return {
+        key: build_task(saved_task(section), f"{config_file}: {key}")
+        for key, section in named.items()
+    }
+
+
+def _datasets(config: Any) -> dict[str, Any]:
+    """The sections of the datasets of a configuration, by name."""
+    sections = OmegaConf.select(config, "dataset_config") or {}
+    names = OmegaConf.select(config, "datasets") or OmegaConf.select(config, "dataset")
+    used = str(names).split(",") if names else list(sections)
+    return {name: sections[name] for name in used if sections.get(name) is not None}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,23 +16,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.native import (
     CONFIG,
+    TUNED,
     VOCABULARY,
-    Description,
     RunState,
     SavedModel,
+    describe_run,
     imported_folder,
     read_run_config,
     run_config,
     run_file,
-    run_preprocessing,
-    run_sections,
     run_state,
     write_saved,
 )
-from clipvil_mmf.checkpoints.starting import TUNED, Run, load_starting_weights
+from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import is_added
-from clipvil_mmf.tuning.method import HEAD
+from clipvil_mmf.tuning.method import HEAD, TOWER
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
 
 _METADATA = "clipvil"
@@ -53,15 +50,11 @@ def trainable_names(network: ClipVilNetwork) -> set[str]:
         for name, _ in network.named_buffers()
         if name in kept and (name.startswith(HEAD) or network.tuning.backbone_name(name) is None)
     }
+    tower_moves = network.image_encoder.has_moving_statistics
     for prefix, module in network.named_modules():
-        if isinstance(module, _BatchNorm) and not _keeps_statistics(network, prefix):
+        if isinstance(module, _BatchNorm) and (tower_moves or not prefix.startswith(TOWER)):
             names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
     return names
-
-
-def _keeps_statistics(network: ClipVilNetwork, prefix: str) -> bool:
-    inside = prefix.startswith("image_encoder.")
-    return inside and not network.image_encoder.has_moving_statistics
 
 
 def backbone_hash(network: ClipVilNetwork, saved: Collection[str] | None = None) -> str:
@@ -152,8 +145,7 @@ def read_extra(file: str | Path) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
 
 
-@dataclass
-class MergeReport:
+class MergeReport(NamedTuple):
     """What was merged."""
 
     method: str
@@ -193,9 +185,11 @@ def merge(
             "the run's there."
         )
     config = read_run_config(config_file)
-    section = OmegaConf.select(config, "model_config.clipvil")
-    sections = run_sections(config, run, str(file))
+    description = describe_run(file, run, config)
+    description.text_vocabulary = VOCABULARY
+    sections = description.network
     network = ClipVilNetwork.from_config(**sections, where=str(config_file))
+    section = config.model_config.clipvil
     own = Run(run.labels, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone
     load_starting_weights(network, [given] if isinstance(given, str) else given or [], own)
@@ -204,15 +198,7 @@ def merge(
     state = network.tuning.merged_state(network)
     if not any(map(is_added, state)):  # nothing is left beside the network
         sections["tuning"] = {"method": "full"}
-    description = Description(
-        source=file.name,
-        layout={"kind": "finetuned"},
-        network=sections,
-        text_vocabulary=VOCABULARY,
-        **run_preprocessing(config, str(file)),
-    )
-    merged = SavedModel(description, state, labels=run.labels, tokens=run.tokens)
-    write_saved(merged, output)
+    write_saved(SavedModel(description, state, labels=run.labels, tokens=run.tokens), output)
     return MergeReport(method, len(run.network), sections["tuning"]["method"])
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
-from clipvil_mmf.data.label_vocabulary import build_labels, read_labels
+from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.prepare import (
     Item,
     Prepared,
@@ -24,6 +24,7 @@ from clipvil_mmf.data.prepare import (
     survey,
     write_vocabulary,
 )
+from clipvil_mmf.text_files import read_labels
 
 _STOPPED = 130  # what a shell gives for Ctrl-C
 

@@ -18,10 +18,10 @@ from clipvil_mmf.cli.questions import (
     load_questions,
 )
 from clipvil_mmf.data.catalogue import CATALOGUES
-from clipvil_mmf.data.label_vocabulary import read_labels
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.submission import LAYOUTS, read_predictions
 from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths
+from clipvil_mmf.text_files import read_labels
 
 
 def command(

@@ -13,7 +13,7 @@ from mmf.common.registry import registry
 from mmf.datasets.processors.processors import BaseProcessor
 
 from clipvil_mmf.config import ConfigError, from_config
-from clipvil_mmf.data.label_vocabulary import VocabularyError, read_labels
+from clipvil_mmf.text_files import TextFileError, read_labels
 
 FROM_DATASET = "dataset"
 _WHERE = "processors.answer_processor.params"
@@ -56,7 +56,7 @@ class LabelProcessor(BaseProcessor):
             path = params.vocab if here else str(inside)
             try:
                 self._set(read_labels(path), path)
-            except (FileNotFoundError, VocabularyError) as error:
+            except (FileNotFoundError, TextFileError) as error:
                 raise ConfigError(f"{_WHERE}.vocab: {error}") from error
 
     @property

@@ -10,12 +10,19 @@ from clipvil_mmf.fusion.base import Fusion
 from clipvil_mmf.fusion.cross_modal import CrossModalConfig, CrossModalFusion
 from clipvil_mmf.fusion.joint import JointConfig, JointFusion
 from clipvil_mmf.layers.tokens import Text, Visual
+from clipvil_mmf.registry import Registry
 
 # Name -> (dataclass of its `params`, a FusionConfig; a Fusion).
-FUSIONS: dict[str, tuple[type, type[Fusion]]] = {
-    "joint": (JointConfig, JointFusion),
-    "cross_modal": (CrossModalConfig, CrossModalFusion),
-}
+FUSIONS: Registry[tuple[type, type[Fusion]]] = Registry(
+    "fusion",
+    {"joint": (JointConfig, JointFusion), "cross_modal": (CrossModalConfig, CrossModalFusion)},
+    Fusion,
+    given=["forward"],
+    attributes=[
+        f"config.{key}"
+        for key in ("hidden_size", "vocab_size", "hidden_dropout_prob", "initializer_range")
+    ],
+)
 
 
 def build_fusion(section: Mapping[str, Any] | None, where: str = "fusion") -> Fusion:

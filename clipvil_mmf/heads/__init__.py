@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clipvil_mmf.config import build
+from clipvil_mmf.config import ConfigError, build
 from clipvil_mmf.heads.base import Head
 from clipvil_mmf.heads.mlp import MlpConfig, MlpHead
+from clipvil_mmf.registry import Registry
 
 # A head is built from its config, the pooled width D and the number of labels.
-HEADS: dict[str, tuple[type, type[Head]]] = {
-    "mlp": (MlpConfig, MlpHead),
-}
+HEADS: Registry[tuple[type, type[Head]]] = Registry(
+    "head", {"mlp": (MlpConfig, MlpHead)}, Head, given=["forward"]
+)
 
 
 def build_head(
@@ -21,8 +22,19 @@ def build_head(
     num_labels: int,
     where: str = "classifier",
 ) -> Head:
-    """The classifier of a `{type: ..., params: {...}}` section."""
-    return build(HEADS, section, where, in_features, num_labels)
+    """The classifier of a `{type: ..., params: {...}}` section.
+
+    Raises:
+        ConfigError: the section is wrong, or the head lacks one of its `label_tensors`.
+    """
+    head = build(HEADS, section, where, in_features, num_labels)
+    lacking = [name for name in head.label_tensors if name not in head.state_dict()]
+    if lacking:
+        raise ConfigError(
+            f"{where}.type: {type(head).__name__}.label_tensors names {lacking[0]}, but the head "
+            f"has {', '.join(head.state_dict())}. Correct the name there."
+        )
+    return head
 
 
 __all__ = ["HEADS", "Head", "MlpConfig", "MlpHead", "build_head"]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tasks import Task
 from clipvil_mmf.vision import Regions
@@ -40,15 +41,23 @@ def synthetic_batch(
 
     Half of the questions' second half is padding on average, as in data that is padded to a fixed
     length: without any, attention would be computed without its mask.
+
+    Raises:
+        ConfigError: its image encoder reads neither images nor regions.
     """
     draw = torch.Generator().manual_seed(0)
     count, tokens = sizes.images, sizes.tokens
     encoder = network.image_encoder
-    if "images" not in encoder.batch_fields:
+    if "region_features" in encoder.batch_fields:
         shape = (count, sizes.regions)
         images = Regions(
             torch.randn(*shape, encoder.out_channels, generator=draw).to(device),
             torch.rand(*shape, encoder.box_size, generator=draw).to(device),
+        )
+    elif "images" not in encoder.batch_fields:
+        raise ConfigError(
+            f"image_encoder.type: {type(encoder).__name__} reads {', '.join(encoder.batch_fields)} "
+            "of a batch; a synthetic batch has images, or the regions of region_features."
         )
     else:
         images = torch.randn(count, 3, sizes.height, sizes.width, generator=draw).to(device)

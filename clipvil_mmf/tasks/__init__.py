@@ -10,16 +10,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipvil_mmf.config import build
+from clipvil_mmf.registry import Registry
 from clipvil_mmf.tasks.entailment import Entailment, EntailmentConfig
 from clipvil_mmf.tasks.gqa import GQA, GQAConfig
 from clipvil_mmf.tasks.task import CLASSES, SOFT, LabelPairs, Task
 from clipvil_mmf.tasks.vqa import VisualQuestionAnswering, VQAConfig
 
-TASKS: dict[str, tuple[type, type[Task]]] = {
-    "vqa": (VQAConfig, VisualQuestionAnswering),
-    "gqa": (GQAConfig, GQA),
-    "entailment": (EntailmentConfig, Entailment),
-}
+TASKS: Registry[tuple[type, type[Task]]] = Registry(
+    "task",
+    {
+        "vqa": (VQAConfig, VisualQuestionAnswering),
+        "gqa": (GQAConfig, GQA),
+        "entailment": (EntailmentConfig, Entailment),
+    },
+    Task,
+    given=["target_kind", "default_metric", "row_fields", "targets", "probabilities"],
+    attributes=["config"],
+)
 
 
 def build_task(section: str | Mapping[str, Any], where: str = "task") -> Task:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipvil_mmf.config import build
+from clipvil_mmf.registry import Registry
 from clipvil_mmf.tuning.adapter import AdapterConfig, Adapters
 from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.bitfit import BitFit, BitFitConfig
@@ -21,16 +22,21 @@ from clipvil_mmf.tuning.sherl import Sherl, SherlConfig
 from clipvil_mmf.tuning.side import SideNetwork
 from clipvil_mmf.tuning.unipt import UniPT, UniPTConfig
 
-METHODS: dict[str, tuple[type, type[TuningMethod]]] = {
-    "full": (FullConfig, Full),
-    "frozen": (FrozenConfig, Frozen),
-    "bitfit": (BitFitConfig, BitFit),
-    "unipt": (UniPTConfig, UniPT),
-    "ladder": (LadderConfig, Ladder),
-    "sherl": (SherlConfig, Sherl),
-    "adapter": (AdapterConfig, Adapters),
-    "lora": (LoRAConfig, LoRA),
-}
+METHODS: Registry[tuple[type, type[TuningMethod]]] = Registry(
+    "tuning method",
+    {
+        "full": (FullConfig, Full),
+        "frozen": (FrozenConfig, Frozen),
+        "bitfit": (BitFitConfig, BitFit),
+        "unipt": (UniPTConfig, UniPT),
+        "ladder": (LadderConfig, Ladder),
+        "sherl": (SherlConfig, Sherl),
+        "adapter": (AdapterConfig, Adapters),
+        "lora": (LoRAConfig, LoRA),
+    },
+    TuningMethod,
+    attributes=["config"],
+)
 
 
 def is_added(name: str) -> bool:

@@ -115,14 +115,24 @@ def layered_fusion(network: Network, method: str) -> Fusion:
     """The network's fusion, whose hidden states can be read.
 
     Raises:
-        ConfigError: it gives none.
+        ConfigError: it gives none, or lacks what belongs to them.
     """
-    if not network.fusion.has_hidden_states:
+    fusion = network.fusion
+    if not fusion.has_hidden_states:
         raise ConfigError(
             f"method: {method} reads the hidden states of the fusion, as joint gives them; with "
             "another fusion, full, frozen, bitfit and lora are available."
         )
-    return network.fusion
+    kind = type(fusion)
+    lacking = [] if hasattr(fusion, "layers") else ["layers"]
+    if kind.hidden_states is Fusion.hidden_states:
+        lacking.append("hidden_states")
+    if lacking:
+        raise ConfigError(
+            f"method: {method} reads the hidden states of the fusion, but {kind.__module__}."
+            f"{kind.__qualname__} says has_hidden_states and lacks {' and '.join(lacking)}."
+        )
+    return fusion
 
 
 def reduced_width(fusion: Fusion, reduction_factor: int) -> int:

@@ -13,6 +13,7 @@ from torch import nn
 
 from clipvil_mmf.config import ConfigError, build, from_config
 from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.registry import Registry
 from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
 from clipvil_mmf.vision.embedding import VisualEmbedding, VisualEmbeddingConfig
 from clipvil_mmf.vision.encoder import ImageEncoder
@@ -25,10 +26,16 @@ from clipvil_mmf.vision.regions import (
 )
 
 # Name -> (dataclass of its `params`, an ImageEncoder).
-IMAGE_ENCODERS: dict[str, tuple[type, type[ImageEncoder]]] = {
-    "clip_grid": (ClipGridConfig, ClipGridEncoder),
-    "region_features": (RegionFeaturesConfig, RegionFeatures),
-}
+IMAGE_ENCODERS: Registry[tuple[type, type[ImageEncoder]]] = Registry(
+    "image encoder",
+    {
+        "clip_grid": (ClipGridConfig, ClipGridEncoder),
+        "region_features": (RegionFeaturesConfig, RegionFeatures),
+    },
+    ImageEncoder,
+    given=["forward"],
+    attributes=["out_channels"],
+)
 
 
 def build_image_encoder(

@@ -253,6 +253,11 @@ class ClipGridEncoder(ImageEncoder):
         """Whether training moves the running statistics of its BatchNorms."""
         return self.config.batch_norm == "train"
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the tower is built with weights of a file or a tag."""
+        return self.config.pretrained is not None
+
     def _uses_batch_statistics(self) -> bool:
         """Whether an image's features depend on the others of its batch."""
         return self.training and self.has_moving_statistics

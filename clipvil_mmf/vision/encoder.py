@@ -32,6 +32,11 @@ class ImageEncoder(nn.Module):
         """Whether training moves the running statistics of its BatchNorms, if it has some."""
         return True
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it is built with weights of a file, which its configuration names."""
+        return False
+
     def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Any:
         """What :meth:`forward` takes of a batch.
 

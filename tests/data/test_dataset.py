@@ -18,11 +18,11 @@ from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.custom import CustomBuilder
 from clipvil_mmf.data.dataset import ClipVilDataset
 from clipvil_mmf.data.files import FilesParams
-from clipvil_mmf.data.label_vocabulary import read_labels
 from clipvil_mmf.data.labels import UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError, Question
 from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.data.vqa2 import VQA2Builder
+from clipvil_mmf.text_files import read_labels
 from tests.data.conftest import ANSWERS
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -98,13 +98,14 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
             merge(path, tmp_path / "again")
 
 
-def test_what_no_file_gives_is_in_the_checkpoints(tmp_path, run_mmf, backbone):
+@pytest.mark.parametrize("key", ["pretrained", "image_encoder.params.pretrained"])
+def test_what_no_file_gives_is_in_the_checkpoints(key, tmp_path, run_mmf, backbone):
     """Of a run that starts from a CLIP tower alone: random frozen parts are saved, too."""
     saved = torch.load(backbone / "best.ckpt", weights_only=True)["model"]
     prefix = "network.image_encoder.tower."
     tower = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
     torch.save({f"visual.{name}": value for name, value in tower.items()}, tmp_path / "clip.pt")
-    opts = (f"model_config.clipvil.pretrained={tmp_path / 'clip.pt'}", *by("unipt"))
+    opts = (f"model_config.clipvil.{key}={tmp_path / 'clip.pt'}", *by("unipt"))
     opts += ("model_config.clipvil.image_encoder.params.batch_norm=eval",)
     trainer = run_mmf(*tiny(tmp_path / "run", *opts, updates=2))
     network = network_of(trainer)

@@ -9,10 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
 from clipvil_mmf.profiling.measure import count_parameters, matmul_rate
 from clipvil_mmf.profiling.memory import peak_memory
 from clipvil_mmf.profiling.operations import multiply_adds, operations_of
+from clipvil_mmf.tasks import build_task
 from clipvil_mmf.vision import Regions
 from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
 from tests.golden.compare import TINY, load_golden
@@ -58,6 +61,13 @@ def test_what_is_published_but_unused_is_not_counted(name: str, unused: int) -> 
     network = ClipVilNetwork.from_config(**TINY, tuning=SECTIONS[name])
     recorded = json.loads(str(load_golden(name)["info"]))["trainable"]
     assert count_parameters(network).trainable == recorded - unused
+
+
+def test_what_no_synthetic_batch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ClipVilNetwork.from_config(**TINY)
+    monkeypatch.setattr(ClipGridEncoder, "batch_fields", ("depths",))
+    with pytest.raises(ConfigError, match=r"type: ClipGridEncoder reads depths of a batch; .* has"):
+        synthetic_batch(network, BatchSizes(), 13, build_task("vqa"), torch.device("cpu"))
 
 
 def test_shared_parameters_count_once() -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.text_files import TextFileError, read_text
+from clipvil_mmf.text_files import TextFileError, read_labels
 
 _ARTICLES = ("a ", "an ", "the ")
 _WORDS: dict[str, str] = {
@@ -50,67 +48,38 @@ def pretraining_form(answer: str) -> str:
     return _WORDS.get(answer, answer)
 
 
-@dataclass(frozen=True)
-class AnswerMap:
-    """Which row of the pre-training table each answer of a task takes.
+def rows_of(
+    labels: Sequence[str], table: Sequence[str], form: Callable[[str], str] = str
+) -> Tensor:
+    """Which row of a table each label has: (labels,) int64, -1 for none.
 
     Args:
-        rows: (answers,) int64; -1 where the table lacks the answer.
-        missing: the answers that it lacks.
+        labels: of the run.
+        table: those of the rows.
+        form: how the table writes a label.
     """
-
-    rows: Tensor
-    missing: list[str]
-
-    def __str__(self) -> str:
-        found = len(self.rows) - len(self.missing)
-        return f"{found} answers found in the pre-training table, {len(self.missing)} not"
+    place = {label: row for row, label in enumerate(table)}
+    return torch.tensor([place.get(form(label), -1) for label in labels], dtype=torch.int64)
 
 
-def map_answers(answers: Sequence[str], table: Sequence[str]) -> AnswerMap:
-    """Look up a task's answers in the pre-training table, by their normalised text."""
-    row_of = {answer: row for row, answer in enumerate(table)}
-    rows = [row_of.get(pretraining_form(answer), -1) for answer in answers]
-    missing = [answer for answer, row in zip(answers, rows, strict=True) if row < 0]
-    return AnswerMap(torch.tensor(rows, dtype=torch.int64), missing)
+def take_rows(values: Tensor, rows: Tensor, others: Tensor | None = None) -> Tensor:
+    """Rows of a head's weight (table, D) or bias (table,).
 
-
-def take_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """Rows of a head's weight (answers, D) or bias (answers,); zeros where a row is -1."""
+    Where a row is -1, that of ``others`` (labels, D) or (labels,), and zeros without it.
+    """
     taken = values[rows.clamp(min=0)]
-    taken[rows < 0] = 0
+    lacking = rows < 0
+    taken[lacking] = 0 if others is None else others[lacking].to(taken)
     return taken
 
 
 def read_answer_table(path: str | Path) -> list[str]:
-    """Read LXMERT's ``all_ans.json``: a JSON list of ``{"ans": answer, ...}``, in row order.
-
-    A plain list of answers (``.json``, or one a line) is taken too.
+    """Read the answers of a head, such as LXMERT's ``all_ans.json``, in row order.
 
     Raises:
         CheckpointError: no such file, or it holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; expected the answer table of the pre-training, LXMERT's "
-            "data/lxmert/all_ans.json."
-        )
     try:
-        text = read_text(path)
-    except TextFileError as error:
+        return read_labels(path)
+    except (FileNotFoundError, TextFileError) as error:
         raise CheckpointError(str(error)) from error
-    try:
-        entries = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); expected a list of answers.") from error
-    if not isinstance(entries, list):
-        raise CheckpointError(
-            f"{path}: expected a list of answers, got a {type(entries).__name__}."
-        )
-    answers = [entry.get("ans") if isinstance(entry, dict) else entry for entry in entries]
-    wrong = next((row for row, answer in enumerate(answers) if not isinstance(answer, str)), None)
-    if wrong is not None or not answers:
-        what = "is empty" if wrong is None else f"has {entries[wrong]!r} in entry {wrong}"
-        raise CheckpointError(f'{path} {what}; expected answers, or {{"ans": answer}} entries.')
-    return answers

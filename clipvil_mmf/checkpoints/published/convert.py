@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import LoadReport, Source, match
 from clipvil_mmf.checkpoints.native import (
     SECTIONS,
+    VOCABULARY,
     Description,
     SavedModel,
     read_preprocessing,
@@ -25,7 +26,6 @@ from clipvil_mmf.checkpoints.published.answers import read_answer_table
 from clipvil_mmf.checkpoints.published.layouts import (
     Kind,
     Layout,
-    canonical,
     detect_layout,
     take_shared_tasks,
 )
@@ -43,11 +43,12 @@ from clipvil_mmf.weight_files import read_weights, write_torch
 _TIED = ("cls.predictions.decoder.weight", f"{BERT}embeddings.word_embeddings.weight")
 # Kind -> the parts of the network that it holds.
 _PARTS: dict[Kind, tuple[str, ...]] = {
-    Kind.finetuned: SECTIONS,
-    Kind.pretrained: SECTIONS,
+    Kind.finetuned: (*SECTIONS, "num_labels"),
+    Kind.pretrained: (*SECTIONS, "num_labels"),
     Kind.clip: ("image_encoder",),
     Kind.bert: ("fusion",),
 }
+_OPTIONAL = ("visual_embedding", "tuning")
 
 
 class Published(NamedTuple):
@@ -71,16 +72,13 @@ def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) 
         CheckpointError: its layout is unknown, or it has tensors of several tasks.
     """
     layout = detect_layout(state, path, kind)
-    published = canonical(state, layout)
+    published = {layout.canonical(key): tensor for key, tensor in state.items()}
     shared = take_shared_tasks(published, path)
     table = table_of_published(published)
-    tensors, keys, spare = {}, {}, {}
-    for key, tensor in published.items():
-        name = table.ours(key) or key
-        tensors[name], keys[name] = tensor, key
-        reason = table.why_unused(key)
-        if reason is not None:
-            spare[name] = reason
+    keys = {table.ours(key) or key: key for key in published}
+    tensors = {name: published[key] for name, key in keys.items()}
+    reasons = {name: table.why_unused(key) for name, key in keys.items()}
+    spare = {name: reason for name, reason in reasons.items() if reason is not None}
     tuning = infer_tuning({name: tuple(tensor.shape) for name, tensor in tensors.items()})
 
     def key_of(name: str) -> str:
@@ -90,19 +88,12 @@ def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) 
     return Published(source, layout, published, shared)
 
 
-@dataclass
-class ImportReport:
-    """What became of a checkpoint's tensors.
+class ImportReport(NamedTuple):
+    """What became of a checkpoint's tensors."""
 
-    Args:
-        model: as it was written.
-        keys: which of the file's are used, and why the others are not.
-        shared: how many tensors further tasks share.
-    """
-
-    model: SavedModel
-    keys: LoadReport
-    shared: int
+    model: SavedModel  # as it was written
+    keys: LoadReport  # which of the file's are used, and why the others are not
+    shared: int  # tensors of further tasks, which are the same
 
 
 def import_checkpoint(
@@ -125,49 +116,24 @@ def import_checkpoint(
             checkpoint LXMERT's ``all_ans.json``, else the task's ``trainval_label2ans.json``.
         vocabulary: the ``vocab.txt`` of the text; None for ``bert-base-uncased``.
 
-    Returns:
-        What was used and what was left.
-
     Raises:
         CheckpointError: a key is unknown, missing or of another shape; a file does not fit.
         WeightFileError: a file cannot be read or written.
         ConfigError: a section of ``config`` is wrong.
     """
-    report = read_published(path, kind, config)
-    model = report.model
-    if answers is not None:
-        model.labels = read_answer_table(answers)
-        _check_count("answers", len(model.labels), model.description.network["num_labels"], answers)
-    if vocabulary is not None:
-        model.tokens = _read_vocabulary(Path(vocabulary))
-        words = model.description.network["fusion"]["params"]["vocab_size"]
-        _check_count("word pieces", len(model.tokens), words, vocabulary)
-        model.description.text_vocabulary = "vocab.txt"
-    write_saved(model, output)
-    return report
-
-
-def read_published(path: str | Path, kind: Kind | None = None, config: Any = None) -> ImportReport:
-    """Read a published checkpoint, and check it against the network that it describes.
-
-    Arguments and errors are those of :func:`import_checkpoint`.
-    """
     path = Path(path)
     published = translate(read_weights(path), str(path), kind)
-    source, tied = published.source, dict(published.shared)
+    source = published.source
     given = {} if config is None else read_sections(config)
-    sections = complete_sections(given, source.tensors, str(path))
-    network = _parts(sections, published.layout.kind, str(path))
+    network = _sections(given, published, str(path))
     with torch.device("meta"):
         expected, untuned = _expected(network)
-    try:
-        found, report = match(expected, source, untuned)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    unused = {key: published.tensors[key] for key in report.unused}
-    if _same(unused.get(_TIED[0]), published.tensors.get(_TIED[1])):
-        del unused[_TIED[0]]
-        tied[_TIED[0]] = _TIED[1]
+    found, report = match(expected, source, untuned, file=path)
+    unused, tied = {key: published.tensors[key] for key in report.unused}, dict(published.shared)
+    copy, original = _TIED
+    if _same(unused.get(copy), published.tensors.get(original)):
+        del unused[copy]
+        tied[copy] = original
     description = Description(
         source=path.name,
         layout={**asdict(published.layout), "kind": source.kind},
@@ -175,48 +141,61 @@ def read_published(path: str | Path, kind: Kind | None = None, config: Any = Non
         tied=tied,
         **({} if config is None else read_preprocessing(config)),
     )
-    return ImportReport(SavedModel(description, found, unused), report, len(published.shared))
+    model = SavedModel(description, found, unused)
+    if answers is not None:
+        model.labels = read_answer_table(answers)
+        _check_count("answers", len(model.labels), network["num_labels"], answers)
+    if vocabulary is not None:
+        if not Path(vocabulary).is_file():
+            raise CheckpointError(f"{vocabulary}: no such file; expected BERT's vocab.txt.")
+        model.tokens = read_tokens(Path(vocabulary))
+        words = network["fusion"]["params"]["vocab_size"]
+        _check_count("word pieces", len(model.tokens), words, vocabulary)
+        description.text_vocabulary = VOCABULARY
+    write_saved(model, output)
+    return ImportReport(model, report, len(published.shared))
 
 
-def complete_sections(
-    given: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
-) -> dict[str, Any]:
-    """Fill the sections that are not given, and the values that are null, from the shapes.
+def _sections(given: Mapping[str, Any], published: Published, source: str) -> dict[str, Any]:
+    """The sections of a checkpoint's network: from its shapes, under those that are given.
 
-    An image encoder counts as a whole; of the other sections the given keys count.
+    An image encoder that is given counts as a whole; of the other sections the keys count that are
+    not null.
 
     Raises:
-        CheckpointError: the shapes do not say what is not given.
+        CheckpointError: the shapes do not say what is not given, or the file lacks a part.
     """
-    named = {
+    tensors, kind = published.source.tensors, published.layout.kind
+    encoder = "image_encoder."
+    described = {
         name: tensor
         for name, tensor in tensors.items()
-        if not ("image_encoder" in given and name.startswith("image_encoder."))
+        if not ("image_encoder" in given and name.startswith(encoder))
     }
-    inferred = infer_network(named, source)
-    if any(name.startswith("image_encoder.") for name in tensors) and "image_encoder" in given:
-        inferred["image_encoder"] = given["image_encoder"]
+    found = infer_network(described, source)
+    if len(described) < len(tensors):
+        found["image_encoder"] = given["image_encoder"]
     for key in ("visual_embedding", "fusion", "classifier"):
-        if key in inferred and key in given:
-            inferred[key] = _overlay(inferred[key], given[key])
-    tuning = _tuning(inferred.get("tuning"), given.get("tuning"), source)
-    return inferred if tuning is None else {**inferred, "tuning": tuning}
-
-
-def _tuning(
-    inferred: Mapping[str, Any] | None, given: Mapping[str, Any] | None, source: str
-) -> Mapping[str, Any] | None:
-    """The section `tuning`; methods that add no tensors leave no trace in the shapes."""
-    if given is None or given.get("method", "full") == "full":
-        return inferred
-    if inferred is None:
-        return given
-    if inferred["method"] != given["method"]:
+        if key in found and key in given:
+            found[key] = _overlay(found[key], given[key])
+    # Methods that add no tensors leave no trace in the shapes.
+    tuning = given.get("tuning")
+    if tuning is not None and tuning.get("method", "full") != "full":
+        method = found.setdefault("tuning", tuning)["method"]
+        if method != tuning["method"]:
+            raise CheckpointError(
+                f"{source} was tuned with {method}, but the configuration says tuning.method: "
+                f"{tuning['method']}. Leave the section tuning out, or set its method."
+            )
+        found["tuning"] = _overlay(found["tuning"], tuning)
+    parts = _PARTS[kind]
+    lacking = [part for part in parts if part not in (*_OPTIONAL, *found)]
+    if lacking:
         raise CheckpointError(
-            f"{source} was tuned with {inferred['method']}, but the configuration says "
-            f"tuning.method: {given['method']}. Leave the section tuning out, or set its method."
+            f"{source} holds nothing of the network's {', '.join(lacking)}: it is not a whole "
+            f"{kind.value} checkpoint. Fetch it again, or say with --kind what it holds."
         )
-    return _overlay(inferred, given)
+    return {part: found[part] for part in parts if part in found}
 
 
 def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,19 +206,6 @@ def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
         elif value is not None:
             merged[key] = value
     return merged
-
-
-def _parts(sections: Mapping[str, Any], kind: Kind, source: str) -> dict[str, Any]:
-    """The sections that a checkpoint of this kind has; they must be there."""
-    wanted = [part for part in _PARTS[kind] if part not in ("visual_embedding", "tuning")]
-    lacking = [part for part in wanted if part not in sections]
-    if lacking:
-        raise CheckpointError(
-            f"{source} holds nothing of the network's {', '.join(lacking)}: it is not a whole "
-            f"{kind.value} checkpoint. Fetch it again, or say with --kind what it holds."
-        )
-    extra = ("num_labels",) if "classifier" in wanted else ()
-    return {part: sections[part] for part in (*_PARTS[kind], *extra) if part in sections}
 
 
 def _expected(
@@ -265,12 +231,6 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is not None and b is not None and a.dtype == b.dtype and torch.equal(a, b)
 
 
-def _read_vocabulary(file: Path) -> list[str]:
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file; expected BERT's vocab.txt.")
-    return read_tokens(file)
-
-
 def _check_count(what: str, got: int, expected: int, file: str | Path) -> None:
     if got != expected:
         raise CheckpointError(
@@ -279,8 +239,7 @@ def _check_count(what: str, got: int, expected: int, file: str | Path) -> None:
         )
 
 
-@dataclass
-class ExportReport:
+class ExportReport(NamedTuple):
     """What an exported file holds: numbers of tensors."""
 
     kind: str

@@ -6,7 +6,7 @@ Every other layout is `BEST.pth`'s with other prefixes, so that one table of nam
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -139,11 +139,6 @@ def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) 
         "Expected: finetuned (lxrt_encoder.model.bert.*, logit_fc.*), pretrained (bert.*, "
         "answer_head.*), clip (visual.*, or a tower alone) or bert (bert.embeddings.*)."
     )
-
-
-def canonical(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The tensors of a file under the names that `BEST.pth` gives them."""
-    return {layout.canonical(key): value for key, value in state.items()}
 
 
 def take_shared_tasks(tensors: dict[str, Tensor], source: str) -> dict[str, str]:

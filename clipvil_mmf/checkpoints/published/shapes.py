@@ -48,38 +48,31 @@ def infer_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
         CheckpointError: the shapes do not say it (a ViT tower): a configuration must be given.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    network: dict[str, Any] = {}
     try:
-        return _infer(shapes)
+        if _some(shapes, "image_encoder.tower."):
+            network["image_encoder"] = {"type": "clip_grid", "params": _tower(shapes)}
+        elif _some(shapes, "visual_embedding.box_projection."):
+            _, features = _shape(shapes, "visual_embedding.projection.weight")
+            _, box = _shape(shapes, "visual_embedding.box_projection.weight")
+            params = {"feature_size": features, "box_size": box}
+            network["image_encoder"] = {"type": "region_features", "params": params}
+        if _some(shapes, "visual_embedding.positions."):
+            rows, _ = _shape(shapes, "visual_embedding.positions.rows.weight")
+            network["visual_embedding"] = {"pos_num": rows}
+        if _some(shapes, "fusion."):
+            network["fusion"] = _fusion(shapes)
+        if _some(shapes, "classifier."):
+            answers, hidden = _shape(shapes, "classifier.output.weight")
+            network["classifier"] = {"type": "mlp", "params": {"hidden_size": hidden}}
+            network["num_labels"] = answers
     except KeyError as error:
         raise CheckpointError(
             f"{source}: the network cannot be told by the shapes, because {error.args[0]}. Give "
             "its image_encoder, visual_embedding, fusion and classifier in a yaml file: --config"
         ) from error
-
-
-def _infer(shapes: Shapes) -> dict[str, Any]:
-    network: dict[str, Any] = {}
-    if _some(shapes, "image_encoder.tower."):
-        network["image_encoder"] = {"type": "clip_grid", "params": _tower(shapes)}
-    elif _some(shapes, "visual_embedding.box_projection."):
-        _, features = _shape(shapes, "visual_embedding.projection.weight")
-        _, box = _shape(shapes, "visual_embedding.box_projection.weight")
-        params = {"feature_size": features, "box_size": box}
-        network["image_encoder"] = {"type": "region_features", "params": params}
-    if _some(shapes, "visual_embedding.positions."):
-        network["visual_embedding"] = {
-            "pos_num": _shape(shapes, "visual_embedding.positions.rows.weight")[0]
-        }
-    if _some(shapes, "fusion."):
-        network["fusion"] = _fusion(shapes)
-    if _some(shapes, "classifier."):
-        answers, hidden = _shape(shapes, "classifier.output.weight")
-        network["classifier"] = {"type": "mlp", "params": {"hidden_size": hidden}}
-        network["num_labels"] = answers
     tuning = infer_tuning(shapes)
-    if tuning is not None:
-        network["tuning"] = tuning
-    return network
+    return network if tuning is None else {**network, "tuning": tuning}
 
 
 def infer_tuning(shapes: Shapes) -> dict[str, Any] | None:

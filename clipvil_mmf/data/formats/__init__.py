@@ -19,6 +19,7 @@ from clipvil_mmf.data.formats import gqa_official, lxmert, mmf_npy, plain, vqa_o
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, no_progress
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.registry import Registry
 
 
 class Format(Protocol):
@@ -41,10 +42,14 @@ class Format(Protocol):
 
 # Name -> format. The last one that recognises a file reads it: `plain` takes any list, and one that
 # is added later goes before those of this package.
-FORMATS: dict[str, Format] = {
-    module.NAME: cast(Format, module)
-    for module in (plain, lxmert, gqa_official, vqa_official, mmf_npy)
-}
+FORMATS: Registry[Format] = Registry(
+    "file format",
+    {
+        module.NAME: cast(Format, module)
+        for module in (plain, lxmert, gqa_official, vqa_official, mmf_npy)
+    },
+    given=["recognises", "read"],
+)
 
 
 def recognise(path: Path) -> Format:

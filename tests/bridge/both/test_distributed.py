@@ -7,7 +7,7 @@ import torch
 
 from tests.bridge import runs
 from tests.bridge.both import watched
-from tests.bridge.runs import run_here, run_processes
+from tests.bridge.runs import Run, run_here, run_processes
 
 SIZES = (1, 2, 3, 7, 203)
 DETERMINISTIC = (
