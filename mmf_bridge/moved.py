@@ -29,6 +29,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "transformers.modeling_bert": "mmf_bridge.rc7.bert",
     },
     "main": {
+        "demjson": "demjson3",
         "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks",
         "torchtext": "mmf_bridge.common.torchtext",
     },
