@@ -75,8 +75,10 @@ def patch_multi_dataset_loader(module: ModuleType) -> None:
                         batch = next(self)
                     except StopIteration:
                         return
-                    yield self.prepare_batch(batch)
+                    batch = self.prepare_batch(batch)
+                    # Before the batch is trained on: a checkpoint after it knows of the draw.
                     self.change_dataloader()
+                    yield batch
             finally:
                 # Now, not at Python's leisure: it waits for workers that still have batches.
                 self._chosen_iterator = None

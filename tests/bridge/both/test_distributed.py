@@ -137,7 +137,7 @@ def test_a_nan_in_one_process_stops_all(tmp_path):
 def test_a_batch_size_that_cannot_be_shared_says_so(tmp_path):
     run = run_processes(tmp_path, "training.batch_size=7", processes=2)
     assert run.exit_codes != [0, 0]
-    assert "training.batch_size is 7: it must be divisible by the number of processes" in run.output
+    assert "must be divisible by" in run.output  # main says so itself
 
 
 def test_processes_that_mmf_spawns(tmp_path):

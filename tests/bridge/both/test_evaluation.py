@@ -141,7 +141,8 @@ def test_mmfs_own_vqa_dataset_keeps_any_question_id(question_id):
         }
     ]
     dataset.text_processor = lambda item: {"text": torch.tensor([1])}
-    dataset._use_features = dataset.use_ocr = dataset.use_ocr_info = False
+    dataset._use_features, dataset.features_db = True, [{}]
+    dataset.use_ocr = dataset.use_ocr_info = False
     dataset.answer_processor = SimpleNamespace(
         get_true_vocab_size=lambda: 2, idx2word=words.__getitem__
     )

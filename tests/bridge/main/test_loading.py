@@ -72,6 +72,7 @@ def test_a_method_may_say_that_there_is_no_split(tmp_path, monkeypatch):
 
 
 def test_a_data_module_of_lightnings_needs_only_the_splits_that_it_has(tmp_path, monkeypatch):
+    """Its other methods have MMF's arguments."""
     import pytorch_lightning as pl
     from mmf.common.registry import registry
 
@@ -86,6 +87,9 @@ def test_a_data_module_of_lightnings_needs_only_the_splits_that_it_has(tmp_path,
 
         def setup(self, config):
             self.config = config
+
+        def teardown(self):
+            pass
 
         train_dataloader = own_loader("train")
 

@@ -60,18 +60,20 @@ def test_user_callbacks_are_called(tmp_path):
     from mmf.common.registry import registry
     from mmf.trainers.callbacks.base import Callback
 
-    calls = []
+    calls, saved = [], []
 
     @registry.register_callback("counting")
     class Counting(Callback):
         def on_update_end(self, **kwargs):
             calls.append("update")
+            saved.append(self.trainer.last_saved)
 
         def on_batch_end(self, **kwargs):
             calls.append("batch")
 
         def on_validation_end(self, **kwargs):
             calls.append("validation")
+            saved.append(self.trainer.last_saved)
 
     run_here(
         tmp_path,
@@ -83,3 +85,5 @@ def test_user_callbacks_are_called(tmp_path):
     assert calls.count("update") == 10
     assert calls.count("batch") == 18  # 7 batches an epoch: updates of 2, 2, 2 and 1
     assert calls.count("validation") == 1
+    # A checkpoint is there before callbacks hear of its update, or of the evaluation that saves it.
+    assert saved == [*4 * [None], *6 * [5], 10]

@@ -6,9 +6,4 @@ Works on both lines as ``env.user_dir: tests.bridge.tiny_plugin``; see ``tiny.ya
 import sys
 
 if "mmf" in sys.modules:
-    from mmf.common.registry import registry
-
     from tests.bridge.tiny_plugin import dataset, model  # noqa: F401
-
-    if hasattr(registry, "register_callback"):
-        from tests.bridge.tiny_plugin import callbacks  # noqa: F401
