@@ -299,6 +299,7 @@ class Trainer(Evaluator):
     def _after_update(self, report: Report) -> bool:
         """Log, save and validate where their intervals say so; say whether to stop early."""
         training = self.config.training
+        self._let_signals_wait()
         registry.register("current_iteration", self.current_iteration)
         registry.register("num_updates", self.num_updates)
         evaluates = self.num_updates % training.evaluation_interval == 0
@@ -392,18 +393,20 @@ class Trainer(Evaluator):
         self.resumed_rng = rng_state()
         return stop
 
+    def _let_signals_wait(self) -> None:
+        """From the first update on, before it is saved: there is something to save."""
+        interruption.waits = True
+        interruption.loses = (
+            "the updates after the last checkpoint are lost; checkpoint.resume=true goes on from "
+            f"the one in {self.checkpoint.ckpt_foldername}"
+        )
+
     def _end_if_interrupted(self) -> None:
         """After an update: save it and end the run, if a signal has asked any process to.
 
         Raises:
             Interrupted: it has.
         """
-        interruption.waits = True  # from the first update on there is something to save
-        folder = self.checkpoint.ckpt_foldername
-        interruption.loses = (
-            "the updates after the last checkpoint are lost; checkpoint.resume=true goes on from "
-            f"the one in {folder}"
-        )
         if self.ends or (get_world_size() < 2 and interruption.asked is not None):
             self._save_and_end()
 
