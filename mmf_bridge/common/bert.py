@@ -9,6 +9,7 @@ but `decoder.bias`, an alias of the prediction head's `bias`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -54,9 +55,11 @@ BertLayerNorm = nn.LayerNorm
 
 
 class InitWeights:
-    """Lets a model's constructor end with `self.init_weights()`, or without it, as was the custom."""
+    """Lets a model's constructor end with `self.init_weights()`, or without it, as it used to."""
 
-    all_tied_weights_keys: dict[str, str] = {}  # `from_pretrained` reads it, `post_init` sets it
+    all_tied_weights_keys: ClassVar[
+        dict[str, str]
+    ] = {}  # read by `from_pretrained`, set by `post_init`
 
     def init_weights(self) -> None:
         """Initialises the weights; the first call finishes the construction (`post_init`)."""

@@ -21,7 +21,7 @@ def patch_fusions(module: ModuleType) -> None:
 
 
 def patch_layers(module: ModuleType) -> None:
-    """The classifier of BAN drops out a copy: the gradient of the ReLU before it needs its output."""
+    """BAN's classifier drops out a copy: the gradient of the ReLU before it needs its output."""
 
     class WeightNormClassifier(module.WeightNormClassifier):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -34,14 +34,13 @@ def patch_layers(module: ModuleType) -> None:
 
 
 def patch_pythia(module: ModuleType) -> None:
-    """Pythia's ablations embed the words before they encode them, and the one reads its question."""
+    """Pythia's ablations embed words before they encode them; one reads the question it is for."""
     encode = "text_embedding_total = self.process_text_embedding(sample_list)"
     embed = {encode: f"sample_list.text = self.word_embedding(sample_list.text); {encode}"}
-    zero = "text_embedding_total = text_embedding_total.new_zeros(\n        text_embedding_total.size()"
-    read = "text_embedding_total = (\n        text_embedding_total"
+    zero = ".new_zeros(\n        text_embedding_total.size()\n    )"
     for cls, edits in (
         (module.PythiaImageOnly, embed),
-        (module.PythiaQuestionOnly, {**embed, zero: read}),
+        (module.PythiaQuestionOnly, {**embed, zero: "\n\n"}),
     ):
         cls.forward = edited(cls.forward, edits)
 

@@ -35,7 +35,7 @@ def patch(module: ModuleType) -> None:
     """Vocabularies of ``mmf.utils.vocab``: vectors from files, random ones drawn."""
     stock_init = module.BaseVocab.__init__
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         """Draw the vectors as ``torch.nn.Embedding`` does; stock MMF leaves what memory holds."""
         stock_init(self, *args, **kwargs)
         if type(self) is module.BaseVocab:
@@ -84,7 +84,7 @@ def patch(module: ModuleType) -> None:
             rows = torch.tensor(list(words.values()), dtype=torch.long)
             self.vectors = torch.cat([_of_special_tokens(self), vectors[rows]])
 
-    module.BaseVocab.__init__ = __init__
+    module.BaseVocab.__init__ = init
     replace(module, IntersectedVocab, PretrainedVocab)
 
 
@@ -125,8 +125,8 @@ def read_text(path: Path) -> tuple[list[str], np.ndarray]:
     """Read the text of word vectors.
 
     Args:
-        path: a word and its numbers on each line, separated by single spaces; a word may hold spaces
-            itself. fastText's first line, with the number of words and the width, is skipped.
+        path: a word and its numbers on each line, separated by single spaces; a word may hold
+            spaces itself. fastText's first line, the number of words and the width, is skipped.
 
     Returns:
         The words, and their vectors ``(words, width)`` float32.
@@ -170,9 +170,9 @@ def _find(name: str, cache: Path) -> Path:
             return place
     raise FileNotFoundError(
         f"Word vectors {name}: there is neither a file of this name nor one of "
-        f"{', '.join(place.name for place in places)} in {cache} (env.cache_dir). Put GloVe's text "
-        "(https://nlp.stanford.edu/projects/glove) or fastText's (https://fasttext.cc) there, plain "
-        "or gzip, or name it in embedding_name. vocab.type=random trains vectors from random ones."
+        f"{', '.join(place.name for place in places)} in {cache} (env.cache_dir). Put the text "
+        "of GloVe (https://nlp.stanford.edu/projects/glove) or fastText (https://fasttext.cc) "
+        "there, plain or gzip, or name it in embedding_name. vocab.type=random draws random ones."
     )
 
 

@@ -18,7 +18,7 @@ from mmf_bridge.common.source import edited
 def patch_hf_layers(module: ModuleType) -> None:
     """``replace_with_jit`` changes the BERT classes that MMF gets, not those of transformers.
 
-    It gives layers of BERT and RoBERTa the forward passes of transformers 2.3, in the whole process.
+    It gives layers of BERT and RoBERTa the forward passes of transformers 2.3, process-wide.
     Those of ``mmf_bridge.common.bert`` take them; other models of transformers stay as they are.
     """
     for name in set(module.patch_modules):

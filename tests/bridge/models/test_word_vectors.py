@@ -1,6 +1,7 @@
 """Word vectors of GloVe and fastText from small files, and random ones."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def test_a_file_is_read_once_and_mapped(tmp_path, monkeypatch, text, ending):
     torch.testing.assert_close(vectors, ROWS)
     monkeypatch.setattr(module, "read_text", None)
     assert torch.equal(word_vectors("vectors", tmp_path)[1], vectors)
-    assert "safetensors" in open("/proc/self/maps").read()
+    assert "safetensors" in Path("/proc/self/maps").read_text()
 
 
 def test_another_file_of_the_same_name_is_read_anew(tmp_path):
@@ -70,7 +71,7 @@ def test_a_malformed_line_is_named(tmp_path, data, line):
 def test_half_a_gzip_file_is_an_error(tmp_path):
     path = tmp_path / "vectors.txt.gz"
     path.write_bytes(gzip.compress(GLOVE.encode())[:-9])
-    with pytest.raises(ValueError, match="vectors.txt.gz, line"):
+    with pytest.raises(ValueError, match=r"vectors\.txt\.gz, line"):
         word_vectors(str(path), tmp_path)
 
 
