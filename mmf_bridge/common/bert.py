@@ -9,7 +9,6 @@ but `decoder.bias`, an alias of the prediction head's `bias`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -57,9 +56,8 @@ BertLayerNorm = nn.LayerNorm
 class InitWeights:
     """Lets a model's constructor end with `self.init_weights()`, or without it, as it used to."""
 
-    all_tied_weights_keys: ClassVar[
-        dict[str, str]
-    ] = {}  # read by `from_pretrained`, set by `post_init`
+    # Read by `from_pretrained`, set by `post_init`; TorchScript knows no annotation for it.
+    all_tied_weights_keys = {}  # noqa: RUF012
 
     def init_weights(self) -> None:
         """Initialises the weights; the first call finishes the construction (`post_init`)."""
