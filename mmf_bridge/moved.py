@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 ALIASES: dict[str, dict[str, str]] = {
     "rc7": {
         "demjson": "demjson3",
-        "torchtext": "mmf_bridge.common.torchtext",
-        "transformers.modeling_bert": "mmf_bridge.rc7.bert",
+        "torchtext": "mmf_bridge.common.word_vectors",
+        "transformers.modeling_bert": "mmf_bridge.common.bert",
     },
     "main": {
         "demjson": "demjson3",
         "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks",
-        "torchtext": "mmf_bridge.common.torchtext",
+        "torchtext": "mmf_bridge.common.word_vectors",
+        "transformers.modeling_bert": "mmf_bridge.common.bert",
     },
 }
 

@@ -61,12 +61,18 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
 
     Raises:
         ValueError: a value is of another type than its key's, out of its range, or none of its
-            choices. It names the key, the value, and what was expected.
+            choices; or the trainer is Lightning's. It names the key, the value, and what was
+            expected.
     """
     check_run_type(config.run_type)
     for section in SECTIONS:
         if section in default and section in config:
             _check_section(config, default[section], section)
+    if config.training.get("trainer") == "lightning":
+        raise ValueError(
+            "training.trainer is lightning: MMF's trainer of that name was written for Lightning 1 "
+            "and cannot run with Lightning 2. Give training.trainer=mmf, which has its features"
+        )
     if not str(config.env.save_dir or "").strip():
         raise ValueError("env.save_dir is empty: give the folder that the run is to be saved in")
 

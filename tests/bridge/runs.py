@@ -151,6 +151,17 @@ def run_processes(
     return Run(folder, output=text, exit_codes=[process.exitcode for process in started])
 
 
+def run_options(folder, options, predict=False):
+    """Run MMF in a process of its own with just these options."""
+    output = Path(folder) / f"output-{time.time_ns()}"
+    process = _servers.Process(target=_work, args=(str(output), {}, options, predict))
+    process.start()
+    process.join(PATIENCE)
+    process.kill()
+    process.join()
+    return Run(Path(folder), output=output.read_text(), exit_codes=[process.exitcode])
+
+
 def _work(output, environment, opts, predict):
     os.environ.update(environment)
     os.setpgrp()

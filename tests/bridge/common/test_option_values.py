@@ -16,6 +16,7 @@ from tests.bridge.runs import run_here
         ("run_type=trian", "run_type: got 'trian', of which 'trian' is unknown. Did you mean trai"),
         ("run_type=train_evl", "'evl' is unknown"),
         ("run_type=", "run_type: got '', "),
+        ("training.trainer=lightning", "cannot run with Lightning 2. Give training.trainer=mmf"),
         ("training.batch_size=four", "training.batch_size: got 'four', expected a whole number"),
         ("training.batch_size=2.5", "training.batch_size: got 2.5, expected a whole number"),
         ("training.batch_size=true", "training.batch_size: got True, expected a whole number"),

@@ -1,20 +1,54 @@
-"""Models of rc7: FFT functions that are gone, and tensors put on the GPU wherever the model is.
+"""Models: FFT functions that are gone, tensors put on the GPU wherever the model is, forward passes
+that today's autograd refuses.
 
-Encoders and BERT classes that changed their calling convention are in `mmf_bridge.rc7.bert`.
+BERT classes that changed their calling convention are in `mmf_bridge.common.bert`.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import torch
 
+from mmf_bridge.common.replace import replace
 from mmf_bridge.common.source import edited
 
 
 def patch_fusions(module: ModuleType) -> None:
     """Compact bilinear pooling by `torch.fft` (`torch.rfft` and `torch.irfft` are gone)."""
     module.CompactBilinearPooling.forward = _compact_bilinear
+
+
+def patch_layers(module: ModuleType) -> None:
+    """BAN's classifier drops out a copy: the gradient of the ReLU before it needs its output."""
+
+    class WeightNormClassifier(module.WeightNormClassifier):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            for layer in self.main:
+                if isinstance(layer, torch.nn.Dropout):
+                    layer.inplace = False
+
+    replace(module, WeightNormClassifier)
+
+
+def patch_pythia(module: ModuleType) -> None:
+    """Pythia's ablations embed words before they encode them; one reads the question it is for."""
+    encode = "text_embedding_total = self.process_text_embedding(sample_list)"
+    embed = {encode: f"sample_list.text = self.word_embedding(sample_list.text); {encode}"}
+    zero = ".new_zeros(\n        text_embedding_total.size()\n    )"
+    for cls, edits in (
+        (module.PythiaImageOnly, embed),
+        (module.PythiaQuestionOnly, {**embed, zero: "\n\n"}),
+    ):
+        cls.forward = edited(cls.forward, edits)
+
+
+def patch_fusion_models(module: ModuleType) -> None:
+    """ConcatBERT reads the features by the name that datasets give them."""
+    cls = module.ConcatBERT
+    cls.forward = edited(cls.forward, {"image_features_0": "image_feature_0"})
 
 
 def patch_embeddings(module: ModuleType) -> None:
