@@ -96,6 +96,8 @@ def _check(config, options):
     from clipvil_mmf.optim import GroupsConfig
 
     settings = read_settings(config, list(options))
+    if settings.model != "clipvil":
+        return
     request = request_of(settings, 3, 100)
     if request.sections not in _built:
         with torch.device("meta"):

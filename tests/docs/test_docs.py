@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,8 @@ RUN_BY = {
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_run entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
     "mmf_predict entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
+    "mmf_run pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
+    "mmf_predict pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
     "mmf_run lxmert_vqa2": FILES + "test_lxmert_over_the_grid",
     "mmf_run lxmert_vqa2_regions": FILES + "test_lxmert_over_regions",
     "torchrun": "tests/bridge/both/test_interruption.py::test_torchrun_ends_all_processes",
@@ -84,8 +87,8 @@ CONFIGURED = {
 }
 # What a page shows as an error.
 WRONG = {"checkpoint.resume=fales"}
-# It is refused where there is no such device.
-UNAVAILABLE = {"training.device=xla"}
+# They are refused.
+UNAVAILABLE = {"training.device=xla", "training.trainer=lightning"}
 
 
 def found(command):
@@ -168,12 +171,13 @@ def _jobs():
 
 @pytest.fixture(scope="module")
 def working(tmp_path_factory):
-    """A folder as the pages think of it: the checkout's tests, the plugin, a vit.yaml."""
+    """A folder as the pages think of it: the checkout's tests, the plugin, a vit.yaml, example/."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "tests").symlink_to(ROOT / "tests")
     shutil.copytree(PLUGIN, folder / "myplugin")
     (vit,) = [block for block in blocks("yaml") if "ViT-B-32\n" in block.text and block.line > 60]
     (folder / "vit.yaml").write_text(vit.text)
+    runpy.run_path(str(ROOT / "bridge" / "example.py"))["write"](folder / "example")
     return folder
 
 
