@@ -58,6 +58,7 @@ scheduler: {{}}
 evaluation: {{metrics: [vqa_accuracy]}}
 env: {{save_dir: {folder}/run, data_dir: {folder}, cache_dir: {folder}}}
 training:
+  seed: 1
   batch_size: 32
   num_workers: 0
   max_updates: 200
