@@ -118,13 +118,22 @@ def patch(module: ModuleType) -> None:
             # Defaults built anew: main has merged the command line into its own.
             check_values(config, self._build_default_config())
             # "cuda" is MMF's default: without a GPU it is the CPU, unless somebody asked for it.
-            parts = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
+            parts = [getattr(self, "_opts_config", {})]
+            if not self._is_default_yaml(OmegaConf.select(config, "config")):
+                parts.append(getattr(self, "_user_config", {}))
             parts.append(self._build_demjson_config(getattr(self.args, "config_override", None)))
             if any(OmegaConf.select(OmegaConf.create(p), "training.device") for p in parts):
                 check_device(str(config.training.device))
             elif not torch.cuda.is_available():
                 config.training.device = "cpu"
             return super()._update_specific(config)
+
+        def _is_default_yaml(self, path: str | None) -> bool:
+            """Whether ``config=`` names MMF's own defaults, which nobody wrote for this run."""
+            if not path:
+                return False
+            path = os.path.realpath(module.get_absolute_path(path))
+            return path == os.path.realpath(self.default_config_path)
 
         def _decode_value(self, value: Any) -> Any:
             return decode_value(value)
