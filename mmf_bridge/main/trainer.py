@@ -42,7 +42,8 @@ class MMFTrainer(Trainer, StockTrainer):
 
     @property
     def checkpoint(self) -> Any:
-        return self.checkpoint_callback.checkpoint
+        # None in a trainer of somebody's own that does without the callback, as in stock MMF.
+        return getattr(getattr(self, "checkpoint_callback", None), "checkpoint", None)
 
     @property
     def early_stopping(self) -> Any:
@@ -50,7 +51,7 @@ class MMFTrainer(Trainer, StockTrainer):
 
     @property
     def lr_scheduler(self) -> Any:
-        return self.lr_scheduler_callback._scheduler
+        return getattr(getattr(self, "lr_scheduler_callback", None), "_scheduler", None)
 
     @property
     def tb_writer(self) -> Any:
