@@ -70,7 +70,8 @@ class MMFTrainer(Trainer, StockTrainer):
         self.callbacks = [callback for callback in self.callbacks if callback not in own]
 
     def on_init_start(self, **kwargs: Any) -> None:
-        self.checkpoint.load_state_dict()
+        if self.checkpoint is not None:
+            self.checkpoint.load_state_dict()
         super().on_init_start(**kwargs)
 
     def tell(self, event: str, **kwargs: Any) -> None:
