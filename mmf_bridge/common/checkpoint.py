@@ -20,10 +20,9 @@ from mmf_bridge.common.distributed import (
 )
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import choose_checkpoint, lies_in, own_checkpoints
+from mmf_bridge.common.save_dir import files_of_runs
 from mmf_bridge.protocols import AdaptsStateDict, WritesFinal
 
-# Parts of a trainer that a resumed run continues, beside model, optimizer and counters.
-_STATEFUL = ("lr_scheduler", "scaler")
 _RESET_BY = {"scaler": "fp16_scaler"}
 
 
@@ -38,7 +37,7 @@ def patch(module: ModuleType) -> None:
         def save_config(self) -> None:
             # MMF asks for it before anything is loaded: a resume that is refused would leave its
             # own configuration beside another run's checkpoints.
-            if not self._is_loaded:
+            if not self._is_loaded and files_of_runs(self.ckpt_foldername):
                 return
             # Predicting leaves the configuration of the training beside its checkpoints.
             if get_rank() == 0 and not OmegaConf.select(self.config, "evaluation.predict"):
@@ -50,6 +49,17 @@ def patch(module: ModuleType) -> None:
                 path = os.path.join(self.ckpt_foldername, "config.yaml")
                 with module.PathManager.open(path, "w") as f:
                     f.write(OmegaConf.to_yaml(config, resolve=True))
+
+        # Where the trainer of a line has what is asked of it here; it may be of another class.
+        def _say(self, message: str) -> None:
+            self.trainer.writer.write(message)
+
+        def _early_stopping(self) -> Any:
+            return self.trainer.early_stopping
+
+        def _parts(self) -> dict[str, Any]:
+            """What a resumed run continues beside model, optimizer and counters, by its key."""
+            return {name: getattr(self.trainer, name, None) for name in ("lr_scheduler", "scaler")}
 
         def _option(self, key: str, default: Any = None) -> Any:
             value = OmegaConf.select(self.config, f"checkpoint.{key}")
@@ -66,13 +76,13 @@ def patch(module: ModuleType) -> None:
                 self._load(choice.file, load_pretrained=not choice.is_whole)
             elif self._option("resume", False):
                 own = own_checkpoints(self.config, self.ckpt_foldername, self.ckpt_prefix)
-                self.trainer.writer.write(
+                self._say(
                     f"Nothing to resume: neither {own[0]} nor {own[1]} exists. "
                     "Training starts from the beginning"
                 )
 
         def _load(self, file: str, force: bool = False, load_pretrained: bool = False) -> None:
-            self.trainer.writer.write(f"Loading checkpoint {file}")
+            self._say(f"Loading checkpoint {file}")
             if file == self._option("resume_zoo") and not force:
                 ckpt, go_on = self._load_from_zoo(file)
                 if not go_on:
@@ -102,18 +112,17 @@ def patch(module: ModuleType) -> None:
                 # Else the best.ckpt that it speaks of is not the one of this folder.
                 is_own = lies_in(file, self.ckpt_foldername)
                 if is_own:
-                    self.trainer.early_stopping.init_from_checkpoint(ckpt)
+                    self._early_stopping().init_from_checkpoint(ckpt)
                 self._load_counts(ckpt)
                 self._load_position(ckpt)
                 if is_own:
                     updates = self.trainer.num_updates
                     self.trainer.last_saved = updates
                     self.trainer.last_evaluated = ckpt.get("last_evaluated", updates)
-            for name in _STATEFUL:
-                part = getattr(self.trainer, name, None)
+            for name, part in self._parts().items():
                 if part and ckpt.get(name) and not reset[_RESET_BY.get(name, "counts")]:
                     part.load_state_dict(files.continued(part.state_dict(), ckpt[name]))
-            self.trainer.writer.write(
+            self._say(
                 f"Checkpoint loaded: update {self.trainer.num_updates}, "
                 f"epoch {self.trainer.current_epoch}"
             )
@@ -193,7 +202,7 @@ def patch(module: ModuleType) -> None:
             trainer.last_saved = update
             if get_rank() != 0:
                 return
-            best = trainer.early_stopping
+            best = self._early_stopping()
             ckpt = {
                 "model": state,
                 "optimizer": trainer.optimizer.state_dict(),
@@ -210,8 +219,7 @@ def patch(module: ModuleType) -> None:
                 "epoch_rng": getattr(trainer, "epoch_rng", None),
                 "config": self.config,
             }
-            for name in _STATEFUL:
-                part = getattr(trainer, name, None)
+            for name, part in self._parts().items():
                 if part is not None:
                     ckpt[name] = files.numbers(part.state_dict())
             if self.git_repo:
@@ -256,12 +264,12 @@ def patch(module: ModuleType) -> None:
         def restore(self) -> None:
             """Load the weights of this run's best evaluation, if it has had one."""
             # A best.ckpt may lie there from an earlier run with the same env.save_dir.
-            if self.trainer.early_stopping.best_monitored_update <= 0:
+            if self._early_stopping().best_monitored_update <= 0:
                 return
             synchronize()
             path = os.path.join(self.ckpt_foldername, self.ckpt_prefix + "best.ckpt")
             if module.PathManager.exists(path):
-                self.trainer.writer.write("Restoring the best checkpoint")
+                self._say("Restoring the best checkpoint")
                 self._load(path, force=True)
 
         def finalize(self) -> None:

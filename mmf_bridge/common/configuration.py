@@ -66,8 +66,7 @@ def patch(module: ModuleType) -> None:
 
         def _build_default_config(self) -> Any:
             default = super()._build_default_config()
-            newer = OmegaConf.create({**NEWER_DEFAULTS, "learning_rate": None})
-            return OmegaConf.merge(newer, default)
+            return OmegaConf.merge({"learning_rate": None}, default)
 
         def _build_user_config(self, opts: Any) -> Any:
             user_config = super()._build_user_config(opts)
@@ -118,13 +117,19 @@ def patch(module: ModuleType) -> None:
             # Defaults built anew: main has merged the command line into its own.
             check_values(config, self._build_default_config())
             # "cuda" is MMF's default: without a GPU it is the CPU, unless somebody asked for it.
-            parts = [getattr(self, name, {}) for name in ("_opts_config", "_user_config")]
+            parts = [getattr(self, "_opts_config", {})]
+            if not self._names_defaults(OmegaConf.select(config, "config")):
+                parts.append(getattr(self, "_user_config", {}))
             parts.append(self._build_demjson_config(getattr(self.args, "config_override", None)))
             if any(OmegaConf.select(OmegaConf.create(p), "training.device") for p in parts):
                 check_device(str(config.training.device))
             elif not torch.cuda.is_available():
                 config.training.device = "cpu"
             return super()._update_specific(config)
+
+        def _names_defaults(self, path: str | None) -> bool:
+            """Whether ``config=`` names MMF's own defaults, which nobody wrote for this run."""
+            return bool(path) and _is_default_yaml(module, path)
 
         def _decode_value(self, value: Any) -> Any:
             return decode_value(value)
@@ -167,6 +172,11 @@ def _includes_text(path: str) -> bool:
     return os.path.isfile(path) and isinstance(OmegaConf.load(path).get("includes"), str)
 
 
+def _is_default_yaml(module: ModuleType, path: str) -> bool:
+    default = os.path.realpath(module.get_default_config_path())
+    return os.path.realpath(module.get_absolute_path(path)) == default
+
+
 class _MissingYamlError(FileNotFoundError):
     """A yaml file that is not there; the message says who names it."""
 
@@ -177,6 +187,9 @@ def _patch_load_yaml(module: ModuleType) -> None:
     def load_yaml(f: str) -> Any:
         """MMF's ``load_yaml``; files of installed plugins are found from any directory.
 
+        MMF's own defaults get the newer keys: the trainer reads them of a configuration that
+        somebody has put together without ``Configuration``, too.
+
         Raises:
             FileNotFoundError: neither MMF nor a plugin has the file.
             ValueError: it is not yaml, or includes something other than a list of files.
@@ -184,7 +197,8 @@ def _patch_load_yaml(module: ModuleType) -> None:
         if not os.path.exists(f):
             f = find_in_plugins(f) or f
         try:
-            return stock(f)
+            found = stock(f)
+            return OmegaConf.merge(NEWER_DEFAULTS, found) if _is_default_yaml(module, f) else found
         except (FileNotFoundError, IsADirectoryError) as e:
             if _includes_text(module.get_absolute_path(f)):
                 raise ValueError(f"{f}: {_NO_LIST}") from e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from mmf_bridge.common.evaluation import (
     fields_of,
 )
 from mmf_bridge.common.interruption import EvaluationCut, interruption
+from mmf_bridge.common.training_meter import EvaluationMeter
 
 # What a metric asks for that computes from the rows of a prediction file.
 _PREDICTIONS = "__prediction_report__"
@@ -71,7 +73,9 @@ class Evaluator:
 
         Returns:
             the last dataset's report, with the fields of all its samples that metrics need (those
-            that are means over samples need none), and the meter.
+            that are means over samples need none), and the meter. As in stock MMF the report's
+            ``losses`` are sums over this process's batches, and its other fields those of the first
+            one; the meter has the means.
 
         Raises:
             NoTargetsError: the split has no targets to compare with.
@@ -82,15 +86,17 @@ class Evaluator:
             raise ValueError(f"No dataset of {self.config.datasets} has a {dataset_type} split")
         if not any(getattr(dataset, "is_labelled", True) for dataset in datasets):
             raise NoTargetsError(dataset_type, datasets[0].dataset_name, "answers")
-        meter, model = Meter(), self._evaluation_model()
+        meter, model = EvaluationMeter(), self._evaluation_model()
         reporter = self.dataset_loader.get_test_reporter(dataset_type)
         while reporter.next_dataset(flush_report=False):
             batches = self._until_interrupted(self._batches(reporter, "evaluating", use_tqdm))
-            report = self._evaluate_dataset(reporter, dataset_type, batches, model, single_batch)
-            total = {f"{dataset_type}/total_loss": sum(report.losses.values())}
-            for name, value in {**report.losses, **total, **report.metrics}.items():
-                figure = torch.as_tensor(value).float().mean().item()
-                meter.meters[name].update(figure, report.batch_size)
+            report, losses = self._evaluate_dataset(
+                reporter, dataset_type, batches, model, meter, single_batch
+            )
+            total = {f"{dataset_type}/total_loss": sum(losses.values())}
+            figures = {**losses, **total, **report.metrics}
+            means = {k: torch.as_tensor(v).float().mean().item() for k, v in figures.items()}
+            meter.add(means, report.batch_size)
         self.model.train()
         return report, meter
 
@@ -100,16 +106,22 @@ class Evaluator:
         dataset_type: str,
         batches: Iterable[Any],
         model: torch.nn.Module,
+        meter: EvaluationMeter,
         single_batch: bool,
-    ) -> Report:
+    ) -> tuple[Report, dict[str, float]]:
+        """The report of a dataset, and its mean losses by name."""
         means = MetricMeans(self.metrics)
         wanted = fields_of(means.others, without=(_PREDICTIONS,))
         fields, losses = FieldAccumulator(wanted), LossAverage()
+        first, sums = None, Counter()
         predicts = _PREDICTIONS in self.metrics.required_params
         for batch in batches:
             report = self.forward_pass(batch, model)
             losses.add(report.losses, report.batch_size)
             means.add(report)
+            meter.add_batch(report)
+            sums.update({name: loss.detach().mean() for name, loss in report.losses.items()})
+            first = report if first is None else first
             kept = {name: report[name] for name in wanted if name in report}
             if self.config.evaluation.use_cpu:
                 kept = {k: v.cpu() if hasattr(v, "cpu") else v for k, v in kept.items()}
@@ -122,7 +134,7 @@ class Evaluator:
         name = reporter.current_dataset.dataset_name
         whole = Report((("dataset_name", name), ("dataset_type", dataset_type)))
         whole.update(fields.joined())
-        whole.losses, whole.batch_size = losses.mean()
+        mean_losses, whole.batch_size = losses.mean()
         values, missing = means.mean()
         missing = sorted(missing | {field for field in wanted if field not in whole})
         if missing:
@@ -131,7 +143,9 @@ class Evaluator:
             reporter.postprocess_dataset_report()
             whole.prediction_report = reporter.report
         whole.metrics = {**values, **means.others(whole, whole)}
-        return whole
+        whole.losses = dict(sums)
+        whole.update({k: v for k, v in (first or {}).items() if k not in whole})
+        return whole, mean_losses
 
     @torch.no_grad()
     def prediction_loop(self, dataset_type: str) -> None:

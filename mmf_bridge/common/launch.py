@@ -162,7 +162,10 @@ def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) 
 
 
 def work(trainer: Any, predict: bool) -> None:
-    """Load what a trainer needs, and let it train or predict; TensorBoard's writer ends with it."""
+    """Load what a trainer needs, and let it train or predict.
+
+    However that ends, the workers of its data loaders and TensorBoard's writer end with it.
+    """
     from mmf.common.registry import registry
 
     log_choices(registry, registry.get("config").datasets)
@@ -173,6 +176,10 @@ def work(trainer: Any, predict: bool) -> None:
         else:
             trainer.train()
     finally:
+        for split in ("train", "val", "test"):
+            loader = getattr(trainer, f"{split}_loader", None)
+            if hasattr(loader, "stop_workers"):
+                loader.stop_workers()
         # Left to the interpreter's end, closing may wait for a thread that is gone by then.
         writer = tensorboard_writer(trainer)
         if writer is not None:

@@ -7,9 +7,11 @@ sequential batches, and MMF's ``BatchCollator``.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
@@ -94,13 +96,31 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
     return EpochBatches(BatchSampler(sampler, batch_size // world_size, drop_last=False), seed)
 
 
+class Loader(DataLoader):
+    """A loader that knows its running iterators, and whose workers are born deaf to SIGTERM.
+
+    One that came before :func:`shield_worker` would kill a worker.
+    """
+
+    def __iter__(self) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            iterator = super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        vars(self).setdefault("running", WeakSet()).add(iterator)
+        return iterator
+
+
 def stop_workers(loader: Any, iterator: Any = None) -> None:
     """End the worker processes of a loader, and of an iterator over it that is not used up.
 
     Left to garbage collection, which may take the queues to a worker first, each is waited for
-    five seconds.
+    five seconds. Left to Python's end, they get one SIGTERM and are waited for without end: it is
+    lost where another one, sent to all processes, is still pending.
     """
-    for running in (iterator, getattr(loader, "_iterator", None)):
+    own = tuple(getattr(loader, "running", ()))
+    for running in (iterator, getattr(loader, "_iterator", None), *own):
         if hasattr(running, "_shutdown_workers"):
             running._shutdown_workers()
     if hasattr(loader, "_iterator"):
@@ -140,7 +160,7 @@ def build_dataloader(
     collate = dataset.collate if isinstance(dataset, Collates) else fallback_collate
     batches = build_batch_sampler(dataset, training.batch_size, shuffle, seed)
     workers = training.num_workers
-    loader = DataLoader(
+    loader = Loader(
         dataset=dataset,
         batch_sampler=batches,
         collate_fn=HandOver(collate),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ def found(user_dir: str | None) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         name = os.path.basename(os.path.normpath(str(user_dir))).removesuffix(".py")
-        missing = {str(user_dir), name, str(user_dir).partition(".")[0]}
+        packages = itertools.accumulate(str(user_dir).split("."), "{}.{}".format)
+        missing = {name, *packages}
         if error.name not in missing:
             raise
         plugins = [entry.value for entry in entry_points(group=GROUP)]

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -54,9 +55,9 @@ from mmf_bridge.protocols import PreparesFromData
 class Trainer(Evaluator):
     """Mixed into a line's trainer, which has ``config``, ``training_config``, ``run_type``,
     ``model``, ``optimizer``, ``metrics``, ``dataset_loader``, ``train_loader``, ``val_loader``,
-    ``test_loader``, ``checkpoint``, ``early_stopping``, ``lr_scheduler``, ``tb_writer``, ``writer``
-    and ``profile(text)``, and builds them in ``load()``. Its own are :meth:`rebuild_train_loader`,
-    :meth:`summarize`, :meth:`tell` and :meth:`combined`.
+    ``test_loader``, ``checkpoint`` (may be None), ``early_stopping``, ``lr_scheduler``,
+    ``tb_writer``, ``writer`` and ``profile(text)``, and builds them in ``load()``. Its own are
+    :meth:`rebuild_train_loader`, :meth:`summarize`, :meth:`tell` and :meth:`combined`.
     """
 
     run_length: RunLength
@@ -99,15 +100,31 @@ class Trainer(Evaluator):
         """The report of an update's batches; the last one's where MMF cannot add them up."""
         return report
 
+    # Made when they are asked for: a trainer of somebody's own may build its parts without
+    # `load`, or leave out some of the methods that it calls.
+    @cached_property
+    def meter(self) -> TrainingMeter:
+        """What the training's losses are added up in."""
+        return TrainingMeter()
+
+    @cached_property
+    def precision(self) -> Precision:
+        """Autocast and loss scaling of ``training.precision``."""
+        return Precision(self.config.training, self.device)
+
+    @cached_property
+    def total_timer(self) -> Timer:
+        """Since when the run lasts."""
+        return Timer()
+
     def load(self) -> None:
         """Build everything, and continue what ``checkpoint`` names."""
-        self.total_timer = Timer()
+        self.total_timer = Timer()  # of a run that may have waited since the trainer was made
         seed = self.config.training.seed
         seed = torch.initial_seed() if seed is None else seed
         registry.register("sampler_seed", broadcast_object(int(seed) % 2**31))
         registry.register("data_parallel", False)
         registry.register("distributed", False)
-        self.meter = TrainingMeter()
         super().load()
         # `training.seed: -1` draws another seed in each run, but an epoch must keep its order.
         if self.resumed_seed not in (None, registry.get("sampler_seed")):
@@ -132,7 +149,6 @@ class Trainer(Evaluator):
         torch.backends.cudnn.deterministic = given and not benchmark
 
     def load_fp16_scaler(self) -> None:
-        self.precision = Precision(self.config.training, self.device)
         self.scaler = self.precision.scaler
 
     def parallelize_model(self) -> None:
@@ -188,6 +204,8 @@ class Trainer(Evaluator):
             RuntimeError: the loss or the gradients are not finite.
             Interrupted: a signal has ended the run.
         """
+        if not hasattr(self, "run_length"):  # with data sets that it loads in its own way
+            self.measure_run()
         if not self.train_loader.num_datasets:
             raise ValueError(f"No dataset of {self.config.datasets} has a train split")
         torch.autograd.set_detect_anomaly(bool(self.config.training.detect_anomaly))
@@ -199,11 +217,12 @@ class Trainer(Evaluator):
         if self.last_evaluated != self.num_updates:
             self._validate()
         if self.last_saved != self.num_updates:
-            self.checkpoint.save(self.num_updates, self.current_iteration)
+            self._save()
         self.progress.close()
         self._training_ended()
-        self.checkpoint.restore()
-        self.checkpoint.finalize()
+        if self.checkpoint is not None:
+            self.checkpoint.restore()
+            self.checkpoint.finalize()
         synchronize()
 
     def _run_epochs(self) -> None:
@@ -214,9 +233,10 @@ class Trainer(Evaluator):
         model = unwrap(self.model)
         tensors = (*model.named_parameters(), *model.named_buffers())
         self.not_finite_at_start = frozenset(not_finite(dict(tensors)))
-        if self.config.env.overwrite and self.last_saved is None and get_rank() == 0:
+        overwrites = self.config.env.overwrite and self.checkpoint is not None
+        if overwrites and self.last_saved is None and get_rank() == 0:
             self.checkpoint.remove_files()
-        self.run_report = RunReport(model, self.device, self.precision.autocast)
+        self.run_report = RunReport(model, torch.device(self.device), self.precision.autocast)
         stop = self._make_up_for_evaluation()
         used = self.run_length.used_batches
         if self.batches_done is None or (used is not None and self.batches_done >= used):
@@ -307,13 +327,17 @@ class Trainer(Evaluator):
         saved_later = evaluates and self.val_loader.num_datasets
         if self.num_updates % training.checkpoint_interval == 0 and not saved_later:
             self.writer.write("Checkpoint time. Saving a checkpoint.")
-            self.checkpoint.save(self.num_updates, self.current_iteration)
+            self._save()
         should_log = self.num_updates % training.log_interval == 0
         if should_log:
             self._log_training(report)
         self.tell("on_update_end", report=report, meter=self.meter, should_log=should_log)
         self._end_if_interrupted()
         return evaluates and self._validate()
+
+    def _save(self) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.save(self.num_updates, self.current_iteration)
 
     def _begin_log_line(self) -> None:
         self._line_timer, self._line_began = Timer(), (time.perf_counter(), self.num_updates)
@@ -338,7 +362,7 @@ class Trainer(Evaluator):
             "time_since_start": self.total_timer.get_time_since_start(),
             "eta": self._line_timer.get_time_hhmmss(gap=left * 1000),
         }
-        if self.device.type == "cuda":
+        if torch.device(self.device).type == "cuda":
             extra["max mem"] = torch.cuda.max_memory_allocated() // 2**20
         if training.experiment_name:
             extra["experiment"] = training.experiment_name
@@ -369,12 +393,13 @@ class Trainer(Evaluator):
         self.tell("on_validation_end", report=report, meter=meter)
         spent = {"val_time": timer.get_time_since_start()}
         self.summarize(meter, {**self._position(), **spent, **self.early_stopping.get_info()})
-        criterion = meter.meters[self.early_stopping.early_stop_criteria]
-        self.progress.show(val=float(criterion.global_avg))
+        criterion = self.early_stopping.early_stop_criteria
+        if criterion in meter.meters:
+            self.progress.show(val=float(meter.meters[criterion].global_avg))
         if stop:
             self.writer.write("Early stopping activated")
         self._begin_log_line()
-        return stop
+        return stop is True  # MMF main's callbacks may answer anything
 
     def _make_up_for_evaluation(self) -> bool:
         """Do the evaluation in which an earlier run was interrupted; say whether to stop early.
@@ -395,6 +420,8 @@ class Trainer(Evaluator):
 
     def _let_signals_wait(self) -> None:
         """From the first update on, before it is saved: there is something to save."""
+        if self.checkpoint is None:
+            return
         interruption.waits = True
         interruption.loses = (
             "the updates after the last checkpoint are lost; checkpoint.resume=true goes on from "
@@ -425,7 +452,7 @@ class Trainer(Evaluator):
 
     def _save_and_end(self) -> NoReturn:
         if self.last_saved != self.num_updates:
-            self.checkpoint.save(self.num_updates, self.current_iteration)
+            self._save()
         self.progress.close()
         self.writer.write(
             f"Interrupted after update {self.num_updates}, which is saved in "
@@ -523,6 +550,6 @@ class Trainer(Evaluator):
             what = "loss is NaN" if any_process(bad_loss) else "norm of the gradients is not finite"
             raise RuntimeError(
                 f"The {what} at update {update}: training stopped. The last checkpoint is in "
-                f"{self.checkpoint.ckpt_foldername}; try a lower learning rate, or "
+                f"{self.config.env.save_dir}; try a lower learning rate, or "
                 "training.detect_anomaly=true to find where it comes from"
             )

@@ -1,4 +1,5 @@
-"""The training losses of the log: means over all that was trained since the line before.
+"""The figures of the log: of a training, means over all that was trained since the line before; of
+an evaluation, means over all samples.
 
 Imported by the trainers alone, when MMF is there.
 """
@@ -54,3 +55,32 @@ class TrainingMeter(Meter):
     def get_log_dict(self) -> dict[str, str]:
         """What a line shows: the newest value of each figure."""
         return {name: f"{value.get_latest():.4f}" for name, value in self.meters.items()}
+
+
+class EvaluationMeter(Meter):
+    """MMF's meter of an evaluation, with exact averages over the samples of all processes.
+
+    ``avg`` and ``median`` of a loss stay those of this process's last batches, for callbacks that
+    read them; TensorBoard gets the average, not the last batch.
+    """
+
+    def add_batch(self, report: Any) -> None:
+        """Take the losses of a batch into the window; nothing waits for the device."""
+        for name, loss in report.losses.items():
+            value = self.meters[name]
+            sums = value.total, value.total_samples
+            value.update(loss.detach().float().mean(), report.batch_size)
+            value.total, value.total_samples = sums
+
+    def add(self, figures: Mapping[str, float], count: int) -> None:
+        """Take the means over the ``count`` samples of a dataset."""
+        for name, figure in figures.items():
+            value = self.meters[name]
+            if value.count:
+                value.total += figure * count
+                value.total_samples += count
+            else:
+                value.update(figure, count)
+
+    def get_scalar_dict(self) -> dict[str, float]:
+        return {name: value.global_avg for name, value in self.meters.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from types import ModuleType
@@ -10,6 +11,8 @@ from typing import Any
 from mmf_bridge.common import checkpoint as shared
 from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.replace import replace
+
+logger = logging.getLogger("mmf.utils.checkpoint")
 
 
 def patch(module: ModuleType) -> None:
@@ -27,6 +30,16 @@ def patch(module: ModuleType) -> None:
             if isinstance(ckpt, Mapping) and "fp16_scaler" in ckpt:  # main's name for it
                 return {**ckpt, "scaler": ckpt["fp16_scaler"]}
             return ckpt
+
+        def _say(self, message: str) -> None:
+            logger.info(message)
+
+        def _early_stopping(self) -> Any:
+            return self.trainer.early_stop_callback.early_stopping
+
+        def _parts(self) -> dict[str, Any]:
+            callback = getattr(self.trainer, "lr_scheduler_callback", None)
+            return {**super()._parts(), "lr_scheduler": getattr(callback, "_scheduler", None)}
 
         def save(
             self, update: int, iteration: int | None = None, update_best: bool = False

@@ -55,10 +55,12 @@ def patch_env(module: ModuleType) -> None:
 
     def import_user_module(user_dir: str | None) -> None:
         if user_dir and os.path.exists(user_dir):
-            user_dir = os.path.normpath(user_dir)
-            # A name alone is one on Python's path to stock MMF, and ".." part of a module's.
-            if package_directory(user_dir) is None:
-                user_dir = os.path.abspath(user_dir)
+            # Stock MMF takes the last part of an absolute path for a module's name.
+            if not os.path.isabs(user_dir) or os.path.basename(user_dir) in ("", ".", ".."):
+                user_dir = os.path.normpath(user_dir)
+            # A relative one that Python does not find as a package is a folder.
+            if package_directory(user_dir.replace(os.sep, ".")) is None:
+                user_dir = os.path.join(os.getcwd(), user_dir)
         with found(user_dir):
             stock(user_dir)
             if user_dir:

@@ -76,10 +76,11 @@ def patch_datamodule(module: ModuleType) -> None:
         def _build_multi_dataloader(self, dataset_type: str = "train") -> Any:
             loaders, method = {}, f"{dataset_type}_dataloader"
             for name, datamodule in self.datamodules.items():
-                if getattr(type(datamodule), method) is getattr(stock, method):
+                build = getattr(datamodule, method)  # of its class, or set on the object alone
+                if getattr(build, "__func__", None) is getattr(stock, method):
                     continue
                 try:
-                    loader = getattr(datamodule, method)()
+                    loader = build()
                 except MissingSplitError:
                     continue
                 if loader is None:

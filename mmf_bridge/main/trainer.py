@@ -42,7 +42,8 @@ class MMFTrainer(Trainer, StockTrainer):
 
     @property
     def checkpoint(self) -> Any:
-        return self.checkpoint_callback.checkpoint
+        # None in a trainer of somebody's own that does without the callback, as in stock MMF.
+        return getattr(getattr(self, "checkpoint_callback", None), "checkpoint", None)
 
     @property
     def early_stopping(self) -> Any:
@@ -50,7 +51,7 @@ class MMFTrainer(Trainer, StockTrainer):
 
     @property
     def lr_scheduler(self) -> Any:
-        return self.lr_scheduler_callback._scheduler
+        return getattr(getattr(self, "lr_scheduler_callback", None), "_scheduler", None)
 
     @property
     def tb_writer(self) -> Any:
@@ -69,7 +70,8 @@ class MMFTrainer(Trainer, StockTrainer):
         self.callbacks = [callback for callback in self.callbacks if callback not in own]
 
     def on_init_start(self, **kwargs: Any) -> None:
-        self.checkpoint.load_state_dict()
+        if self.checkpoint is not None:
+            self.checkpoint.load_state_dict()
         super().on_init_start(**kwargs)
 
     def tell(self, event: str, **kwargs: Any) -> None:

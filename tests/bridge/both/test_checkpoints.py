@@ -151,3 +151,15 @@ def test_pretrained_models_are_read_from_a_folder(trained, tmp_path):
     (folder / "second.pth").write_bytes(b"")
     with pytest.raises(ValueError, match=r"must hold one checkpoint.*second\.pth"):
         load_pretrained_model(str(folder))
+
+
+def test_the_configuration_is_written_at_once_where_no_run_is(trained, tmp_path, monkeypatch):
+    from mmf.utils.checkpoint import Checkpoint
+
+    monkeypatch.setattr("mmf.utils.checkpoint.get_mmf_env", lambda key: str(tmp_path / "new"))
+    Checkpoint(trained.trainer)
+    assert (tmp_path / "new" / "config.yaml").is_file()
+    (tmp_path / "new" / "config.yaml").unlink()
+    (tmp_path / "new" / "current.ckpt").touch()
+    Checkpoint(trained.trainer)
+    assert not (tmp_path / "new" / "config.yaml").exists()

@@ -95,6 +95,18 @@ def test_only_who_asks_for_a_gpu_is_told_that_there_is_none(tmp_path, monkeypatc
         configuration(f"config={tmp_path / 'on.yaml'}")
 
 
+def test_mmfs_own_defaults_ask_for_no_gpu_and_have_the_newer_keys(monkeypatch):
+    from mmf.utils.configuration import load_yaml
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    defaults = ("config=configs/defaults.yaml", "model=pythia", "dataset=vqa2")
+    assert configuration(*defaults).training.device == "cpu"
+    with pytest.raises(ValueError, match=r"training\.device is cuda, but no GPU was found"):
+        configuration(*defaults, "training.device=cuda")
+    # What somebody builds on, who does not use Configuration.
+    assert load_yaml("configs/defaults.yaml").training.leftover_batches == "step"
+
+
 @pytest.mark.parametrize("name", ["gpu9", "cuda:2", "CPU", "cuda:", "xla"])
 def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

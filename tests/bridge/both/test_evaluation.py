@@ -171,3 +171,24 @@ def test_a_mean_over_samples_of_an_unlabelled_split(tmp_path, monkeypatch):
     run = run_here(tmp_path, "run_type=val", "dataset_config.tiny.labelled_test=false")
     with pytest.raises(NoTargetsError, match="test split of tiny has no targets"):
         run.trainer.evaluation_loop("test")
+
+
+def test_a_report_and_a_meter_mean_what_they_do_in_stock_mmf(tmp_path, monkeypatch):
+    opts = ("run_type=val", "training.batch_size=1")
+    trainer = run_here(tmp_path, *opts, changes=sizes(val=24)).trainer
+    reports, forward = [], trainer.forward_pass
+
+    def remembered(*args):
+        reports.append(forward(*args))
+        return reports[-1]
+
+    monkeypatch.setattr(trainer, "forward_pass", remembered)
+    report, meter = trainer.evaluation_loop("val")
+    (name,) = report.losses
+    losses = torch.stack([batch.losses[name].mean() for batch in reports])
+    assert report.losses[name].item() == pytest.approx(losses.sum().item())
+    assert torch.equal(report.x, reports[0].x)
+    found = meter.meters[name]
+    assert found.global_avg == pytest.approx(losses.mean().item())
+    assert found.avg == pytest.approx(losses[-found.window_size :].mean().item())
+    assert meter.get_scalar_dict()[name] == found.global_avg

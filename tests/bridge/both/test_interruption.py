@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the run saves, ends with one line, and goes on as if nothing had happened."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -269,3 +270,17 @@ def test_an_evaluation_of_several_processes_ends_together(tmp_path):
     whole = run_processes(tmp_path / "whole", *opts, processes=2)
     assert again.exit_codes == whole.exit_codes == [0, 0], again.output + whole.output
     assert_same_end(whole, again)
+
+
+def test_a_run_that_fails_leaves_no_workers_to_pythons_end(tmp_path, monkeypatch):
+    """Where what they are waited for has no limit."""
+    from mmf_bridge.common.trainer import Trainer
+
+    def fails(self):
+        raise RuntimeError("the update fails")
+
+    monkeypatch.setattr(Trainer, "_finish_update", fails)
+    with pytest.raises(RuntimeError, match="the update fails") as held:
+        run_here(tmp_path, "training.num_workers=1", "run_type=train")
+    assert held.traceback  # and the frames of the iteration with it
+    assert not multiprocessing.active_children()

@@ -49,6 +49,7 @@ def another_user_dir(monkeypatch):
         ("clipvil_mf", r" Did you mean clipvil_mmf\?$"),
         ("{tmp_path}/nowhere", r"installed one\.$"),
         ("some.package", r"installed one\.$"),
+        ("tests.nowhere.deeper", r"installed one\.$"),
     ],
 )
 def test_a_user_dir_that_is_not_there(user_dir, hint, tmp_path):

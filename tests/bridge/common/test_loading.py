@@ -1,13 +1,20 @@
 """The order of samples: exact, drawn from the seed and the epoch, and resumable."""
 
+import signal
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from mmf_bridge.common import loading
-from mmf_bridge.common.loading import EpochBatches, Shard, build_batch_sampler, build_dataloader
+from mmf_bridge.common.loading import (
+    EpochBatches,
+    Shard,
+    build_batch_sampler,
+    build_dataloader,
+    stop_workers,
+)
 
 
 def flat(lists):
@@ -90,3 +97,33 @@ def test_loading_draws_nothing_from_the_models_generator():
     batches.set_epoch(1)
     list(loader)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def with_a_worker():
+    training = SimpleNamespace(batch_size=2, num_workers=1, pin_memory=False, get=lambda *_: None)
+    return build_dataloader(dataset(), training, 7, fallback_collate=list)[0]
+
+
+def test_workers_of_an_iteration_that_somebody_holds_are_ended_without_a_signal(monkeypatch):
+    loader = with_a_worker()
+    held = iter(loader)
+    next(held)
+    (worker,) = held._workers
+    monkeypatch.setattr(worker, "terminate", lambda: pytest.fail("was told by a signal"))
+    stop_workers(loader)
+    assert worker.exitcode == 0
+
+
+def test_no_sigterm_reaches_a_worker_before_it_is_shielded(monkeypatch):
+    masks, stock = [], DataLoader.__iter__
+
+    def remembered(self):
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return stock(self)
+
+    monkeypatch.setattr(DataLoader, "__iter__", remembered)
+    loader = with_a_worker()
+    iter(loader)
+    stop_workers(loader)
+    assert signal.SIGTERM in masks[0]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

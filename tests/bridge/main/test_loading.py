@@ -106,3 +106,14 @@ def test_evaluations_use_the_loaders_that_there_are(tmp_path):
         assert reporter.next_dataset(flush_report=False)
         assert reporter.get_dataloader() is loader
     assert torch.is_tensor(next(iter(loader))["x"])
+
+
+def test_a_loader_may_be_set_on_the_object_of_a_data_module(tmp_path):
+    import pytorch_lightning as pl
+
+    run = run_here(tmp_path, "training.max_updates=1", "run_type=train")
+    loaders, module = run.trainer.dataset_loader, pl.LightningDataModule()
+    module.train_dataloader = lambda: loaders.train_loader.loaders["tiny"]
+    loaders.datamodules = {"own": module}
+    assert len(loaders.train_dataloader()) == 7
+    assert loaders.val_dataloader().num_datasets == 0

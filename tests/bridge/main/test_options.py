@@ -126,3 +126,22 @@ def test_a_start_imports_no_models_of_transformers_for_their_names():
     )
     assert done.stdout.splitlines()[-2:] == ["[]", "AutoTokenizer"], done.stderr
     assert "In the sequence `MMF_" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("user_dir", "module"),
+    [("{tmp_path}/other/../outer/kept", "kept"), ("outer/kept", "outer.kept")],
+)
+def test_a_user_dir_stays_as_it_is_written(tmp_path, monkeypatch, user_dir, module):
+    from mmf.utils.configuration import get_mmf_env
+    from mmf.utils.env import import_user_module
+
+    for folder in ("other", "outer/kept"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    user_dir = user_dir.format(tmp_path=tmp_path)
+    import_user_module(user_dir)
+    assert get_mmf_env("user_dir") == user_dir
+    assert sys.modules["mmf_user_dir"] is sys.modules[module]

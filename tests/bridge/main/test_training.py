@@ -2,7 +2,7 @@
 
 from omegaconf import OmegaConf
 
-from tests.bridge.runs import run_here
+from tests.bridge.runs import run_here, sizes
 
 
 def test_a_dataset_without_a_length(tmp_path, monkeypatch):
@@ -87,3 +87,35 @@ def test_user_callbacks_are_called(tmp_path):
     assert calls.count("validation") == 1
     # A checkpoint is there before callbacks hear of its update, or of the evaluation that saves it.
     assert saved == [*4 * [None], *6 * [5], 10]
+
+
+def test_a_trainer_of_somebodys_own_may_build_its_parts_in_its_own_way(tmp_path):
+    import torch
+    from mmf.common.registry import registry
+    from mmf.trainers.mmf_trainer import MMFTrainer
+
+    from mmf_bridge.main.trainer import StockTrainer
+
+    @registry.register_trainer("own_parts")
+    class OwnParts(MMFTrainer):
+        def load_datasets(self):
+            StockTrainer.load_datasets(self)
+
+        def load_fp16_scaler(self):
+            self.scaler = torch.amp.GradScaler("cpu", enabled=False)
+
+        def configure_device(self):
+            super().configure_device()
+            self.device = "cpu"
+
+        def configure_callbacks(self):
+            super().configure_callbacks()
+            del self.checkpoint_callback, self.lr_scheduler_callback
+
+    run = run_here(
+        tmp_path,
+        *("training.trainer=own_parts", "training.max_updates=4", "run_type=train"),
+        changes=sizes(train=16),
+    )
+    assert run.trainer.num_updates == 4
+    assert not list(tmp_path.rglob("*.ckpt"))
