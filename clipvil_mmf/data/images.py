@@ -23,11 +23,9 @@ class Transform(Protocol):
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Return (3, H, W) uint8."""
-        ...
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size gets a portrait canvas, where there are two."""
-        ...
+        """Whether an image of this size is portrait or square, and gets such a canvas."""
 
 
 class BadImageError(ValueError):
@@ -90,7 +88,7 @@ class Stretch:
         return _channels_first(image)
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size is portrait or square; the canvas is the same."""
+        """See ``Transform``; the canvas is the same."""
         return width <= height
 
 
@@ -125,7 +123,7 @@ class FitPad:
         return int(short * width / height), short
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size gets the portrait canvas."""
+        """See ``Transform``."""
         width, height = self.resized(width, height)
         return width <= height
 
@@ -145,12 +143,7 @@ class FitPad:
 
 
 class ExifRotation:
-    """Minds a picture's EXIF tag, then transforms it.
-
-    Args:
-        transform: what follows.
-        apply: turn the picture upright, or say once in the log that it is not.
-    """
+    """Turns a picture upright (or says once in the log that it is not), then transforms it."""
 
     def __init__(self, transform: Transform, apply: bool) -> None:
         self._transform, self._apply = transform, apply
@@ -164,7 +157,7 @@ class ExifRotation:
         return self._transform(image)
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """Whether a picture of this size, turned as it will be, gets a portrait canvas."""
+        """See ``Transform``: of the size of the turned picture."""
         return self._transform.is_portrait(width, height)
 
 
@@ -199,8 +192,8 @@ class ImageStore:
     ) -> None:
         self._paths = paths
         self._transform = transform
-        self._blank = None if blank_shape is None else np.zeros(blank_shape, dtype=np.uint8)
-        self._kept: list[torch.Tensor] | None = None
+        self._blank = None if blank_shape is None else torch.zeros(blank_shape, dtype=torch.uint8)
+        self._kept: list[torch.Tensor] = []
         self.bad: dict[int, BadImageError] = {}
         if in_memory or blank_shape is not None:
             self._read_all(keep=in_memory)
@@ -213,37 +206,34 @@ class ImageStore:
         Raises:
             BadImageError: a file cannot be decoded.
         """
-        if self._kept is not None:
+        if self._kept:
             return [self._kept[row] for row in rows]
-        return [
-            torch.from_numpy(
-                self._blank if row in self.bad else decode(self._paths[row], self._transform)
-            )
-            for row in rows
-        ]
+        return [self._blank if row in self.bad else self._decode(row) for row in rows]
+
+    def _decode(self, row: int) -> torch.Tensor:
+        return torch.from_numpy(decode(self._paths[row], self._transform))
 
     def _read_all(self, keep: bool) -> None:
         def read(row: int) -> torch.Tensor | None:
             try:
-                picture = decode(self._paths[row], self._transform)
+                picture = self._decode(row)
             except BadImageError as error:
                 if self._blank is None:
                     raise
                 self.bad[row] = error
                 picture = self._blank
-            return torch.from_numpy(picture) if keep else None
+            return picture if keep else None
 
         rows = range(len(self._paths))
         parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
         # PIL decodes without the interpreter lock; parts, as small images cost less than a task.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pictures = [
-                p for part in pool.map(lambda part: [*map(read, part)], parts) for p in part
-            ]
-        if keep and len({picture.shape for picture in pictures}) == 1:
+            read_parts = list(pool.map(lambda part: [*map(read, part)], parts))
+        if keep:
+            pictures = [picture for part in read_parts for picture in part]
+            alike = len({picture.shape for picture in pictures}) == 1
             # One tensor for all: forked workers then share few large blocks.
-            pictures = list(torch.stack(pictures).unbind(0))
-        self._kept = pictures if keep else None
+            self._kept = list(torch.stack(pictures).unbind(0)) if alike else pictures
 
     def _check_presence(self) -> None:
         present: dict[str, set[str]] = {}
@@ -256,10 +246,7 @@ class ImageStore:
 
 
 def decode(path: str, transform: Transform) -> np.ndarray:
-    """Read one image file.
-
-    Returns:
-        (3, H, W) uint8, what ``transform`` makes of it.
+    """Read one image file: (3, H, W) uint8, what ``transform`` makes of it.
 
     Raises:
         BadImageError: the file is missing, truncated, no image or of an absurd size.
