@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
+from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue
 from clipvil_mmf.data.label_vocabulary import build_labels
+from clipvil_mmf.data.locking import writing
 from clipvil_mmf.data.prepare import (
     Item,
     Prepared,
@@ -22,7 +24,6 @@ from clipvil_mmf.data.prepare import (
     recipe_splits,
     run_splits,
     survey,
-    write_vocabulary,
 )
 from clipvil_mmf.text_files import read_labels
 
@@ -61,11 +62,11 @@ def command(
     prepared = []
     try:
         for name in names:
-            ready = prepare_split(find_split(dataset, name, root), name, root, progress=True)
+            ready = prepare_split(known, name, root)
             if not allow_other_counts:
                 check_counts(known, ready)
             if image_check:
-                check_images(known, ready, root, progress=True)
+                check_images(known, ready, root)
             prepared.append(ready)
         vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
     except KeyboardInterrupt as e:
@@ -121,9 +122,7 @@ def _check_options(root: Path, answers: Path | None, min_count: int | None) -> N
 def _check_found(
     items: list[Item], known: Catalogue, root: Path, splits: str | None, image_check: bool
 ) -> None:
-    missing = [
-        item for item in items if item.path is None and (image_check or not item.name.endswith("/"))
-    ]
+    missing = [i for i in items if i.path is None and (image_check or not i.name.endswith("/"))]
     if not missing:
         return
     hint = "get them from where the table says and unpack them there"
@@ -150,11 +149,7 @@ def _vocabulary(
     answers: Path | None,
     min_count: int | None,
 ) -> tuple[Path, int]:
-    """The answer vocabulary and its size: the one that is named, a new one, or the published one.
-
-    Raises:
-        PrepareError: there is none, and no labelled split to make one of.
-    """
+    """The answer vocabulary and its size: the named one, a new one, or the published one."""
     published = answers or known.find(root, known.answers.name)
     if published is not None and min_count is None:
         return published, len(read_labels(published))
@@ -167,7 +162,8 @@ def _vocabulary(
     at_least = known.min_count if min_count is None else min_count
     made = build_labels((ready.table for ready in labelled), at_least)
     path = root / f"answers_min{at_least}.json"
-    write_vocabulary(path, made)
+    with writing(path) as partial:
+        partial.write_text(json.dumps(made, indent=0) + "\n", encoding="utf-8")
     return path, len(made)
 
 

@@ -141,7 +141,7 @@ def _split(
 
 
 def _vqa(count: int, images: int | None, folder: str, *others: str, **options: Any) -> Split:
-    """A split of VQA v2: of ``folder``'s official files unless ``others`` has those of a part."""
+    """A split of VQA v2; one that is a part of another has no official files."""
     files: tuple[DataFile, ...] = ()
     if "part_of" not in options:
         name = options.pop("name", folder)

@@ -19,10 +19,7 @@ def build_labels(tables: Iterable[QuestionTable], min_count: int) -> list[str]:
 
     For VQA v2 the main answer is the normalised ``multiple_choice_answer``. Source of the rule: the
     preprocessing behind ``trainval_label2ans.json`` (at least 9 times in train and val: 3,129
-    answers); that file has another order.
-
-    Raises:
-        VocabularyError: no label is frequent enough.
+    answers); that file has another order. No frequent label is a ``VocabularyError``.
     """
     counts: Counter[str] = Counter()
     for table in tables:

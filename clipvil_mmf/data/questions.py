@@ -12,27 +12,16 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about one image.
+    """One question about one image."""
 
-    Args:
-        question_id: as the annotation gives it; its type decides the type in prediction files.
-        text: the question.
-        image: path or name of its image.
-        answers: answer -> score in (0, 1] (VQA's soft scores), ``None`` where it is not known.
-    """
-
-    question_id: int | str
+    question_id: int | str  # as the annotation gives it; so is its type in prediction files
     text: str
-    image: str
-    answers: Mapping[str, float] | None = None
+    image: str  # path or name of its image
+    answers: Mapping[str, float] | None = None  # answer -> score in (0, 1]; None: not known
 
 
 def check_ids(ids: Iterable[int | str], source: str) -> None:
     """Check what every user of the questions relies on: unique ids of one type.
-
-    Args:
-        ids: of the questions of one split, in order.
-        source: where they come from, for the message.
 
     Raises:
         AnnotationError: a missing, doubled or ill-typed id, one beyond 64 bits; no question at all.

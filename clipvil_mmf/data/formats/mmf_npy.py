@@ -41,37 +41,19 @@ def recognises(file: QuestionFile) -> bool:
     return file.path.suffix == ".npy"
 
 
-def load_objects(path: Path, progress: Progress) -> np.ndarray:
-    """Read an object array without running code from the file.
-
-    Returns:
-        (N,) object, what the file holds.
-
-    Raises:
-        AnnotationError: the file is damaged, no such array, or holds anything but containers,
-            strings and numbers.
-    """
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
+    """Read the questions of a file, see ``Format``; no code of the file is run."""
+    (path,) = files
     try:
-        content = load_npy(path, progress)
+        rows = load_npy(path, progress)
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as e:
         raise AnnotationError(
             f"{path} cannot be read ({str(e) or type(e).__name__}); expected MMF's annotations, an "
             "npy array of containers, strings and numbers. Fetch the file from MMF's zoo again"
         ) from e
-    if not isinstance(content, np.ndarray) or content.ndim != 1:
-        raise AnnotationError(f"{path} holds {type(content).__name__}; expected a list of objects")
-    return content
-
-
-def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
-    """Read the questions of a file.
-
-    Raises:
-        AnnotationError: see ``load_objects``; or a row lacks a field.
-    """
-    (path,) = files
-    rows = load_objects(path, progress)
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1:
+        raise AnnotationError(f"{path} holds {type(rows).__name__}; expected a list of objects")
     builder = TableBuilder(NAME, str(path))
     # A header says what the annotations are, and is not a question.
     header = rows[0] if len(rows) and isinstance(rows[0], dict) else {}

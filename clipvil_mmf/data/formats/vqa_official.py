@@ -109,7 +109,12 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
             continue
         where = f"{path}: annotation {len(ids)}"
         ids.append(question_id(value, where))
-        given = _people(value, where)
+        given = field(value, ("answers",), where)
+        if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+            raise AnnotationError(
+                f"{where} has the answers {short(given)}; expected a list of {{'answer': ...}}"
+            )
+        given = people([one.get("answer") for one in given], "answers", where)
         # OK-VQA has no main answer; the official evaluation does not ask for it.
         main = value.get("multiple_choice_answer")
         if main is None:
@@ -130,13 +135,3 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
             "of one split"
         )
     return [places[key] for key in builder.ids]
-
-
-def _people(row: dict[str, Any], where: str) -> tuple[str, ...]:
-    """What each of the people answered, as written."""
-    found = field(row, ("answers",), where)
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise AnnotationError(
-            f"{where} has the answers {short(found)}; expected a list of {{'answer': ...}}"
-        )
-    return people([one.get("answer") for one in found], "answers", where)
