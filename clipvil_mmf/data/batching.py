@@ -22,8 +22,7 @@ def aspect_groups(
     Args:
         sizes: (I, 2) width and height; zeros (not known) count as landscape, the canvas of the
             picture that stands for a bad image.
-        is_portrait: tells it of a width and a height; that of the images' transform, so that the
-            pictures of a group have one canvas.
+        is_portrait: of the images' transform, so that the pictures of a group have one canvas.
 
     Returns:
         (I,) int8: 0 landscape, 1 portrait or square.
@@ -92,13 +91,9 @@ class QuestionBatchSampler(Sampler[list[int]]):
             raise ValueError(
                 f"{len(images)} questions cannot be dealt over {world_size} processes. Use fewer"
             )
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
+        self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
+        self._seed, self._epoch = seed, 0
         self._grouped = group_by_image
-        self._epoch = 0
         self._count = len(images)
         self._groups = groups if groups is not None and len(np.unique(groups)) > 1 else None
         # Questions sorted by image (stable), and where each image's run of questions starts.
@@ -172,11 +167,9 @@ class QuestionBatchSampler(Sampler[list[int]]):
         return batches
 
     def _batches_of(self, order: np.ndarray, runs: list[int]) -> list[list[int]]:
-        """This rank's batches of the questions in ``order``.
+        """This rank's batches of the (M,) questions in ``order``.
 
-        Args:
-            order: (M,) questions.
-            runs: where in ``order`` each run of questions that stay together begins, and M.
+        ``runs`` are the places where each run of questions that stay together begins, and M.
         """
         share = -(-self._batch_size // self._world_size)
         cuts = np.searchsorted(
