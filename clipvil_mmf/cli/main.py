@@ -6,12 +6,15 @@ A subcommand is a file of this folder with a function `command` (a typer command
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from clipvil_mmf.cli.user_dir import with_user_dir
+from clipvil_mmf.user_dir import import_user_dir
 
 # name -> (module of this folder, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -58,19 +61,41 @@ _PASS_ON = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
-
-
-@app.callback()
-def main() -> None:
-    """Keeps `clipvil` a group of commands, however many are registered."""
+_USER_DIR = inspect.Parameter(
+    "user_dir",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option(help="Your own package of components, a folder or a module: env.user_dir."),
+    ],
+)
 
 
 def subcommand(name: str) -> typer.Typer:
     """The command of a name of `COMMANDS`, imported now."""
     function = import_module(f"clipvil_mmf.cli.{COMMANDS[name][0]}").command
     parser = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    parser.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
+    parser.command()(function if name in _WITHOUT_USER_DIR else _with_user_dir(function))
     return parser
+
+
+def _with_user_dir(command: Callable[..., None]) -> Callable[..., None]:
+    """A typer command with the option `--user-dir` beside its own."""
+
+    @wraps(command)
+    def with_option(user_dir: str | None = None, **options: Any) -> None:
+        if user_dir is not None:
+            import_user_dir(user_dir)
+        command(**options)
+
+    # typer reads the signature, and so do those who resolve annotations.
+    hints = get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters.values()
+    parameters = [*(option.replace(annotation=hints[option.name]) for option in own), _USER_DIR]
+    with_option.__signature__ = inspect.Signature(parameters)
+    with_option.__annotations__ = {option.name: option.annotation for option in parameters}
+    return with_option
 
 
 def _call(name: str) -> Callable[[typer.Context], None]:

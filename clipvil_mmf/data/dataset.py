@@ -48,37 +48,32 @@ _PROCESSORS = ("text_processor", "answer_processor")
 
 @dataclass
 class DatasetParams(ImageParams):
-    """The section ``dataset_config.<dataset>`` of a yaml file; see also ``ImageParams``.
+    """The section ``dataset_config.<dataset>`` of a yaml file; see also ``ImageParams``."""
 
-    Args:
-        task: what is asked, a name of ``tasks.TASKS`` or ``{type: NAME, params: {...}}``; null for
-            the dataset's own.
-        data_dir: folder of the dataset's files.
-        zoo_requirements: entries of MMF's zoo to download, such as ``vqa2.defaults``.
-        processors: MMF's ``text_processor`` and ``answer_processor`` (the labels, of every task),
-            each ``{type, params}``.
-        group_by_image: keep the questions of an image in one batch, so that the visual tower runs
-            once for all of them; ``false`` shuffles questions alone.
-        group_by_aspect_ratio: keep questions on landscape images in other batches than those on
-            portrait and square ones, as the transform tells them apart; for ``fit_pad``, whose
-            canvas differs for the two. The sizes of all images are read once, at the first start.
-        features: region features instead of images, ``{path, max_regions}`` (``regions.py``).
-        allow_outside_images: take images that a question file names outside of the images' folder,
-            by ``../`` or an absolute path; ``false`` makes them an error.
-        on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``keep`` leaves
-            the answer out of the targets, so that a question without any other one has none (as in
-            LXMERT's files); ``skip`` leaves such a question out of training as well (in validation
-            and test it stays and counts as wrong). Both log how many there are.
-    """
-
+    # What is asked, a name of tasks.TASKS or {type: NAME, params: {...}}; null for the dataset's.
     task: Any = "vqa"
+    # Folder of the dataset's files.
     data_dir: str | None = None
+    # Entries of MMF's zoo to download, such as vqa2.defaults.
     zoo_requirements: list[str] = field(default_factory=list)
+    # MMF's text_processor and answer_processor (the labels, of every task), each {type, params}.
     processors: dict[str, Any] = field(default_factory=dict)
+    # Keep the questions of an image in one batch, so that the visual tower runs once for all of
+    # them; false shuffles questions alone.
     group_by_image: bool = True
+    # Keep questions on landscape images in other batches than those on portrait and square ones, as
+    # the transform tells them apart; for fit_pad, whose canvas differs for the two. The sizes of
+    # all images are read once, at the first start.
     group_by_aspect_ratio: bool = False
+    # Region features instead of images, {path, max_regions} (regions.py).
     features: Any = None
+    # Take images that a question file names outside of the images' folder, by ../ or an absolute
+    # path; false makes them an error.
     allow_outside_images: bool = False
+    # raise stops at an answer outside the vocabulary. keep leaves the answer out of the targets, so
+    # that a question without any other one has none (as in LXMERT's files); skip leaves such a
+    # question out of training as well (in validation and test it stays and counts as wrong). Both
+    # log how many there are.
     on_unknown_answer: str = "raise"
 
     def __post_init__(self) -> None:

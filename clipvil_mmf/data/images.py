@@ -34,30 +34,23 @@ class BadImageError(ValueError):
 
 @dataclass
 class ImageParams:
-    """How image files become pictures.
+    """How image files become pictures."""
 
-    Args:
-        image_transform: ``stretch`` resizes to ``image_size`` whatever the aspect ratio;
-            ``fit_pad`` is CLIP-ViL's (class ``FitPad``).
-        image_size: [H, W] of the pictures; for ``fit_pad`` of a landscape one, a portrait or
-            square one gets [W, H].
-        mean: subtracted from each of the red, green and blue channel in [0, 1].
-        std: what each channel is then divided by.
-        in_memory: decode every image of a split once, at start, and keep it as uint8 (3HW bytes).
-        on_bad_image: ``raise`` stops at a missing or truncated image. ``skip`` checks all images
-            at start, leaves the questions about bad ones out of training, answers them with a
-            black picture in validation and test (each question must be answered), and logs how
-            many there are.
-        exif_rotation: ``ignore`` takes the pixels as they are stored, as published, and says so in
-            the log where a picture is rotated by its EXIF tag; ``apply`` turns it upright.
-    """
-
+    # stretch resizes to image_size whatever the aspect ratio; fit_pad is CLIP-ViL's (`FitPad`).
     image_transform: str = "stretch"
+    # [H, W] of the pictures; for fit_pad of a landscape one, others get [W, H].
     image_size: list[int] = field(default_factory=lambda: [384, 640])
+    # Subtracted from each of the red, green and blue channel in [0, 1], which std then divides.
     mean: list[float] = field(default_factory=lambda: list(CLIP_MEAN))
     std: list[float] = field(default_factory=lambda: list(CLIP_STD))
+    # Decode every image of a split once, at start, and keep it as uint8 (3HW bytes).
     in_memory: bool = False
+    # raise stops at a missing or truncated image. skip checks all images at start, leaves the
+    # questions about bad ones out of training, answers them with a black picture in validation and
+    # test (each question must be answered), and logs how many there are.
     on_bad_image: str = "raise"
+    # ignore takes the pixels as they are stored, as published, and says so in the log where a
+    # picture is rotated by its EXIF tag; apply turns it upright.
     exif_rotation: str = "ignore"
 
     def __post_init__(self) -> None:
@@ -201,11 +194,7 @@ class ImageStore:
             self._check_presence()
 
     def read(self, rows: Sequence[int]) -> list[torch.Tensor]:
-        """Return the pictures of these rows, each (3, H, W) uint8.
-
-        Raises:
-            BadImageError: a file cannot be decoded.
-        """
+        """Return the pictures of these rows, each (3, H, W) uint8."""
         if self._kept:
             return [self._kept[row] for row in rows]
         return [self._blank if row in self.bad else self._decode(row) for row in rows]

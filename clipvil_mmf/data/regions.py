@@ -100,12 +100,7 @@ class RegionStore:
         return len(self._names)
 
     def read(self, rows: Sequence[int]) -> list[ImageRegions]:
-        """Return the regions of these images.
-
-        Raises:
-            BadRegionsError: an entry that cannot be read, of wrong shapes, or with boxes outside
-                the image.
-        """
+        """Return the regions of these images; a ``BadRegionsError`` says what is wrong with one."""
         return [self._read(self._names[row]) for row in rows]
 
     def _read(self, name: str) -> ImageRegions:
@@ -243,11 +238,7 @@ class _Lmdb:
         self._keys: set[bytes] = set()
 
     def present(self, names: Sequence[str]) -> set[str]:
-        """Which of the images it has; it is closed again, so that workers open it themselves.
-
-        Raises:
-            BadRegionsError: it is not such a database, is damaged or cut short.
-        """
+        """Which of the images it has; it is closed again, so that workers open it themselves."""
         try:
             self._open()
         # Damaged files raise whatever their half-read bytes lead to.
