@@ -16,32 +16,25 @@ import typer
 
 from clipvil_mmf.user_dir import import_user_dir
 
-# name -> (module of this folder, what it does)
-COMMANDS: dict[str, tuple[str, str]] = {
-    "check-submission": (
-        "check_submission",
-        "Say whether a leaderboard server would take a prediction file, and score it.",
-    ),
-    "doctor": ("doctor", "Say what is installed, what is wrong, and the command that repairs it."),
-    "export": ("export_checkpoint", "Write a model in the layout of the published checkpoints."),
-    "import": (
-        "import_checkpoint",
-        "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
-    ),
-    "merge": ("merge", "Make one model of a tuned run and its backbone."),
-    "prepare": (
-        "prepare",
-        "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
-    ),
-    "profile": (
-        "profile",
-        "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
-    ),
-    "score": ("score", "Score a prediction file as VQA v2 and GQA do, over all and by type."),
-    "show": (
-        "show",
-        "Draw predictions: images with their questions, the answers given, right or wrong.",
-    ),
+# name -> what it does
+COMMANDS = {
+    "check-submission": "Say whether a leaderboard server would take a prediction file, and score "
+    "it.",
+    "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
+    "export": "Write a model in the layout of the published checkpoints.",
+    "import": "Read a published checkpoint, CLIP or BERT into a folder of safetensors and "
+    "configuration.",
+    "merge": "Make one model of a tuned run and its backbone.",
+    "prepare": "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
+    "profile": "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
+    "score": "Score a prediction file as VQA v2 and GQA do, over all and by type.",
+    "show": "Draw predictions: images with their questions, the answers given, right or wrong.",
+}
+# Modules of this folder that have other names than their commands.
+_MODULES = {
+    "check-submission": "check_submission",
+    "export": "export_checkpoint",
+    "import": "import_checkpoint",
 }
 
 # Commands that meet no component of one's own.
@@ -74,7 +67,7 @@ _USER_DIR = inspect.Parameter(
 
 def subcommand(name: str) -> typer.Typer:
     """The command of a name of `COMMANDS`, imported now."""
-    function = import_module(f"clipvil_mmf.cli.{COMMANDS[name][0]}").command
+    function = import_module(f"clipvil_mmf.cli.{_MODULES.get(name, name)}").command
     parser = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     parser.command()(function if name in _WITHOUT_USER_DIR else _with_user_dir(function))
     return parser
@@ -114,7 +107,7 @@ def _call(name: str) -> Callable[[typer.Context], None]:
     return command
 
 
-for _name, (_, _help) in COMMANDS.items():
+for _name, _help in COMMANDS.items():
     app.command(_name, help=_help, add_help_option=False, context_settings=_PASS_ON)(_call(_name))
 
 

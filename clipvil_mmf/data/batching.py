@@ -96,9 +96,8 @@ class QuestionBatchSampler(Sampler[list[int]]):
         self._grouped = group_by_image
         self._count = len(images)
         self._groups = groups if groups is not None and len(np.unique(groups)) > 1 else None
-        # Questions sorted by image (stable), and where each image's run of questions starts.
-        self._by_image = np.argsort(images, kind="stable")
-        _, self._starts = np.unique(images[self._by_image], return_index=True)
+        # The number of each question's image, from 0 on, and how many questions each image has.
+        _, self._images, self._sizes = np.unique(images, return_inverse=True, return_counts=True)
         self._borders = self._training_borders() if shuffle else []
         self._fixed = None if shuffle else self._evaluation_batches()
 
@@ -130,13 +129,9 @@ class QuestionBatchSampler(Sampler[list[int]]):
         order = random.permutation(self._count)
         if not self._grouped:
             return order
-        position = np.empty(len(self._starts), dtype=np.int64)
-        position[random.permutation(len(self._starts))] = np.arange(len(self._starts))
-        sizes = np.diff(self._starts, append=self._count)
-        place = np.empty(self._count, dtype=np.int64)
-        place[self._by_image] = np.repeat(position, sizes)
+        places = np.argsort(random.permutation(len(self._sizes)))
         # A stable sort by the image's place keeps the random order of the image's questions.
-        return order[np.argsort(place[order], kind="stable")]
+        return order[np.argsort(places[self._images[order]], kind="stable")]
 
     def _training_borders(self) -> list[int]:
         """Where global batches begin and end in the order of an epoch, group after group."""
@@ -156,9 +151,10 @@ class QuestionBatchSampler(Sampler[list[int]]):
 
     def _evaluation_batches(self) -> list[list[int]]:
         """This rank's batches, group after group."""
-        order = self._by_image if self._grouped else np.arange(self._count)
-        starts = self._starts if self._grouped else order
-        sizes = np.diff(starts, append=self._count)
+        order, sizes = np.arange(self._count), np.ones(self._count, np.int64)
+        if self._grouped:
+            order, sizes = np.argsort(self._images, kind="stable"), self._sizes
+        starts = np.cumsum(sizes) - sizes
         groups = np.zeros(self._count, np.int8) if self._groups is None else self._groups
         batches = []
         for group in np.unique(groups):
@@ -176,16 +172,11 @@ class QuestionBatchSampler(Sampler[list[int]]):
             runs, [len(order) * r // self._world_size for r in range(self._world_size + 1)]
         )
         mine = runs[cuts[self._rank] : cuts[self._rank + 1] + 1]
-        batches: list[list[int]] = []
-        start = end = mine[0]
-        for border in mine[1:]:
-            if border - start > share and end > start:
-                batches.append(order[start:end].tolist())
-                start = end
-            end = border
-            while end - start > share:  # an image with more questions than a batch takes
-                batches.append(order[start : start + share].tolist())
-                start += share
-        if end > start:
-            batches.append(order[start:end].tolist())
-        return batches
+        ends = [mine[0]]
+        for begin, end in pairwise(mine):
+            if end - ends[-1] > share and begin > ends[-1]:
+                ends.append(begin)
+            # An image with more questions than a batch takes.
+            ends += range(ends[-1] + share, end, share)
+        batches = pairwise([*ends, mine[-1]])
+        return [order[start:end].tolist() for start, end in batches if start < end]

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,16 +15,6 @@ from torch.utils.data import get_worker_info
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
 from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotation, upright
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
-
-
-class Transform(Protocol):
-    """Makes a model's picture of an image."""
-
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
-
-    def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size is portrait or square, and gets such a canvas."""
 
 
 class BadImageError(ValueError):
@@ -68,96 +57,87 @@ class ImageParams:
             raise ConfigError(f"std: got {list(self.std)}, expected positive numbers.")
 
 
-class Stretch:
-    """Resize to a size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
+class Transform:
+    """Makes a model's picture of an image, as subclasses say.
 
-    def __init__(self, height: int, width: int) -> None:
-        self._size = (width, height)
+    Args:
+        height: of the landscape canvas.
+        width: of the landscape canvas.
+        turns: turn images upright by their EXIF tags, or say once in the log that they are not.
+    """
+
+    def __init__(self, height: int, width: int, turns: bool = False) -> None:
+        self._height, self._width, self._turns = height, width, turns
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        image = eight_bit(image).convert("RGB")
-        if image.size != self._size:
-            image = image.resize(self._size, Image.Resampling.BILINEAR)
-        return _channels_first(image)
+        """Return (3, H, W) uint8."""
+        worker = get_worker_info()
+        if not self._turns and (worker is None or worker.id == 0):
+            remark_rotation(image)
+        image = eight_bit(image)
+        picture = self.picture(upright(image) if self._turns else image)
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """See ``Transform``; the canvas is the same."""
+        """Whether an image of this size (once turned) is portrait or square, and so its canvas."""
         return width <= height
 
+    def picture(self, image: Image.Image) -> Image.Image:
+        """The RGB picture of an image of 8 bits."""
+        raise NotImplementedError
 
-class FitPad:
+
+class Stretch(Transform):
+    """Resize to one size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
+
+    def picture(self, image: Image.Image) -> Image.Image:
+        image, size = image.convert("RGB"), (self._width, self._height)
+        return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+class FitPad(Transform):
     """CLIP-ViL's preprocessing: resize into a landscape or portrait canvas, pad it with zeros.
 
-    The short side becomes ``short`` unless the long one would exceed ``long``, then the short one
-    is ``round(long * min / max)``; the other side is truncated to an integer; small images are
+    The short side becomes ``height`` unless the long one would exceed ``width``, then the short one
+    is ``round(width * min / max)``; the other side is truncated to an integer; small images are
     scaled up. The picture stands in the middle (the odd pixel goes left and top; what juts out is
     cut off). The canvas is chosen after the resize: square images are portrait, and so are
     landscape ones that the truncation makes square, such as 640x639. Padding precedes
-    normalisation.
-
-    Source: published CLIP-ViL preprocessing (``Resize(384, 640)``).
-
-    Args:
-        short: height of the landscape canvas.
-        long: its width.
+    normalisation. Source: published CLIP-ViL preprocessing (``Resize(384, 640)``).
     """
-
-    def __init__(self, short: int, long: int) -> None:
-        self._short, self._long = short, long
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) after the resize."""
         small, large = min(width, height), max(width, height)
-        short = self._short
-        if large / small * short > self._long:
-            short = round(self._long * small / large)
+        short = self._height
+        if large / small * short > self._width:
+            short = round(self._width * small / large)
         if width < height:
             return short, int(short * height / width)
         return int(short * width / height), short
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """See ``Transform``."""
         width, height = self.resized(width, height)
         return width <= height
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, short, long) uint8 of a landscape image, (3, long, short) else."""
-        image = eight_bit(image)
-        portrait = self.is_portrait(*image.size)
+    def picture(self, image: Image.Image) -> Image.Image:
         size = self.resized(*image.size)
         # The published order: the mode is converted after the resize.
         picture = image.resize(size, Image.Resampling.BILINEAR).convert("RGB")
-        room = (self._short, self._long) if portrait else (self._long, self._short)
+        room = (self._width, self._height)
+        if self.is_portrait(*image.size):
+            room = room[::-1]
         canvas = Image.new("RGB", room)
         # Rounded up; negative where the picture juts out.
         left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
         canvas.paste(picture, (left, top))
-        return _channels_first(canvas)
-
-
-class ExifRotation:
-    """Turns a picture upright (or says once in the log that it is not), then transforms it."""
-
-    def __init__(self, transform: Transform, apply: bool) -> None:
-        self._transform, self._apply = transform, apply
-
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        if self._apply:
-            return self._transform(upright(eight_bit(image)))
-        worker = get_worker_info()
-        if worker is None or worker.id == 0:
-            remark_rotation(image)
-        return self._transform(image)
-
-    def is_portrait(self, width: int, height: int) -> bool:
-        """See ``Transform``: of the size of the turned picture."""
-        return self._transform.is_portrait(width, height)
+        return canvas
 
 
 def build_transform(params: ImageParams) -> Transform:
     """The transform that the parameters name."""
     chosen = FitPad if params.image_transform == "fit_pad" else Stretch
-    return ExifRotation(chosen(*params.image_size), params.exif_rotation == "apply")
+    return chosen(*params.image_size, params.exif_rotation == "apply")
 
 
 class ImageStore:
@@ -281,10 +261,6 @@ def normalize(
         part = picture[:, :height, :width].float().sub_(mean).div_(std)
         target[:, :height, :width] = part
     return batch
-
-
-def _channels_first(image: Image.Image) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def _missing(path: str) -> str:
