@@ -11,20 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from clipvil_mmf.data import prepare
 from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.locking import writing
-from clipvil_mmf.data.prepare import (
-    Item,
-    Prepared,
-    PrepareError,
-    check_counts,
-    check_images,
-    prepare_split,
-    recipe_splits,
-    run_splits,
-    survey,
-)
+from clipvil_mmf.data.prepare import Item, Prepared, PrepareError
 from clipvil_mmf.text_files import read_labels
 
 _STOPPED = 130  # what a shell gives for Ctrl-C
@@ -56,17 +47,17 @@ def command(
     known = catalogue(dataset)
     names = _names(known, splits)
     _check_options(root, answers, min_count)
-    items = survey(known, root, names)
+    items = prepare.survey(known, root, names)
     console.print(_found(items, known, root))
     _check_found(items, known, root, splits, image_check)
     prepared = []
     try:
         for name in names:
-            ready = prepare_split(known, name, root)
+            ready = prepare.prepare_split(known, name, root)
             if not allow_other_counts:
-                check_counts(known, ready)
+                prepare.check_counts(known, ready)
             if image_check:
-                check_images(known, ready, root)
+                prepare.check_images(known, ready, root)
             prepared.append(ready)
         vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
     except KeyboardInterrupt as e:
@@ -80,7 +71,7 @@ def command(
 def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
     """The command that trains on the prepared splits, or predicts where none is to train on."""
     section = f"dataset_config.{known.name}"
-    splits, recipe = run_splits(known, names), recipe_splits(known)
+    splits, recipe = prepare.run_splits(known, names), prepare.recipe_splits(known)
     trains = bool(splits["train"])
     return [
         "mmf_run" if trains else "mmf_predict",

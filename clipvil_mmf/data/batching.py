@@ -55,10 +55,8 @@ class QuestionBatchSampler(Sampler[list[int]]):
     Args:
         images: (N,) integers, the image of each question.
         batch_size: size of the global batch, over all ranks.
-        shuffle: as above.
-        seed: not negative.
-        rank: of this process.
-        world_size: number of processes.
+        shuffle: for training; ``seed`` decides the order.
+        rank: of this process, among ``world_size``.
         group_by_image: keep the questions of an image together.
         groups: (N,) integers, the group of each question; the same for all of an image.
 

@@ -67,10 +67,8 @@ class Catalogue:
 
     def find(self, root: Path, name: str) -> Path | None:
         """Where a file lies below the dataset's folder, or None."""
-        for folder in self.folders:
-            if (root / folder / name).is_file():
-                return root / folder / name
-        return None
+        places = (root / folder / name for folder in self.folders)
+        return next((path for path in places if path.is_file()), None)
 
 
 def catalogue(name: str) -> Catalogue:
@@ -79,11 +77,7 @@ def catalogue(name: str) -> Catalogue:
 
 
 def find_split(dataset: str, split: str, root: Path) -> list[Path]:
-    """The files of a split, in the first format of which all are there.
-
-    Raises:
-        CatalogueError: no such dataset or split, or no format is complete.
-    """
+    """The files of a split, in the first format of which all are there (or ``CatalogueError``)."""
     known = catalogue(dataset)
     wanted = known.split(split)
     lacking = []

@@ -64,10 +64,6 @@ def read_questions(
         split: train, val or test.
         data: the data folder, by default the package's.
         types: names in ``QUESTION_TYPES``; others are left out. None for all.
-
-    Raises:
-        ModuleNotFoundError, FileNotFoundError, AnnotationError: easy-vqa is not installed, or
-            damaged.
     """
     if split not in SPLITS:
         raise ValueError(f"easy_vqa has no split {split!r}; expected one of {', '.join(SPLITS)}")

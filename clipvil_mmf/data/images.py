@@ -215,11 +215,7 @@ class ImageStore:
 
 
 def decode(path: str, transform: Transform) -> np.ndarray:
-    """Read one image file: (3, H, W) uint8, what ``transform`` makes of it.
-
-    Raises:
-        BadImageError: the file is missing, truncated, no image or of an absurd size.
-    """
+    """Read one image file: (3, H, W) uint8; raises ``BadImageError`` whatever is wrong with it."""
     try:
         with opened_image(path) as image:
             image.load()

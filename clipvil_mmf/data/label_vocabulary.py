@@ -26,9 +26,7 @@ def build_labels(tables: Iterable[QuestionTable], min_count: int) -> list[str]:
         soft = table.answers_of(np.arange(len(table)))
         main = soft.rows[np.unique(soft.positions, return_index=True)[1]]
         texts = table.answer_texts
-        rows, times = np.unique(main, return_counts=True)
-        for row, n in zip(rows, times, strict=True):
-            counts[texts[row]] += int(n)
+        counts.update(texts[row] for row in main.tolist())
     del counts[""]
     kept = [label for label, count in counts.items() if count >= min_count]
     if not kept:

@@ -29,18 +29,18 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
     seen: set[int | str] = set()
     first: int | str | None = None
     for position, key in enumerate(ids):
+        where = f"{source}: question {position} has the"
         if isinstance(key, bool) or not isinstance(key, (int, str)) or key == "":
             raise AnnotationError(
-                f"{source}: question {position} has the id {key!r}; expected an integer or a "
-                "non-empty string. Give each question its question_id"
+                f"{where} id {key!r}; expected an integer or a non-empty string. Give each "
+                "question its question_id"
             )
-        if first is None:
-            first = key
-        elif type(key) is not type(first):
+        first = key if first is None else first
+        if type(key) is not type(first):
             raise AnnotationError(
-                f"{source}: question {position} has the {type(key).__name__} id {key!r}, the "
-                f"first one the {type(first).__name__} id {first!r}; expected one type. "
-                "Leaderboards tell 1 from '1': write all ids alike"
+                f"{where} {type(key).__name__} id {key!r}, the first one the "
+                f"{type(first).__name__} id {first!r}; expected one type. Leaderboards tell 1 from "
+                "'1': write all ids alike"
             )
         if key in seen:
             raise AnnotationError(
@@ -49,8 +49,7 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
             )
         if isinstance(key, int) and not -(2**63) <= key < 2**63:
             raise AnnotationError(
-                f"{source}: question {position} has the id {key}; expected one of 64 bits at most. "
-                "Write such ids as strings"
+                f"{where} id {key}; expected one of 64 bits at most. Write such ids as strings"
             )
         seen.add(key)
     if first is None:

@@ -65,9 +65,7 @@ class ImageRegions(NamedTuple):
 class RegionStore:
     """The region features of a list of images, read when asked for; used like ``ImageStore``.
 
-    Args:
-        images: paths or names of images; only the file name without its extension counts.
-        params: where the features are.
+    Of ``images`` only the file names without their extensions count.
 
     Raises:
         BadRegionsError: no such folder or LMDB, or an image that it lacks (the first is named).

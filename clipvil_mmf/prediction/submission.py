@@ -30,8 +30,6 @@ class Layout:
 LAYOUTS = {
     name: Layout(name, *task.row_fields, task.has_server) for name, (_, task) in TASKS.items()
 }
-
-
 UNANSWERED = "questions without an answer"
 
 
@@ -145,10 +143,8 @@ def read_predictions(
     Its layout is by default that of the first row.
 
     Returns:
-        question id -> answer.
-
-    Raises:
-        SubmissionError: it is empty, or a row is about another question, doubled or ill-formed.
+        question id -> answer; what is empty, or has a row of another question, a doubled or an
+        ill-formed one, is a ``SubmissionError``.
     """
     rows = read_rows(path)
     if not rows:

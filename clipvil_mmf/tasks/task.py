@@ -90,12 +90,9 @@ class Task:
     def prediction_rows(
         self, ids: Sequence[int | str], scores: Tensor, labels: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The rows of a prediction file: of each sample its id and its best label.
+        """The rows of a prediction file: of each of B samples its id and its best label.
 
-        Args:
-            ids: B, as the data give them.
-            scores: (B, labels), of any float dtype.
-            labels: rows of the head.
+        ``scores`` are (B, labels), of any float dtype.
         """
         id_field, label_field = self.row_fields
         best = scores.argmax(dim=1).tolist()
