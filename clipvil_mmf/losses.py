@@ -19,11 +19,7 @@ class ScaledBCE(nn.Module):
     MMF's `logit_bce`); any other value is the factor itself, and CLIP-ViL's scripts say 500. The
     scale matters where gradients are clipped: after a clip at norm 1, only their direction is left.
 
-    Args:
-        loss_scale: the factor, above 0.
-
-    Raises:
-        ConfigError: it is not.
+    ``loss_scale`` has to be above 0.
     """
 
     def __init__(self, loss_scale: float = 1.0) -> None:
@@ -35,15 +31,7 @@ class ScaledBCE(nn.Module):
         self.loss_scale = loss_scale
 
     def forward(self, sample_list: Any, model_output: Any) -> Tensor:
-        """Compute the loss of a batch.
-
-        Args:
-            sample_list: `targets` (B, labels), soft targets in [0, 1].
-            model_output: `scores` (B, labels), before the sigmoid.
-
-        Returns:
-            () float32.
-        """
+        """() float32 of `scores` before the sigmoid and soft `targets`, both (B, labels)."""
         return scaled_bce(model_output["scores"], sample_list["targets"], self.loss_scale)
 
 
@@ -55,15 +43,7 @@ class ClassCrossEntropy(nn.Module):
     """
 
     def forward(self, sample_list: Any, model_output: Any) -> Tensor:
-        """Compute the loss of a batch.
-
-        Args:
-            sample_list: `targets` (B,) int64, -1 for a sample without a class.
-            model_output: `scores` (B, classes), before the softmax.
-
-        Returns:
-            () float32.
-        """
+        """() float32 of `scores` (B, classes) and `targets` (B,) int64, -1 for no class."""
         return class_cross_entropy(model_output["scores"], sample_list["targets"])
 
 
@@ -72,14 +52,6 @@ class TaskLoss(nn.Module):
     """The loss of the dataset's task, which need not be registered with MMF."""
 
     def forward(self, sample_list: Any, model_output: Any) -> Tensor:
-        """Compute the loss of a batch.
-
-        Args:
-            sample_list: `targets`, and `dataset_name`.
-            model_output: `scores` (B, labels).
-
-        Returns:
-            () float32.
-        """
+        """() float32 of `scores` (B, labels) and the task's `targets`."""
         task = registry.get(f"{sample_list['dataset_name']}_task")
         return task.loss(model_output["scores"], sample_list["targets"])

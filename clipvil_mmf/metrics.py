@@ -28,16 +28,6 @@ class VQAScore(BaseMetric):
     def calculate(
         self, sample_list: Any, model_output: Any, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Compute the score of a batch or a whole split.
-
-        Args:
-            sample_list: ``targets`` (B, A), soft targets in [0, 1].
-            model_output: ``scores`` (B, A), of any float dtype.
-            *args: unused; MMF's.
-            **kwargs: unused; MMF's.
-
-        Returns:
-            () float32.
-        """
+        """() float32 of ``scores`` of any float dtype and soft ``targets``, both (B, labels)."""
         best = model_output["scores"].argmax(dim=1, keepdim=True)
         return sample_list["targets"].float().gather(1, best).mean()

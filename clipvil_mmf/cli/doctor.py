@@ -99,12 +99,9 @@ def check_requirements(
     version_of: Callable[[str], str] = metadata.version,
     on_main: bool = False,
 ) -> list[Finding]:
-    """Compares installed packages with what the plugin requires.
+    """Compares installed packages with requirements, by default those of this one's metadata.
 
-    Args:
-        requirements: requirement strings; by default those of the installed clipvil-mmf.
-        version_of: gives the version of an installed package, raises `PackageNotFoundError`.
-        on_main: whether to check too what MMF from GitHub main imports on top.
+    With `on_main` they include what MMF from GitHub main imports on top.
     """
     if requirements is None:
         try:
@@ -171,16 +168,17 @@ def check_configs() -> Finding:
 
 def check_easy_vqa() -> Finding:
     """Looks for the data of easy-VQA, which is a package of its own."""
+    name = "easy-VQA data"
     spec = importlib.util.find_spec("easy_vqa")
     if spec is None or not spec.origin:
         problem = "needed for easy_vqa.yaml only"
-        return Finding("easy-VQA data", "absent", problem, "pip install easy-vqa", optional=True)
+        return Finding(name, "absent", problem, "pip install easy-vqa", optional=True)
     folder = Path(spec.origin).parent
-    missing = [name for name in EASY_VQA_QUESTIONS if not (folder / name).is_file()]
+    missing = [file for file in EASY_VQA_QUESTIONS if not (folder / file).is_file()]
     if missing:
         remedy = "pip install --force-reinstall --no-deps easy-vqa"
-        return Finding("easy-VQA data", str(folder), f"lacks {', '.join(missing)}", remedy)
-    return Finding("easy-VQA data", str(folder))
+        return Finding(name, str(folder), f"lacks {', '.join(missing)}", remedy)
+    return Finding(name, str(folder))
 
 
 def check_import(arguments: list[str]) -> Finding:
@@ -208,5 +206,4 @@ def show(findings: list[Finding], console: Console) -> None:
 
 
 def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "it ended without a message"
+    return (text.strip().splitlines() or ["it ended without a message"])[-1]

@@ -6,39 +6,35 @@ A subcommand is a file of this folder with a function `command` (a typer command
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from clipvil_mmf.cli.user_dir import with_user_dir
+from clipvil_mmf.user_dir import import_user_dir
 
-# name -> (module of this folder, what it does)
-COMMANDS: dict[str, tuple[str, str]] = {
-    "check-submission": (
-        "check_submission",
-        "Say whether a leaderboard server would take a prediction file, and score it.",
-    ),
-    "doctor": ("doctor", "Say what is installed, what is wrong, and the command that repairs it."),
-    "export": ("export_checkpoint", "Write a model in the layout of the published checkpoints."),
-    "import": (
-        "import_checkpoint",
-        "Read a published checkpoint, CLIP or BERT into a folder of safetensors and configuration.",
-    ),
-    "merge": ("merge", "Make one model of a tuned run and its backbone."),
-    "prepare": (
-        "prepare",
-        "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
-    ),
-    "profile": (
-        "profile",
-        "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
-    ),
-    "score": ("score", "Score a prediction file as VQA v2 and GQA do, over all and by type."),
-    "show": (
-        "show",
-        "Draw predictions: images with their questions, the answers given, right or wrong.",
-    ),
+# name -> what it does
+COMMANDS = {
+    "check-submission": "Say whether a leaderboard server would take a prediction file, and score "
+    "it.",
+    "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
+    "export": "Write a model in the layout of the published checkpoints.",
+    "import": "Read a published checkpoint, CLIP or BERT into a folder of safetensors and "
+    "configuration.",
+    "merge": "Make one model of a tuned run and its backbone.",
+    "prepare": "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
+    "profile": "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
+    "score": "Score a prediction file as VQA v2 and GQA do, over all and by type.",
+    "show": "Draw predictions: images with their questions, the answers given, right or wrong.",
+}
+# Modules of this folder that have other names than their commands.
+_MODULES = {
+    "check-submission": "check_submission",
+    "export": "export_checkpoint",
+    "import": "import_checkpoint",
 }
 
 # Commands that meet no component of one's own.
@@ -58,19 +54,41 @@ _PASS_ON = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
-
-
-@app.callback()
-def main() -> None:
-    """Keeps `clipvil` a group of commands, however many are registered."""
+_USER_DIR = inspect.Parameter(
+    "user_dir",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option(help="Your own package of components, a folder or a module: env.user_dir."),
+    ],
+)
 
 
 def subcommand(name: str) -> typer.Typer:
     """The command of a name of `COMMANDS`, imported now."""
-    function = import_module(f"clipvil_mmf.cli.{COMMANDS[name][0]}").command
+    function = import_module(f"clipvil_mmf.cli.{_MODULES.get(name, name)}").command
     parser = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    parser.command()(function if name in _WITHOUT_USER_DIR else with_user_dir(function))
+    parser.command()(function if name in _WITHOUT_USER_DIR else _with_user_dir(function))
     return parser
+
+
+def _with_user_dir(command: Callable[..., None]) -> Callable[..., None]:
+    """A typer command with the option `--user-dir` beside its own."""
+
+    @wraps(command)
+    def with_option(user_dir: str | None = None, **options: Any) -> None:
+        if user_dir is not None:
+            import_user_dir(user_dir)
+        command(**options)
+
+    # typer reads the signature, and so do those who resolve annotations.
+    hints = get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters.values()
+    parameters = [*(option.replace(annotation=hints[option.name]) for option in own), _USER_DIR]
+    with_option.__signature__ = inspect.Signature(parameters)
+    with_option.__annotations__ = {option.name: option.annotation for option in parameters}
+    return with_option
 
 
 def _call(name: str) -> Callable[[typer.Context], None]:
@@ -89,7 +107,7 @@ def _call(name: str) -> Callable[[typer.Context], None]:
     return command
 
 
-for _name, (_, _help) in COMMANDS.items():
+for _name, _help in COMMANDS.items():
     app.command(_name, help=_help, add_help_option=False, context_settings=_PASS_ON)(_call(_name))
 
 

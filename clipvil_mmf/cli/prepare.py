@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue, find_split
+from clipvil_mmf.data import prepare
+from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue
 from clipvil_mmf.data.label_vocabulary import build_labels
-from clipvil_mmf.data.prepare import (
-    Item,
-    Prepared,
-    PrepareError,
-    check_counts,
-    check_images,
-    prepare_split,
-    recipe_splits,
-    run_splits,
-    survey,
-    write_vocabulary,
-)
+from clipvil_mmf.data.locking import writing
+from clipvil_mmf.data.prepare import Item, Prepared, PrepareError
 from clipvil_mmf.text_files import read_labels
 
 _STOPPED = 130  # what a shell gives for Ctrl-C
@@ -55,17 +47,17 @@ def command(
     known = catalogue(dataset)
     names = _names(known, splits)
     _check_options(root, answers, min_count)
-    items = survey(known, root, names)
+    items = prepare.survey(known, root, names)
     console.print(_found(items, known, root))
     _check_found(items, known, root, splits, image_check)
     prepared = []
     try:
         for name in names:
-            ready = prepare_split(find_split(dataset, name, root), name, root, progress=True)
+            ready = prepare.prepare_split(known, name, root)
             if not allow_other_counts:
-                check_counts(known, ready)
+                prepare.check_counts(known, ready)
             if image_check:
-                check_images(known, ready, root, progress=True)
+                prepare.check_images(known, ready, root)
             prepared.append(ready)
         vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
     except KeyboardInterrupt as e:
@@ -79,7 +71,7 @@ def command(
 def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
     """The command that trains on the prepared splits, or predicts where none is to train on."""
     section = f"dataset_config.{known.name}"
-    splits, recipe = run_splits(known, names), recipe_splits(known)
+    splits, recipe = prepare.run_splits(known, names), prepare.recipe_splits(known)
     trains = bool(splits["train"])
     return [
         "mmf_run" if trains else "mmf_predict",
@@ -121,9 +113,7 @@ def _check_options(root: Path, answers: Path | None, min_count: int | None) -> N
 def _check_found(
     items: list[Item], known: Catalogue, root: Path, splits: str | None, image_check: bool
 ) -> None:
-    missing = [
-        item for item in items if item.path is None and (image_check or not item.name.endswith("/"))
-    ]
+    missing = [i for i in items if i.path is None and (image_check or not i.name.endswith("/"))]
     if not missing:
         return
     hint = "get them from where the table says and unpack them there"
@@ -150,11 +140,7 @@ def _vocabulary(
     answers: Path | None,
     min_count: int | None,
 ) -> tuple[Path, int]:
-    """The answer vocabulary and its size: the one that is named, a new one, or the published one.
-
-    Raises:
-        PrepareError: there is none, and no labelled split to make one of.
-    """
+    """The answer vocabulary and its size: the named one, a new one, or the published one."""
     published = answers or known.find(root, known.answers.name)
     if published is not None and min_count is None:
         return published, len(read_labels(published))
@@ -167,7 +153,8 @@ def _vocabulary(
     at_least = known.min_count if min_count is None else min_count
     made = build_labels((ready.table for ready in labelled), at_least)
     path = root / f"answers_min{at_least}.json"
-    write_vocabulary(path, made)
+    with writing(path) as partial:
+        partial.write_text(json.dumps(made, indent=0) + "\n", encoding="utf-8")
     return path, len(made)
 
 

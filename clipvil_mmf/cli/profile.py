@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import re
 from dataclasses import replace
@@ -102,12 +103,7 @@ def command(
 
 
 def read_settings(config: str, overrides: list[str]) -> Any:
-    """The configuration that `mmf_run config=...` would run with, by MMF's own code.
-
-    Raises:
-        ValueError: an option or a key is wrong.
-        FileNotFoundError: there is no such file.
-    """
+    """The configuration that `mmf_run config=...` would run with, by MMF's own code."""
     import mmf_cli.run
 
     from mmf_bridge.common.launch import read_configuration
@@ -119,25 +115,20 @@ def read_settings(config: str, overrides: list[str]) -> Any:
 
 
 def request_of(settings: Any, answers: int, words: int) -> Request:
-    """What a run with MMF's configuration trains, with `words` where that has no `vocab_size`.
-
-    Raises:
-        ConfigError: the model is another one, or its section is wrong.
-    """
+    """What a run with MMF's configuration trains, with `words` where that has no `vocab_size`."""
     if settings.model != "clipvil":
         raise ConfigError(f"model: got {settings.model}, expected clipvil; it alone is measured.")
     from clipvil_mmf.model import ClipVilConfig
 
     plain = OmegaConf.to_container(settings.model_config.clipvil, resolve=True)
     model = from_config(ClipVilConfig, plain, "model_config.clipvil")
-    sections = {name: getattr(model, name) for name in _SECTIONS}
-    fusion = dict(sections["fusion"].get("params") or {})
-    if fusion.get("vocab_size") is None:
-        fusion["vocab_size"] = words
-    encoder = dict(sections["image_encoder"].get("params") or {})
-    encoder.pop("pretrained", None)  # weights cost the same whatever their values
-    for name, params in {"fusion": fusion, "image_encoder": encoder}.items():
-        sections[name] = {**sections[name], "params": params}
+    sections = {name: copy.deepcopy(getattr(model, name)) for name in _SECTIONS}
+    for name in ("fusion", "image_encoder"):
+        sections[name]["params"] = sections[name].get("params") or {}
+    if sections["fusion"]["params"].get("vocab_size") is None:
+        sections["fusion"]["params"]["vocab_size"] = words
+    # Weights cost the same whatever their values.
+    sections["image_encoder"]["params"].pop("pretrained", None)
     sections["tuning"] = model.tuning or {"method": "full"}
     training = settings.training
     return Request(
@@ -157,17 +148,11 @@ def _dataset_section(settings: Any) -> Any:
 
 
 def requests_of(request: Request, methods: str | None) -> dict[str, Request]:
-    """The request for each of `--methods`: its own `params` where the configuration has them.
-
-    Raises:
-        ConfigError: a method is unknown.
-    """
+    """The request for each of `--methods`: its own `params` where the configuration has them."""
     own = request.sections["tuning"]
-    names = [own["method"]] if methods is None else [m.strip() for m in methods.split(",")]
-    if methods == "all":
-        names = list(METHODS)
+    chosen = ",".join(METHODS) if methods == "all" else methods or own["method"]
     requests = {}
-    for name in names:
+    for name in map(str.strip, chosen.split(",")):
         check_choice("--methods", name, METHODS)
         tuning = own if name == own["method"] else {"method": name}
         requests[name] = replace(request, sections={**request.sections, "tuning": tuning})
@@ -184,15 +169,10 @@ def _measure(requests: dict[str, Request]) -> list[Row]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Make a folder for results, before the long work whose results they are.
-
-    Raises:
-        OSError: it cannot be made, or not written to.
-    """
+    """Make a folder for results, before the long work whose results they are."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        TemporaryFile(dir=folder).close()
     except OSError as e:
         raise OSError(
             f"Cannot write into {folder}: {e.strerror or e}. Name another folder: --output"
@@ -209,12 +189,8 @@ def _sizes(settings: Any, images: int, image_size: str | None, tokens: int | Non
             raise ConfigError(f"--image-size: got {image_size!r}, expected as in 384x640.")
         height, width = map(int, given.groups())
     length = OmegaConf.select(section, "processors.text_processor.params.max_seq_length")
-    found = {
-        "height": height,
-        "width": width,
-        "tokens": tokens or length,
-        "regions": OmegaConf.select(section, "features.max_regions"),
-    }
+    regions = OmegaConf.select(section, "features.max_regions")
+    found = {"height": height, "width": width, "tokens": tokens or length, "regions": regions}
     return BatchSizes(images, **{key: value for key, value in found.items() if value is not None})
 
 

@@ -43,10 +43,6 @@ def load_questions(
 
     They are read from the store that training or ``clipvil prepare`` has made of the same files;
     that of a dataset is made here too, if there is none.
-
-    Raises:
-        ValueError: neither a dataset nor a file has that name; no such split; a bad file.
-        FileNotFoundError: a file of the split is missing.
     """
     if name == EASY_VQA:
         questions = easy_vqa_files.read_questions(split)
@@ -67,11 +63,7 @@ def load_questions(
 
 
 def leaderboard_of(name: str) -> str | None:
-    """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them.
-
-    Raises:
-        AnnotationError: a file, which is known by its official format, cannot be read.
-    """
+    """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them."""
     if name in NAMES:
         return {"vqa2": "vqa", "gqa": "gqa"}.get(name)
     format = recognise(Path(name))
@@ -94,11 +86,7 @@ def image_folder(name: str, root: Path | None) -> Path:
 
 
 def find_files(name: str, split: str, root: Path | None = None) -> list[Path]:
-    """The files behind ``--questions``.
-
-    Raises:
-        ValueError: neither a dataset nor a file has that name; its root or its files are missing.
-    """
+    """The files behind ``--questions``; ``ValueError``: neither a dataset nor a file."""
     if name in CATALOGUES:
         if root is None:
             raise ValueError(

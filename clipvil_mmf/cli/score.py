@@ -109,13 +109,12 @@ def show(scores: Scores, console: Console, top: int) -> None:
         console.print(table)
         if len(largest) > top:
             console.print(f"... and {len(largest) - top} more (--top {len(largest)})")
-    if scores.missing:
-        console.print(f"questions without a prediction, counted as wrong: {scores.missing:,}")
-    if scores.unbalanced:
-        console.print(
-            "predictions for questions outside GQA's balanced split, not counted: "
-            f"{scores.unbalanced:,}"
-        )
+    for what, count in {
+        "questions without a prediction, counted as wrong": scores.missing,
+        "predictions for questions outside GQA's balanced split, not counted": scores.unbalanced,
+    }.items():
+        if count:
+            console.print(f"{what}: {count:,}")
     if scores.in_vocabulary is not None:
         outside = scores.overall.questions - scores.in_vocabulary.questions
         console.print(f"questions whose answer is not among the vocabulary's answers: {outside:,}")

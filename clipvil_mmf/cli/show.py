@@ -71,22 +71,19 @@ def choose(
     per_image: int,
     seed: int,
 ) -> list[Cell]:
-    """Draw lots for images, and for questions of each.
-
-    Raises:
-        ValueError: nothing is left to draw, or right and wrong cannot be told.
-    """
+    """Draw lots for images, and for questions of each."""
     by_image: dict[str, list[Answered]] = {}
     for question in questions:
-        if question.question_id in predictions:
-            answered = judge(question, predictions[question.question_id])
-            if only is not Only.all and answered.right is None:
-                raise ValueError(
-                    f"--only {only.value}: the answer of question {question.question_id!r} is not "
-                    "known; expected questions with answers, or --only all"
-                )
-            if only is Only.all or answered.right is (only is Only.right):
-                by_image.setdefault(question.image, []).append(answered)
+        if question.question_id not in predictions:
+            continue
+        answered = judge(question, predictions[question.question_id])
+        if only is not Only.all and answered.right is None:
+            raise ValueError(
+                f"--only {only.value}: the answer of question {question.question_id!r} is not "
+                "known; expected questions with answers, or --only all"
+            )
+        if only is Only.all or answered.right is (only is Only.right):
+            by_image.setdefault(question.image, []).append(answered)
     if not by_image:
         raise ValueError(f"--only {only.value}: no prediction is {only.value}; nothing to draw")
     lots = random.Random(seed)

@@ -22,8 +22,7 @@ def aspect_groups(
     Args:
         sizes: (I, 2) width and height; zeros (not known) count as landscape, the canvas of the
             picture that stands for a bad image.
-        is_portrait: tells it of a width and a height; that of the images' transform, so that the
-            pictures of a group have one canvas.
+        is_portrait: of the images' transform, so that the pictures of a group have one canvas.
 
     Returns:
         (I,) int8: 0 landscape, 1 portrait or square.
@@ -56,10 +55,8 @@ class QuestionBatchSampler(Sampler[list[int]]):
     Args:
         images: (N,) integers, the image of each question.
         batch_size: size of the global batch, over all ranks.
-        shuffle: as above.
-        seed: not negative.
-        rank: of this process.
-        world_size: number of processes.
+        shuffle: for training; ``seed`` decides the order.
+        rank: of this process, among ``world_size``.
         group_by_image: keep the questions of an image together.
         groups: (N,) integers, the group of each question; the same for all of an image.
 
@@ -92,18 +89,13 @@ class QuestionBatchSampler(Sampler[list[int]]):
             raise ValueError(
                 f"{len(images)} questions cannot be dealt over {world_size} processes. Use fewer"
             )
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
+        self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
+        self._seed, self._epoch = seed, 0
         self._grouped = group_by_image
-        self._epoch = 0
         self._count = len(images)
         self._groups = groups if groups is not None and len(np.unique(groups)) > 1 else None
-        # Questions sorted by image (stable), and where each image's run of questions starts.
-        self._by_image = np.argsort(images, kind="stable")
-        _, self._starts = np.unique(images[self._by_image], return_index=True)
+        # The number of each question's image, from 0 on, and how many questions each image has.
+        _, self._images, self._sizes = np.unique(images, return_inverse=True, return_counts=True)
         self._borders = self._training_borders() if shuffle else []
         self._fixed = None if shuffle else self._evaluation_batches()
 
@@ -135,13 +127,9 @@ class QuestionBatchSampler(Sampler[list[int]]):
         order = random.permutation(self._count)
         if not self._grouped:
             return order
-        position = np.empty(len(self._starts), dtype=np.int64)
-        position[random.permutation(len(self._starts))] = np.arange(len(self._starts))
-        sizes = np.diff(self._starts, append=self._count)
-        place = np.empty(self._count, dtype=np.int64)
-        place[self._by_image] = np.repeat(position, sizes)
+        places = np.argsort(random.permutation(len(self._sizes)))
         # A stable sort by the image's place keeps the random order of the image's questions.
-        return order[np.argsort(place[order], kind="stable")]
+        return order[np.argsort(places[self._images[order]], kind="stable")]
 
     def _training_borders(self) -> list[int]:
         """Where global batches begin and end in the order of an epoch, group after group."""
@@ -161,9 +149,10 @@ class QuestionBatchSampler(Sampler[list[int]]):
 
     def _evaluation_batches(self) -> list[list[int]]:
         """This rank's batches, group after group."""
-        order = self._by_image if self._grouped else np.arange(self._count)
-        starts = self._starts if self._grouped else order
-        sizes = np.diff(starts, append=self._count)
+        order, sizes = np.arange(self._count), np.ones(self._count, np.int64)
+        if self._grouped:
+            order, sizes = np.argsort(self._images, kind="stable"), self._sizes
+        starts = np.cumsum(sizes) - sizes
         groups = np.zeros(self._count, np.int8) if self._groups is None else self._groups
         batches = []
         for group in np.unique(groups):
@@ -172,27 +161,20 @@ class QuestionBatchSampler(Sampler[list[int]]):
         return batches
 
     def _batches_of(self, order: np.ndarray, runs: list[int]) -> list[list[int]]:
-        """This rank's batches of the questions in ``order``.
+        """This rank's batches of the (M,) questions in ``order``.
 
-        Args:
-            order: (M,) questions.
-            runs: where in ``order`` each run of questions that stay together begins, and M.
+        ``runs`` are the places where each run of questions that stay together begins, and M.
         """
         share = -(-self._batch_size // self._world_size)
         cuts = np.searchsorted(
             runs, [len(order) * r // self._world_size for r in range(self._world_size + 1)]
         )
         mine = runs[cuts[self._rank] : cuts[self._rank + 1] + 1]
-        batches: list[list[int]] = []
-        start = end = mine[0]
-        for border in mine[1:]:
-            if border - start > share and end > start:
-                batches.append(order[start:end].tolist())
-                start = end
-            end = border
-            while end - start > share:  # an image with more questions than a batch takes
-                batches.append(order[start : start + share].tolist())
-                start += share
-        if end > start:
-            batches.append(order[start:end].tolist())
-        return batches
+        ends = [mine[0]]
+        for begin, end in pairwise(mine):
+            if end - ends[-1] > share and begin > ends[-1]:
+                ends.append(begin)
+            # An image with more questions than a batch takes.
+            ends += range(ends[-1] + share, end, share)
+        batches = pairwise([*ends, mine[-1]])
+        return [order[start:end].tolist() for start, end in batches if start < end]

@@ -69,8 +69,7 @@ class ClipVilBuilder(MMFDatasetBuilder):
 
         Raises:
             ConfigError: neither has such an entry.
-            DownloadError: a file cannot be fetched (the message says what to put where), or its
-                checksum is another one.
+            DownloadError: a file cannot be fetched, or its checksum is another one.
         """
         mmfs = self.zoo_config_path
         for name in config.get("zoo_requirements") or []:
@@ -120,18 +119,16 @@ class ClipVilBuilder(MMFDatasetBuilder):
         """Tell the model the task and the vocabularies, and keep these beside the checkpoints."""
         if self.dataset is None:  # a split that does not exist
             return
-        vocabularies = {
-            "text": list(self.dataset.text_processor.tokens),
-            "answer": list(self.dataset.labels),
-        }
-        for kind, words in vocabularies.items():
-            registry.register(f"{self.dataset_name}_{kind}_vocab", words)
-        registry.register(f"{self.dataset_name}_num_final_outputs", len(vocabularies["answer"]))
-        registry.register(f"{self.dataset_name}_task", self.dataset.task)
+        name, labels = self.dataset_name, self.dataset.labels
+        tokens = self.dataset.text_processor.tokens
+        registry.register(f"{name}_text_vocab", list(tokens))
+        registry.register(f"{name}_answer_vocab", list(labels))
+        registry.register(f"{name}_num_final_outputs", len(labels))
+        registry.register(f"{name}_task", self.dataset.task)
         if is_master():
             folder = Path(get_mmf_env("save_dir"), "vocabularies")
-            write_lines(folder / f"{self.dataset_name}_text.txt", vocabularies["text"])
-            write_lines(folder / f"{self.dataset_name}_answers.txt", vocabularies["answer"])
+            write_lines(folder / f"{name}_text.txt", tokens)
+            write_lines(folder / f"{name}_answers.txt", labels)
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:

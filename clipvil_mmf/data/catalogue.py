@@ -10,11 +10,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 OFFICIAL = "official"
 LXMERT = "lxmert"
 MMF = "mmf"
+
+T = TypeVar("T")
 
 
 class CatalogueError(ValueError):
@@ -23,109 +25,59 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a dataset.
+    """One file of a dataset."""
 
-    Args:
-        name: its name, as released.
-        url: where it is downloaded from; an archive holds it where the names differ.
-    """
-
-    name: str
-    url: str
+    name: str  # as released
+    url: str  # where it is downloaded from; an archive holds it where the names differ
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split by its published name.
-
-    Args:
-        questions: how many it has.
-        images: how many images they are about, if that is known.
-        image_folder: the folder of the images, as the archives unpack.
-        releases: format (``OFFICIAL``, ``LXMERT``, ``MMF``) -> its files, the question file and,
-            where the answers are in another one, that; in the order in which they are looked for.
-        labelled: whether the answers are public.
-        part_of: the split that has its questions, too.
-    """
+    """A split by its published name."""
 
     questions: int
-    images: int | None
-    image_folder: str
+    images: int | None  # how many the questions are about, if that is known
+    image_folder: str  # as the archives unpack
+    # Format (OFFICIAL, LXMERT, MMF) -> its files, the question file and, where the answers are in
+    # another one, that; in the order in which they are looked for.
     releases: Mapping[str, tuple[DataFile, ...]]
-    labelled: bool = True
-    part_of: str | None = None
+    labelled: bool = True  # whether the answers are public
+    part_of: str | None = None  # the split that has its questions, too
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A dataset.
+    """A dataset."""
 
-    Args:
-        name: its key in a configuration.
-        pages: where its licence, its description and its downloads are.
-        splits: published name -> split.
-        aliases: other published name -> name here.
-        default_splits: what ``clipvil prepare`` prepares unless told otherwise.
-        image_archives: image folder -> where it is downloaded from.
-        image_root: the folder below the dataset's that paths of images begin in.
-        answers: the published answer vocabulary.
-        min_count: how often an answer has to occur to be in a vocabulary of one's own.
-        folders: below the dataset's folder, where a file may lie.
-    """
-
-    name: str
-    pages: tuple[str, ...]
-    splits: Mapping[str, Split]
-    aliases: Mapping[str, str]
-    default_splits: tuple[str, ...]
-    image_archives: Mapping[str, str]
-    image_root: str
-    answers: DataFile
-    min_count: int
+    name: str  # its key in a configuration
+    pages: tuple[str, ...]  # where its licence, its description and its downloads are
+    splits: Mapping[str, Split]  # by published name
+    aliases: Mapping[str, str]  # other published name -> name here
+    default_splits: tuple[str, ...]  # what `clipvil prepare` prepares unless told otherwise
+    image_archives: Mapping[str, str]  # image folder -> where it is downloaded from
+    image_root: str  # the folder below the dataset's that paths of images begin in
+    answers: DataFile  # the published answer vocabulary
+    min_count: int  # how often an answer has to occur to be in a vocabulary of one's own
+    # Below the dataset's folder, where a file may lie.
     folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
 
     def split(self, name: str) -> Split:
-        """The split of that name.
-
-        Raises:
-            CatalogueError: there is none.
-        """
-        found = self.splits.get(self.aliases.get(name, name))
-        if found is None:
-            raise CatalogueError(
-                f"{self.name} has no split {name!r}; expected one of {', '.join(self.splits)}"
-                f"{_nearest(name, self.splits)}"
-            )
-        return found
+        """The split of that name; ``CatalogueError``: there is none."""
+        return _look_up(self.splits, self.aliases.get(name, name), f"{self.name} has no split")
 
     def find(self, root: Path, name: str) -> Path | None:
         """Where a file lies below the dataset's folder, or None."""
-        for folder in self.folders:
-            if (root / folder / name).is_file():
-                return root / folder / name
-        return None
+        places = (root / folder / name for folder in self.folders)
+        return next((path for path in places if path.is_file()), None)
 
 
 def catalogue(name: str) -> Catalogue:
-    """The dataset of that name.
-
-    Raises:
-        CatalogueError: there is none.
-    """
-    if name not in CATALOGUES:
-        raise CatalogueError(
-            f"no dataset {name!r}; expected one of {', '.join(CATALOGUES)}"
-            f"{_nearest(name, CATALOGUES)}"
-        )
-    return CATALOGUES[name]
+    """The dataset of that name; ``CatalogueError``: there is none."""
+    return _look_up(CATALOGUES, name, "no dataset")
 
 
 def find_split(dataset: str, split: str, root: Path) -> list[Path]:
-    """The files of a split, in the first format of which all are there.
-
-    Raises:
-        CatalogueError: no such dataset or split, or no format is complete.
-    """
+    """The files of a split, in the first format of which all are there (or ``CatalogueError``)."""
     known = catalogue(dataset)
     wanted = known.split(split)
     lacking = []
@@ -145,9 +97,12 @@ def store_folder(root: Path, split: str) -> Path:
     return root / "stores" / split
 
 
-def _nearest(name: str, names: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name.lower(), names, n=1)
-    return f". Did you mean {near[0]!r}?" if near else ""
+def _look_up(known: Mapping[str, T], name: str, lacks: str) -> T:
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        raise CatalogueError(f"{lacks} {name!r}; expected one of {', '.join(known)}{hint}")
+    return known[name]
 
 
 _VQA_ZIPS = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa"
@@ -158,83 +113,64 @@ _GQA_ZIPS = "https://downloads.cs.stanford.edu/nlp/data/gqa"
 _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
-def _vqa_official(name: str, part: str) -> tuple[DataFile, DataFile]:
-    return (
-        DataFile(
-            f"v2_OpenEnded_mscoco_{name}_questions.json",
-            f"{_VQA_ZIPS}/v2_Questions_{part}_mscoco.zip",
-        ),
-        DataFile(
-            f"v2_mscoco_{name}_annotations.json", f"{_VQA_ZIPS}/v2_Annotations_{part}_mscoco.zip"
-        ),
-    )
-
-
-def _gqa_official(name: str) -> tuple[DataFile]:
-    return (DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip"),)
-
-
 def _split(
     questions: int,
     images: int | None,
     folder: str,
     official: tuple[DataFile, ...] = (),
-    lxmert: str | None = None,
-    mmf: str | None = None,
+    lxmert: str = "",
+    mmf: str = "",
     **others: Any,
 ) -> Split:
     """A split whose files of LXMERT's and MMF's are given as ``<their folder>/<name>``."""
     releases = {OFFICIAL: official} if official else {}
-    if lxmert is not None:
-        file = f"{lxmert}.json"
-        releases[LXMERT] = (DataFile(file.partition("/")[2], f"{_LXMERT_FILES}/{file}"),)
-    if mmf is not None:
+    if lxmert:
+        name = f"{lxmert.partition('/')[2]}.json"
+        releases[LXMERT] = (DataFile(name, f"{_LXMERT_FILES}/{lxmert}.json"),)
+    if mmf:
         dataset, _, name = mmf.partition("/")
         url = f"{_MMF_FILES}/{dataset}/defaults/annotations/annotations.tar.gz"
         releases[MMF] = (DataFile(f"{name}.npy", url),)
     return Split(questions, images, folder, releases, **others)
 
 
+def _vqa(count: int, images: int | None, folder: str, *others: str, **options: Any) -> Split:
+    """A split of VQA v2; one that is a part of another has no official files."""
+    files: tuple[DataFile, ...] = ()
+    if "part_of" not in options:
+        name = options.pop("name", folder)
+        part = {"train2014": "Train", "val2014": "Val"}.get(name, "Test")
+        questions, answers = (
+            DataFile(f"v2_{file}.json", f"{_VQA_ZIPS}/v2_{zipped}_{part}_mscoco.zip")
+            for file, zipped in (
+                (f"OpenEnded_mscoco_{name}_questions", "Questions"),
+                (f"mscoco_{name}_annotations", "Annotations"),
+            )
+        )
+        files = (questions,) if part == "Test" else (questions, answers)
+    return _split(count, images, folder, files, *others, **options)
+
+
+def _gqa(count: int, images: int | None, name: str, *others: str, **options: Any) -> Split:
+    file = DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip")
+    return _split(count, images, "images", (file,), *others, **options)
+
+
 _TRAIN, _VAL, _TEST = "train2014", "val2014", "test2015"
+# LXMERT divided val into nominival and minival, and trains on the first.
+_NOMINIVAL = "vqa/nominival", "vqa2/imdb_valminusminival2014"
+_MINIVAL = "vqa/minival", "vqa2/imdb_minival2014"
 
 VQA2 = Catalogue(
     name="vqa2",
     pages=("https://visualqa.org/download.html", "https://cocodataset.org/#download"),
     splits={
-        "train": _split(
-            443_757,
-            82_783,
-            _TRAIN,
-            _vqa_official(_TRAIN, "Train"),
-            "vqa/train",
-            "vqa2/imdb_train2014",
-        ),
-        "val": _split(214_354, 40_504, _VAL, _vqa_official(_VAL, "Val"), mmf="vqa2/imdb_val2014"),
-        # val = nominival + minival; LXMERT divided it, and trains on the first.
-        "nominival": _split(
-            188_360,
-            35_504,
-            _VAL,
-            (),
-            "vqa/nominival",
-            "vqa2/imdb_valminusminival2014",
-            part_of="val",
-        ),
-        "minival": _split(
-            25_994, 5_000, _VAL, (), "vqa/minival", "vqa2/imdb_minival2014", part_of="val"
-        ),
-        "test": _split(
-            447_793,
-            81_434,
-            _TEST,
-            _vqa_official(_TEST, "Test")[:1],
-            "vqa/test",
-            "vqa2/imdb_test2015",
-            labelled=False,
-        ),
-        "test-dev": _split(
-            107_394, None, _TEST, _vqa_official("test-dev2015", "Test")[:1], labelled=False
-        ),
+        "train": _vqa(443_757, 82_783, _TRAIN, "vqa/train", "vqa2/imdb_train2014"),
+        "val": _vqa(214_354, 40_504, _VAL, "", "vqa2/imdb_val2014"),
+        "nominival": _vqa(188_360, 35_504, _VAL, *_NOMINIVAL, part_of="val"),
+        "minival": _vqa(25_994, 5_000, _VAL, *_MINIVAL, part_of="val"),
+        "test": _vqa(447_793, 81_434, _TEST, "vqa/test", "vqa2/imdb_test2015", labelled=False),
+        "test-dev": _vqa(107_394, None, _TEST, name="test-dev2015", labelled=False),
     },
     aliases={
         "train2014": "train",
@@ -254,26 +190,12 @@ GQA = Catalogue(
     name="gqa",
     pages=("https://cs.stanford.edu/people/dorarad/gqa/download.html",),
     splits={
-        "train": _split(
-            943_000,
-            72_140,
-            "images",
-            _gqa_official("train_balanced"),
-            "gqa/train",
-            "gqa/train_balanced_questions",
+        "train": _gqa(
+            943_000, 72_140, "train_balanced", "gqa/train", "gqa/train_balanced_questions"
         ),
-        "val": _split(
-            132_062,
-            10_234,
-            "images",
-            _gqa_official("val_balanced"),
-            "gqa/valid",
-            "gqa/val_balanced_questions",
-        ),
-        "testdev": _split(12_578, 398, "images", _gqa_official("testdev_balanced"), "gqa/testdev"),
-        "submission": _split(
-            4_237_524, None, "images", _gqa_official("submission_all"), "gqa/submit", labelled=False
-        ),
+        "val": _gqa(132_062, 10_234, "val_balanced", "gqa/valid", "gqa/val_balanced_questions"),
+        "testdev": _gqa(12_578, 398, "testdev_balanced", "gqa/testdev"),
+        "submission": _gqa(4_237_524, None, "submission_all", "gqa/submit", labelled=False),
     },
     aliases={"valid": "val", "submit": "submission", "test-dev": "testdev"},
     default_splits=("train", "val", "testdev"),

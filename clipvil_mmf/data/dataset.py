@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from mmf.utils.distributed import is_master
 from clipvil_mmf.config import ConfigError, check_choice, check_keys, from_config
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 from clipvil_mmf.data.images import (
+    BadImageError,
     ImageParams,
     ImageStore,
     build_transform,
@@ -37,8 +38,7 @@ from clipvil_mmf.data.images import (
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.regions import RegionParams, RegionStore, pad_regions
-from clipvil_mmf.data.table import QuestionTable
-from clipvil_mmf.data.token_cache import TokenCache
+from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from clipvil_mmf.tasks import Task, build_task
 
 logger = logging.getLogger(__name__)
@@ -48,44 +48,42 @@ _PROCESSORS = ("text_processor", "answer_processor")
 
 @dataclass
 class DatasetParams(ImageParams):
-    """The section ``dataset_config.<dataset>`` of a yaml file; see also ``ImageParams``.
+    """The section ``dataset_config.<dataset>`` of a yaml file; see also ``ImageParams``."""
 
-    Args:
-        task: what is asked, a name of ``tasks.TASKS`` or ``{type: NAME, params: {...}}``; null for
-            the dataset's own.
-        data_dir: folder of the dataset's files.
-        zoo_requirements: entries of MMF's zoo to download, such as ``vqa2.defaults``.
-        processors: MMF's ``text_processor`` and ``answer_processor`` (the labels, of every task),
-            each ``{type, params}``.
-        group_by_image: keep the questions of an image in one batch, so that the visual tower runs
-            once for all of them; ``false`` shuffles questions alone.
-        group_by_aspect_ratio: keep questions on landscape images in other batches than those on
-            portrait and square ones, as the transform tells them apart; for ``fit_pad``, whose
-            canvas differs for the two. The sizes of all images are read once, at the first start.
-        features: region features instead of images, ``{path, max_regions}`` (``regions.py``).
-        allow_outside_images: take images that a question file names outside of the images' folder,
-            by ``../`` or an absolute path; ``false`` makes them an error.
-        on_unknown_answer: ``raise`` stops at an answer outside the vocabulary. ``keep`` leaves
-            the answer out of the targets, so that a question without any other one has none (as in
-            LXMERT's files); ``skip`` leaves such a question out of training as well (in validation
-            and test it stays and counts as wrong). Both log how many there are.
-    """
-
+    # What is asked, a name of tasks.TASKS or {type: NAME, params: {...}}; null for the dataset's.
     task: Any = "vqa"
+    # Folder of the dataset's files.
     data_dir: str | None = None
+    # Entries of MMF's zoo to download, such as vqa2.defaults.
     zoo_requirements: list[str] = field(default_factory=list)
+    # MMF's text_processor and answer_processor (the labels, of every task), each {type, params}.
     processors: dict[str, Any] = field(default_factory=dict)
+    # Keep the questions of an image in one batch, so that the visual tower runs once for all of
+    # them; false shuffles questions alone.
     group_by_image: bool = True
+    # Keep questions on landscape images in other batches than those on portrait and square ones, as
+    # the transform tells them apart; for fit_pad, whose canvas differs for the two. The sizes of
+    # all images are read once, at the first start.
     group_by_aspect_ratio: bool = False
+    # Region features instead of images, {path, max_regions} (regions.py).
     features: Any = None
+    # Take images that a question file names outside of the images' folder, by ../ or an absolute
+    # path; false makes them an error.
     allow_outside_images: bool = False
+    # raise stops at an answer outside the vocabulary. keep leaves the answer out of the targets, so
+    # that a question without any other one has none (as in LXMERT's files); skip leaves such a
+    # question out of training as well (in validation and test it stays and counts as wrong). Both
+    # log how many there are.
     on_unknown_answer: str = "raise"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.task is None:
             self.task = type(self).task
-        _check_processors(self.processors)
+        check_keys("processors", self.processors, _PROCESSORS)
+        for name, section in self.processors.items():
+            if isinstance(section, dict):  # MMF passes over other keys
+                check_keys(f"processors.{name}", section, ("type", "params"))
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "keep", "skip"))
         if self.features is not None:
             self.features = from_config(RegionParams, self.features, "features")
@@ -96,26 +94,11 @@ class DatasetParams(ImageParams):
                     )
 
 
-def _check_processors(processors: dict[str, Any]) -> None:
-    """Check the names of the processors, and the keys of each: MMF passes over others.
-
-    Raises:
-        ConfigError: one is unknown.
-    """
-    sections = [("processors", processors, _PROCESSORS)]
-    for name, section in processors.items():
-        if isinstance(section, dict):
-            sections.append((f"processors.{name}", section, ("type", "params")))
-    for where, section, choices in sections:
-        check_keys(where, section, choices)
-
-
 class ImagePaths(Sequence[str]):
     """The image files of a table, put together one by one; ``root`` is '' if they are whole."""
 
     def __init__(self, table: QuestionTable, root: str) -> None:
-        self._table = table
-        self._root = root
+        self._table, self._root = table, root
 
     def __len__(self) -> int:
         return self._table.image_count
@@ -125,31 +108,51 @@ class ImagePaths(Sequence[str]):
             raise IndexError(row)
         return os.path.join(self._root, self._table.image_path(row))
 
+    def check_inside(self, section: str) -> None:
+        """Raise ``AnnotationError`` where the path of an image leaves the folder."""
+        folder = os.path.join(os.path.abspath(self._root), "")
+        for row in range(len(self)):
+            path = self._table.image_path(row)
+            if not os.path.isabs(path) and ".." not in path:
+                continue
+            if not os.path.normpath(os.path.join(folder, path)).startswith(folder):
+                raise AnnotationError(
+                    f"{self._table.source}: the image {path!r} is outside of the folder of the "
+                    f"images ({self._root}). Correct it, or set {section}.allow_outside_images: "
+                    "true if you trust the file"
+                )
 
-def _refuse_outside(table: QuestionTable, root: str, section: str) -> None:
-    """Check that the images of a table lie in their folder.
 
-    Raises:
-        AnnotationError: a path leaves it.
+class TokenCache:
+    """Tokenises each distinct question once while it is kept.
+
+    easy-VQA has few dozens of questions, which then are never tokenised twice; VQA v2 has more than
+    are worth keeping. When the cache is full it starts afresh.
+
+    Args:
+        tokenizer: N questions -> ids (N, T) int32 and lengths (N,) int32.
+        capacity: how many questions are kept, beside those of a batch.
     """
-    folder = os.path.join(os.path.abspath(root), "")
-    for row in range(table.image_count):
-        path = table.image_path(row)
-        if not os.path.isabs(path) and ".." not in path:
-            continue
-        if not os.path.normpath(os.path.join(folder, path)).startswith(folder):
-            raise AnnotationError(
-                f"{table.source}: the image {path!r} is outside of the folder of the images "
-                f"({root}). Correct it, or set {section}.allow_outside_images: true if you trust "
-                "the file"
-            )
+
+    def __init__(self, tokenizer: Callable[..., Any], capacity: int = 4096) -> None:
+        self._tokenizer, self._capacity = tokenizer, capacity
+        self._kept: dict[str, tuple[np.ndarray, np.integer]] = {}
+
+    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids (B, T) int32 and lengths (B,) int32 of B questions."""
+        if len(self._kept) > self._capacity:
+            self._kept = {}
+        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        if new:
+            self._kept.update(zip(new, zip(*self._tokenizer(new), strict=True), strict=True))
+        ids, lengths = zip(*(self._kept[text] for text in texts), strict=True)
+        return np.stack(ids), np.asarray(lengths)
 
 
 class ClipVilDataset(BaseDataset):
     """Questions about images, for every dataset of the plugin.
 
-    Of a table that is mapped from a store, a process (a worker of the data loader too, however it
-    is started) holds no copy.
+    Of a table that is mapped from a store no process, nor a worker of the data loader, has a copy.
 
     Args:
         dataset_name: its key in the configuration.
@@ -162,9 +165,8 @@ class ClipVilDataset(BaseDataset):
         labels: gives the dataset's own list of labels, if it brings one.
 
     Raises:
-        ConfigError: a bad key or value in ``config``.
-        BadImageError: a missing image (``on_bad_image: raise``).
-        AnnotationError: an image outside of ``image_root`` (unless ``allow_outside_images``).
+        ConfigError, BadImageError, BadRegionsError: a bad key or value; a missing image or entry.
+        AnnotationError: an image outside of ``image_root``.
     """
 
     def __init__(
@@ -190,63 +192,62 @@ class ClipVilDataset(BaseDataset):
             )
         self.table = table
         self.is_labelled = table.is_labelled
-        self._split = dataset_type
+        self._trains = dataset_type == "train"
+        self._label = f"{dataset_name} {dataset_type}"  # for the log
         self._training_questions = training_questions
         self._dataset_labels = labels
         self._image_root = image_root
         self._mean = torch.tensor(list(self.params.mean)).view(3, 1, 1)
         self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
-        skip_bad = self.params.on_bad_image == "skip"
-        paths = ImagePaths(table, image_root)
-        if image_root and self.params.features is None and not self.params.allow_outside_images:
-            _refuse_outside(table, image_root, section)
         self._transform = build_transform(self.params)
+        # The table's rows that are used; None for all of them.
+        self._kept: np.ndarray | None = None
+        self._tokens: TokenCache | None = None
+        self._vocabulary_rows: np.ndarray | None = None
+        paths = ImagePaths(table, image_root)
         self._images: ImageStore | RegionStore
         if self.params.features is not None:
             self._images = RegionStore(paths, self.params.features)
-        else:
-            self._images = ImageStore(
-                paths,
-                self._transform,
-                in_memory=self.params.in_memory,
-                blank_shape=(3, *self.params.image_size) if skip_bad else None,
-            )
-        # The table's rows that are used; None for all of them.
-        self._kept: np.ndarray | None = None
-        if isinstance(self._images, ImageStore) and self._images.bad:
-            bad = self._images.bad
-            on_bad = np.isin(table.image_rows, list(bad))
-            logger.warning(
-                "%s %s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
-                dataset_name,
-                dataset_type,
-                len(bad),
-                len(paths),
-                on_bad.sum(),
-                "are left out" if self._trains else "are answered with a black picture",
-                bad[min(bad)],
-            )
-            if self._trains:
-                self._keep(~on_bad)
-        self._tokens: TokenCache | None = None
-        self._vocabulary_rows: np.ndarray | None = None
+            return
+        if image_root and not self.params.allow_outside_images:
+            paths.check_inside(section)
+        self._images = ImageStore(
+            paths,
+            self._transform,
+            in_memory=self.params.in_memory,
+            blank_shape=(
+                (3, *self.params.image_size) if self.params.on_bad_image == "skip" else None
+            ),
+        )
+        if self._images.bad:
+            self._report_bad(self._images.bad)
+
+    def _report_bad(self, bad: dict[int, BadImageError]) -> None:
+        """Log the bad images, and leave their questions out of training."""
+        on_bad = np.isin(self.table.image_rows, list(bad))
+        logger.warning(
+            "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
+            self._label,
+            len(bad),
+            self.table.image_count,
+            on_bad.sum(),
+            "are left out" if self._trains else "are answered with a black picture",
+            bad[min(bad)],
+        )
+        if self._trains:
+            self._keep(~on_bad)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a spawned worker needs: a mapped table is opened there by its path."""
         left_out = ("writer", "_global_config", "_training_questions", "_dataset_labels")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
-    @property
-    def _trains(self) -> bool:
-        return self._split == "train"
-
     def init_processors(self) -> None:
         """Build the processors and prepare the labels with them; MMF calls it after loading.
 
         Raises:
             ConfigError: a processor is missing or badly configured.
-            UnknownLabelError: a label outside the vocabulary (``on_unknown_answer: raise``).
-            AnnotationError: no question is left.
+            UnknownLabelError, AnnotationError: a label outside the vocabulary; no question is left.
         """
         lacking = [name for name in _PROCESSORS if not self.params.processors.get(name)]
         if lacking:
@@ -277,9 +278,7 @@ class ClipVilDataset(BaseDataset):
             )
         self._tokens = TokenCache(self.text_processor)
         images = np.unique(self._used(self.table.image_rows)).size
-        logger.info(
-            "%s %s: %d questions on %d images", self.dataset_name, self._split, len(self), images
-        )
+        logger.info("%s: %d questions on %d images", self._label, len(self), images)
 
     @property
     def labels(self) -> list[str]:
@@ -316,9 +315,8 @@ class ClipVilDataset(BaseDataset):
         skips = self._trains and self.params.on_unknown_answer == "skip"
         left_out = self._used(~usable).sum() if skips else 0
         logger.warning(
-            "%s %s: %d questions have labels outside the vocabulary; %d are left out",
-            self.dataset_name,
-            self._split,
+            "%s: %d questions have labels outside the vocabulary; %d are left out",
+            self._label,
             affected,
             left_out,
         )
@@ -346,10 +344,8 @@ class ClipVilDataset(BaseDataset):
     def __getitems__(self, indices: Sequence[int]) -> SampleList:
         """The batch of these questions, see the top of this file; each image is read once.
 
-        torch's data loader asks for a batch at once, and hands it to ``collate``.
-
-        Raises:
-            AnnotationError: a batch to train on, whose labels are not known.
+        torch's data loader asks for a batch at once, and hands it to ``collate``; one to train on
+        without labels is an ``AnnotationError``.
         """
         if self._trains and not self.is_labelled:
             self.table.check_labelled()
@@ -375,8 +371,7 @@ class ClipVilDataset(BaseDataset):
         pictures = self._images.read(list(places))
         # Not add_field, which wants as many rows as there are questions.
         if self.params.features is not None:
-            for name, value in pad_regions(pictures).items():
-                batch[name] = value
+            batch.update(pad_regions(pictures))
         else:
             batch["images"] = normalize(pictures, self._mean, self._std)
         batch.add_field("question_id", self.table.ids(chosen))
@@ -389,9 +384,7 @@ class ClipVilDataset(BaseDataset):
         soft = self.table.answers_of(chosen)
         rows = self._vocabulary_rows[soft.rows]
         known = rows >= 0
-        pairs = replace(
-            soft, positions=soft.positions[known], rows=rows[known], scores=soft.scores[known]
-        )
+        pairs = SoftAnswers(soft.positions[known], rows[known], soft.scores[known])
         return torch.from_numpy(self.task.targets(pairs, len(chosen), len(self.labels)))
 
     def collate(self, batch: SampleList) -> SampleList:
@@ -420,10 +413,5 @@ class ClipVilDataset(BaseDataset):
         )
 
     def format_for_prediction(self, report: Any) -> list[dict[str, Any]]:
-        """The rows of a prediction file, as the task makes them.
-
-        Args:
-            report: has ``scores`` (B, labels), of any float dtype, and ``question_id``, a list of
-                B.
-        """
+        """The rows of a prediction file, as the task makes them, of ``scores`` (B, labels)."""
         return self.task.prediction_rows(report.question_id, report.scores, self.labels)

@@ -17,14 +17,11 @@ from clipvil_mmf.data.table import QuestionTable
 
 @dataclass
 class EasyVQAParams(DatasetParams):
-    """The section ``dataset_config.easy_vqa``.
+    """The section ``dataset_config.easy_vqa``."""
 
-    Args:
-        question_types: which questions of every split are used: names of
-            ``easy_vqa_files.QUESTION_TYPES``; null for all. The vocabularies of words and answers
-            stay those of all questions, so that a model of some types can be tuned to others.
-    """
-
+    # Which questions of every split are used: names of `easy_vqa_files.QUESTION_TYPES`; null for
+    # all. The vocabularies of words and answers stay those of all questions, so that a model of
+    # some types can be tuned to others.
     question_types: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -33,14 +30,12 @@ class EasyVQAParams(DatasetParams):
             raise ConfigError(
                 "zoo_requirements: easy_vqa is read from the package easy-vqa; expected []."
             )
-        if self.question_types is None:
-            return
-        if not self.question_types:
+        if self.question_types == []:
             raise ConfigError(
                 "question_types: the list is empty; expected one type or more, or null for all. "
                 f"Choices: {', '.join(easy_vqa_files.QUESTION_TYPES)}."
             )
-        for name in self.question_types:
+        for name in self.question_types or ():
             check_choice("question_types", name, easy_vqa_files.QUESTION_TYPES)
 
 

@@ -34,11 +34,6 @@ QUESTION_TYPES = {
 _VAL_EVERY = 10
 
 
-def is_validation(image_id: int) -> bool:
-    """Whether a training image of the package is kept for validation."""
-    return image_id % _VAL_EVERY == 0
-
-
 def question_type(text: str) -> str:
     """The name in ``QUESTION_TYPES`` of a question of the package."""
     words = text.rstrip("?").split()
@@ -50,11 +45,7 @@ def question_type(text: str) -> str:
 
 
 def package_data() -> Path:
-    """The data folder of the installed package.
-
-    Raises:
-        ModuleNotFoundError: easy-vqa is not installed.
-    """
+    """The data folder of the installed package; ``ModuleNotFoundError``: it is not."""
     spec = find_spec("easy_vqa")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
@@ -73,11 +64,6 @@ def read_questions(
         split: train, val or test.
         data: the data folder, by default the package's.
         types: names in ``QUESTION_TYPES``; others are left out. None for all.
-
-    Raises:
-        ModuleNotFoundError: easy-vqa is not installed.
-        FileNotFoundError: the package lacks its question file.
-        AnnotationError: a row of the file is not ``[question, answer, image id]``.
     """
     if split not in SPLITS:
         raise ValueError(f"easy_vqa has no split {split!r}; expected one of {', '.join(SPLITS)}")
@@ -97,7 +83,7 @@ def read_questions(
                 "Repair the package: pip install --force-reinstall easy-vqa"
             )
         text, answer, image_id = row
-        in_split = split == "test" or is_validation(image_id) == (split == "val")
+        in_split = split == "test" or (image_id % _VAL_EVERY == 0) == (split == "val")
         if in_split and (types is None or question_type(text) in types):
             question = Question(position, text, f"{images}/{image_id}.png", {answer: 1.0})
             questions.append(question)

@@ -10,12 +10,12 @@ from typing import Any
 
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import ConfigError, check_at_least
+from clipvil_mmf.config import ConfigError, check_at_least, check_keys
 from clipvil_mmf.data.builder import ClipVilBuilder
 from clipvil_mmf.data.catalogue import (
+    CATALOGUES,
     Catalogue,
     CatalogueError,
-    catalogue,
     find_split,
     store_folder,
 )
@@ -32,37 +32,28 @@ MMF_SPLITS = ("train", "val", "test")
 
 @dataclass
 class FilesParams(DatasetParams):
-    """The section ``dataset_config.<dataset>`` of a dataset that is a folder of files.
+    """The section ``dataset_config.<dataset>`` of a dataset that is a folder of files."""
 
-    Args:
-        images_dir: folder of the images; null for the one where the dataset's archives unpack.
-        annotations: train, val and test -> the parts that make it up, one after the other: names
-            of published splits, or question files (relative to ``data_dir``), in a list or with
-            commas between them. Official VQA v2 files
-            of other names are given as ``{questions: FILE, annotations: FILE}``. A split without
-            parts does not exist.
-        store_dir: where the converted question files are kept; null for ``<data_dir>/stores``.
-        answer_min_count: with ``answer_processor.params.vocab: dataset``, how often a label has
-            to be the main one of a training question to get into the vocabulary.
-    """
-
+    # Folder of the images; null for the one where the dataset's archives unpack.
     images_dir: str | None = None
+    # train, val and test -> the parts that make it up, one after the other: names of published
+    # splits, or question files (relative to data_dir), in a list or with commas between them.
+    # Official VQA v2 files of other names are given as {questions: FILE, annotations: FILE}. A
+    # split without parts does not exist.
     annotations: dict[str, Any] = field(default_factory=dict)
+    # Where the converted question files are kept; null for <data_dir>/stores.
     store_dir: str | None = None
+    # With answer_processor.params.vocab: dataset, how often a label has to be the main one of a
+    # training question to get into the vocabulary.
     answer_min_count: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("answer_min_count", self.answer_min_count, 1)
+        check_keys("annotations", self.annotations, MMF_SPLITS)
         for split, parts in self.annotations.items():
-            if split not in MMF_SPLITS:
-                raise ConfigError(
-                    f"annotations.{split}: unknown split. Choices: {', '.join(MMF_SPLITS)}."
-                )
             if isinstance(parts, str):  # as on the command line
-                self.annotations[split] = [
-                    part.strip() for part in parts.split(",") if part.strip()
-                ]
+                self.annotations[split] = list(filter(None, map(str.strip, parts.split(","))))
             elif isinstance(parts, dict):
                 self.annotations[split] = [parts]
 
@@ -79,11 +70,7 @@ class FilesBuilder(ClipVilBuilder):
         return QuestionTable.concatenate(tables) if tables else None
 
     def labels(self, params: FilesParams) -> Sequence[str] | None:
-        """The frequent labels of the training questions.
-
-        Raises:
-            AnnotationError: they have none.
-        """
+        """The frequent labels of the training questions; ``AnnotationError``: they have none."""
         train = self.table(params, "train")
         if train is None:
             return None
@@ -94,11 +81,7 @@ class FilesBuilder(ClipVilBuilder):
         return params.images_dir or str(self.root(params))
 
     def root(self, params: Any) -> Path:
-        """The folder of the dataset.
-
-        Raises:
-            ConfigError: it is not configured, or not there.
-        """
+        """The folder of the dataset; ``ConfigError``: it is not configured, or not there."""
         root = Path(params.data_dir or "").expanduser()
         if not params.data_dir or not root.is_dir():
             raise ConfigError(
@@ -111,11 +94,7 @@ class FilesBuilder(ClipVilBuilder):
     advice = "Set it to your folder"
 
     def files_of(self, params: FilesParams, part: str) -> tuple[str, list[Path]]:
-        """The name of a part's store, and the part's files.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """The name of a part's store, and the part's files; ``FileNotFoundError``: none."""
         file = self.root(params) / part
         if not file.is_file():
             raise FileNotFoundError(
@@ -139,14 +118,9 @@ class FilesBuilder(ClipVilBuilder):
         if params.store_dir is not None:
             folder = Path(params.store_dir).expanduser() / name
         table = open_or_convert(files, folder, progress=is_master())
-        logger.info(
-            "%s %s: %s, %d questions, mapped from %s",
-            self.dataset_name,
-            part if isinstance(part, str) else name,
-            ", ".join(table.formats),
-            len(table),
-            store_path(files, folder),
-        )
+        what = f"{self.dataset_name} {part if isinstance(part, str) else name}: {table.formats[0]}"
+        where = store_path(files, folder)
+        logger.info("%s, %d questions, mapped from %s", what, len(table), where)
         return table
 
 
@@ -156,7 +130,7 @@ class CatalogueBuilder(FilesBuilder):
     @property
     def catalogue(self) -> Catalogue:
         """What is known of the dataset."""
-        return catalogue(self.name)
+        return CATALOGUES[self.name]
 
     @property
     def advice(self) -> str:  # type: ignore[override]
@@ -182,20 +156,15 @@ class CatalogueBuilder(FilesBuilder):
     def load(
         self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any
     ) -> Any | None:
-        """Build the dataset of a split, once its vocabulary of labels has been found."""
-        self._find_vocabulary(config)
-        return super().load(config, dataset_type, *args, **kwargs)
+        """Build the dataset of a split; see ``ClipVilBuilder``.
 
-    def _find_vocabulary(self, config: Any) -> None:
-        """Let the vocabulary of labels be found in every folder where the dataset's files may lie.
-
-        Raises:
-            ConfigError: it is in none of them.
+        Its vocabulary of labels may lie in every folder of the dataset's files; a ``ConfigError``
+        says that it is in none of them.
         """
-        vocab = config.processors.answer_processor.params.get("vocab", FROM_DATASET)
-        root = self.root(config)
+        params = config.processors.answer_processor.params
+        vocab, root = params.get("vocab", FROM_DATASET), self.root(config)
         if vocab == FROM_DATASET or Path(vocab).is_file():
-            return
+            return super().load(config, dataset_type, *args, **kwargs)
         found = self.catalogue.find(root, vocab)
         if found is None:
             raise ConfigError(
@@ -204,4 +173,5 @@ class CatalogueBuilder(FilesBuilder):
                 f"published list is {self.catalogue.answers.url}; 'dataset' makes one of the "
                 "training answers."
             )
-        config.processors.answer_processor.params.vocab = str(found)
+        params.vocab = str(found)
+        return super().load(config, dataset_type, *args, **kwargs)

@@ -39,13 +39,9 @@ _remarked = False
 
 @contextmanager
 def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open an image file; its pixels are not read yet.
+    """Open an image file of one of ``FORMATS`` and a sane size; its pixels are not read yet.
 
-    Raises:
-        FileNotFoundError: no such file.
-        OSError: it is of none of ``FORMATS``, or no file (opening a FIFO would wait for ever).
-        ValueError: its size is absurd.
-        Exception: whatever else Pillow raises for damaged heads.
+    Whatever Pillow raises for damaged heads is passed on. Opening a FIFO would wait for ever.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("it is not a file")
@@ -60,10 +56,7 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
 
 def image_size(path: str | os.PathLike[str], upright: bool) -> tuple[int, int]:
-    """(width, height) from the head of an image file; zeros if it cannot be read.
-
-    With ``upright``, of the picture that is turned as its EXIF tag says.
-    """
+    """(width, height) of an image file, with ``upright`` turned as its EXIF tag says, or zeros."""
     try:
         with opened_image(path) as image:
             width, height = image.size
@@ -77,10 +70,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     """Scale a picture whose pixels have more than 8 bits; others stay as they are.
 
     White is 65535 in 16 bits. Where the file does not say it (floats, 32 bits), it is the least of
-    1 (floats alone), 255 and 65535 that no pixel exceeds.
-
-    Raises:
-        ValueError: pixels are negative, larger than all of these, or no numbers.
+    1 (floats alone), 255 and 65535 that no pixel exceeds; other pixels are a ``ValueError``.
     """
     if image.mode not in _WHITE and not image.mode.startswith("I;16"):
         return image

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,48 +17,29 @@ from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotatio
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 
 
-class Transform(Protocol):
-    """Makes a model's picture of an image."""
-
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
-        ...
-
-    def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size gets a portrait canvas, where there are two."""
-        ...
-
-
 class BadImageError(ValueError):
     """An image file that is missing or cannot be decoded; the message names it."""
 
 
 @dataclass
 class ImageParams:
-    """How image files become pictures.
+    """How image files become pictures."""
 
-    Args:
-        image_transform: ``stretch`` resizes to ``image_size`` whatever the aspect ratio;
-            ``fit_pad`` is CLIP-ViL's (class ``FitPad``).
-        image_size: [H, W] of the pictures; for ``fit_pad`` of a landscape one, a portrait or
-            square one gets [W, H].
-        mean: subtracted from each of the red, green and blue channel in [0, 1].
-        std: what each channel is then divided by.
-        in_memory: decode every image of a split once, at start, and keep it as uint8 (3HW bytes).
-        on_bad_image: ``raise`` stops at a missing or truncated image. ``skip`` checks all images
-            at start, leaves the questions about bad ones out of training, answers them with a
-            black picture in validation and test (each question must be answered), and logs how
-            many there are.
-        exif_rotation: ``ignore`` takes the pixels as they are stored, as published, and says so in
-            the log where a picture is rotated by its EXIF tag; ``apply`` turns it upright.
-    """
-
+    # stretch resizes to image_size whatever the aspect ratio; fit_pad is CLIP-ViL's (`FitPad`).
     image_transform: str = "stretch"
+    # [H, W] of the pictures; for fit_pad of a landscape one, others get [W, H].
     image_size: list[int] = field(default_factory=lambda: [384, 640])
+    # Subtracted from each of the red, green and blue channel in [0, 1], which std then divides.
     mean: list[float] = field(default_factory=lambda: list(CLIP_MEAN))
     std: list[float] = field(default_factory=lambda: list(CLIP_STD))
+    # Decode every image of a split once, at start, and keep it as uint8 (3HW bytes).
     in_memory: bool = False
+    # raise stops at a missing or truncated image. skip checks all images at start, leaves the
+    # questions about bad ones out of training, answers them with a black picture in validation and
+    # test (each question must be answered), and logs how many there are.
     on_bad_image: str = "raise"
+    # ignore takes the pixels as they are stored, as published, and says so in the log where a
+    # picture is rotated by its EXIF tag; apply turns it upright.
     exif_rotation: str = "ignore"
 
     def __post_init__(self) -> None:
@@ -77,101 +57,87 @@ class ImageParams:
             raise ConfigError(f"std: got {list(self.std)}, expected positive numbers.")
 
 
-class Stretch:
-    """Resize to a size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
+class Transform:
+    """Makes a model's picture of an image, as subclasses say.
 
-    def __init__(self, height: int, width: int) -> None:
-        self._size = (width, height)
+    Args:
+        height: of the landscape canvas.
+        width: of the landscape canvas.
+        turns: turn images upright by their EXIF tags, or say once in the log that they are not.
+    """
+
+    def __init__(self, height: int, width: int, turns: bool = False) -> None:
+        self._height, self._width, self._turns = height, width, turns
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        image = eight_bit(image).convert("RGB")
-        if image.size != self._size:
-            image = image.resize(self._size, Image.Resampling.BILINEAR)
-        return _channels_first(image)
+        """Return (3, H, W) uint8."""
+        worker = get_worker_info()
+        if not self._turns and (worker is None or worker.id == 0):
+            remark_rotation(image)
+        image = eight_bit(image)
+        picture = self.picture(upright(image) if self._turns else image)
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size is portrait or square; the canvas is the same."""
+        """Whether an image of this size (once turned) is portrait or square, and so its canvas."""
         return width <= height
 
+    def picture(self, image: Image.Image) -> Image.Image:
+        """The RGB picture of an image of 8 bits."""
+        raise NotImplementedError
 
-class FitPad:
+
+class Stretch(Transform):
+    """Resize to one size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
+
+    def picture(self, image: Image.Image) -> Image.Image:
+        image, size = image.convert("RGB"), (self._width, self._height)
+        return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+class FitPad(Transform):
     """CLIP-ViL's preprocessing: resize into a landscape or portrait canvas, pad it with zeros.
 
-    The short side becomes ``short`` unless the long one would exceed ``long``, then the short one
-    is ``round(long * min / max)``; the other side is truncated to an integer; small images are
+    The short side becomes ``height`` unless the long one would exceed ``width``, then the short one
+    is ``round(width * min / max)``; the other side is truncated to an integer; small images are
     scaled up. The picture stands in the middle (the odd pixel goes left and top; what juts out is
     cut off). The canvas is chosen after the resize: square images are portrait, and so are
     landscape ones that the truncation makes square, such as 640x639. Padding precedes
-    normalisation.
-
-    Source: published CLIP-ViL preprocessing (``Resize(384, 640)``).
-
-    Args:
-        short: height of the landscape canvas.
-        long: its width.
+    normalisation. Source: published CLIP-ViL preprocessing (``Resize(384, 640)``).
     """
-
-    def __init__(self, short: int, long: int) -> None:
-        self._short, self._long = short, long
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) after the resize."""
         small, large = min(width, height), max(width, height)
-        short = self._short
-        if large / small * short > self._long:
-            short = round(self._long * small / large)
+        short = self._height
+        if large / small * short > self._width:
+            short = round(self._width * small / large)
         if width < height:
             return short, int(short * height / width)
         return int(short * width / height), short
 
     def is_portrait(self, width: int, height: int) -> bool:
-        """Whether an image of this size gets the portrait canvas."""
         width, height = self.resized(width, height)
         return width <= height
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, short, long) uint8 of a landscape image, (3, long, short) else."""
-        image = eight_bit(image)
-        portrait = self.is_portrait(*image.size)
+    def picture(self, image: Image.Image) -> Image.Image:
         size = self.resized(*image.size)
         # The published order: the mode is converted after the resize.
         picture = image.resize(size, Image.Resampling.BILINEAR).convert("RGB")
-        room = (self._short, self._long) if portrait else (self._long, self._short)
+        room = (self._width, self._height)
+        if self.is_portrait(*image.size):
+            room = room[::-1]
         canvas = Image.new("RGB", room)
         # Rounded up; negative where the picture juts out.
         left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
         canvas.paste(picture, (left, top))
-        return _channels_first(canvas)
-
-
-class ExifRotation:
-    """Minds a picture's EXIF tag, then transforms it.
-
-    Args:
-        transform: what follows.
-        apply: turn the picture upright, or say once in the log that it is not.
-    """
-
-    def __init__(self, transform: Transform, apply: bool) -> None:
-        self._transform, self._apply = transform, apply
-
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        if self._apply:
-            return self._transform(upright(eight_bit(image)))
-        worker = get_worker_info()
-        if worker is None or worker.id == 0:
-            remark_rotation(image)
-        return self._transform(image)
-
-    def is_portrait(self, width: int, height: int) -> bool:
-        """Whether a picture of this size, turned as it will be, gets a portrait canvas."""
-        return self._transform.is_portrait(width, height)
+        return canvas
 
 
 def build_transform(params: ImageParams) -> Transform:
     """The transform that the parameters name."""
     chosen = FitPad if params.image_transform == "fit_pad" else Stretch
-    return ExifRotation(chosen(*params.image_size), params.exif_rotation == "apply")
+    return chosen(*params.image_size, params.exif_rotation == "apply")
 
 
 class ImageStore:
@@ -199,8 +165,8 @@ class ImageStore:
     ) -> None:
         self._paths = paths
         self._transform = transform
-        self._blank = None if blank_shape is None else np.zeros(blank_shape, dtype=np.uint8)
-        self._kept: list[torch.Tensor] | None = None
+        self._blank = None if blank_shape is None else torch.zeros(blank_shape, dtype=torch.uint8)
+        self._kept: list[torch.Tensor] = []
         self.bad: dict[int, BadImageError] = {}
         if in_memory or blank_shape is not None:
             self._read_all(keep=in_memory)
@@ -208,42 +174,35 @@ class ImageStore:
             self._check_presence()
 
     def read(self, rows: Sequence[int]) -> list[torch.Tensor]:
-        """Return the pictures of these rows, each (3, H, W) uint8.
-
-        Raises:
-            BadImageError: a file cannot be decoded.
-        """
-        if self._kept is not None:
+        """Return the pictures of these rows, each (3, H, W) uint8."""
+        if self._kept:
             return [self._kept[row] for row in rows]
-        return [
-            torch.from_numpy(
-                self._blank if row in self.bad else decode(self._paths[row], self._transform)
-            )
-            for row in rows
-        ]
+        return [self._blank if row in self.bad else self._decode(row) for row in rows]
+
+    def _decode(self, row: int) -> torch.Tensor:
+        return torch.from_numpy(decode(self._paths[row], self._transform))
 
     def _read_all(self, keep: bool) -> None:
         def read(row: int) -> torch.Tensor | None:
             try:
-                picture = decode(self._paths[row], self._transform)
+                picture = self._decode(row)
             except BadImageError as error:
                 if self._blank is None:
                     raise
                 self.bad[row] = error
                 picture = self._blank
-            return torch.from_numpy(picture) if keep else None
+            return picture if keep else None
 
         rows = range(len(self._paths))
         parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
         # PIL decodes without the interpreter lock; parts, as small images cost less than a task.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pictures = [
-                p for part in pool.map(lambda part: [*map(read, part)], parts) for p in part
-            ]
-        if keep and len({picture.shape for picture in pictures}) == 1:
+            read_parts = list(pool.map(lambda part: [*map(read, part)], parts))
+        if keep:
+            pictures = [picture for part in read_parts for picture in part]
+            alike = len({picture.shape for picture in pictures}) == 1
             # One tensor for all: forked workers then share few large blocks.
-            pictures = list(torch.stack(pictures).unbind(0))
-        self._kept = pictures if keep else None
+            self._kept = list(torch.stack(pictures).unbind(0)) if alike else pictures
 
     def _check_presence(self) -> None:
         present: dict[str, set[str]] = {}
@@ -256,14 +215,7 @@ class ImageStore:
 
 
 def decode(path: str, transform: Transform) -> np.ndarray:
-    """Read one image file.
-
-    Returns:
-        (3, H, W) uint8, what ``transform`` makes of it.
-
-    Raises:
-        BadImageError: the file is missing, truncated, no image or of an absurd size.
-    """
+    """Read one image file: (3, H, W) uint8; raises ``BadImageError`` whatever is wrong with it."""
     try:
         with opened_image(path) as image:
             image.load()
@@ -305,10 +257,6 @@ def normalize(
         part = picture[:, :height, :width].float().sub_(mean).div_(std)
         target[:, :height, :width] = part
     return batch
-
-
-def _channels_first(image: Image.Image) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def _missing(path: str) -> str:

@@ -19,19 +19,14 @@ def build_labels(tables: Iterable[QuestionTable], min_count: int) -> list[str]:
 
     For VQA v2 the main answer is the normalised ``multiple_choice_answer``. Source of the rule: the
     preprocessing behind ``trainval_label2ans.json`` (at least 9 times in train and val: 3,129
-    answers); that file has another order.
-
-    Raises:
-        VocabularyError: no label is frequent enough.
+    answers); that file has another order. No frequent label is a ``VocabularyError``.
     """
     counts: Counter[str] = Counter()
     for table in tables:
         soft = table.answers_of(np.arange(len(table)))
         main = soft.rows[np.unique(soft.positions, return_index=True)[1]]
         texts = table.answer_texts
-        rows, times = np.unique(main, return_counts=True)
-        for row, n in zip(rows, times, strict=True):
-            counts[texts[row]] += int(n)
+        counts.update(texts[row] for row in main.tolist())
     del counts[""]
     kept = [label for label, count in counts.items() if count >= min_count]
     if not kept:

@@ -25,30 +25,22 @@ class UnknownLabelError(ValueError):
 
 @dataclass
 class LabelParams:
-    """Where the labels come from.
+    """Where the labels come from."""
 
-    Args:
-        vocab: ``dataset`` for the list that the dataset brings, or a file: one label a line
-            (``.txt``), or a JSON list as LXMERT's ``trainval_label2ans.json``. A relative path is
-            looked up in the current directory, then in the dataset's ``data_dir``.
-    """
-
+    # `dataset` for the list that the dataset brings, or a file: one label a line (.txt), or a JSON
+    # list as LXMERT's trainval_label2ans.json. A relative path is looked up in the current
+    # directory, then in the dataset's data_dir.
     vocab: str = FROM_DATASET
 
 
 @registry.register_processor("clipvil_answer")
 class LabelProcessor(BaseProcessor):
-    """Label <-> row of the head, in the order of the vocabulary file.
-
-    Args:
-        config: see ``LabelParams``.
-        data_dir: of the dataset.
-    """
+    """Label <-> row of the head, in the order of the vocabulary file; see ``LabelParams``."""
 
     def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
         super().__init__(config)
         params = from_config(LabelParams, config, _WHERE)
-        self._labels: list[str] = []
+        self.labels: list[str] = []  # the rows of the head
         self._rows: dict[str, int] = {}
         if params.vocab != FROM_DATASET:
             inside = Path(data_dir or ".", params.vocab)
@@ -62,14 +54,10 @@ class LabelProcessor(BaseProcessor):
     @property
     def needs_fit(self) -> bool:
         """Whether the dataset is still to give its labels."""
-        return not self._labels
+        return not self.labels
 
     def fit(self, labels: Sequence[str] | None, dataset: str) -> None:
-        """Take the dataset's own labels (``vocab: dataset``).
-
-        Raises:
-            ConfigError: the dataset brings none either.
-        """
+        """Take the dataset's own labels (``vocab: dataset``); none is a ``ConfigError``."""
         if not labels:
             raise ConfigError(
                 f"dataset_config.{dataset}.processors.answer_processor.params.vocab: {dataset} "
@@ -83,36 +71,29 @@ class LabelProcessor(BaseProcessor):
         Raises:
             UnknownLabelError: a label outside the vocabulary.
         """
-        pairs = []
-        for label, score in item.items():
+        for label in item:
             if label not in self._rows:
                 raise UnknownLabelError(
-                    f"the label {label!r} is not among the {len(self._labels)} of the "
-                    "vocabulary. Add it (processors.answer_processor.params.vocab), or set "
+                    f"the label {label!r} is not among the {len(self.labels)} of the "
+                    f"vocabulary. Add it ({_WHERE}.vocab), or set "
                     "on_unknown_answer: keep or skip in the dataset's configuration"
                 )
-            pairs.append((self._rows[label], float(score)))
-        return pairs
+        return [(self._rows[label], float(score)) for label, score in item.items()]
 
     def rows_of(self, labels: Sequence[str]) -> np.ndarray:
         """(N,) int64 rows of the head of these labels; -1 for unknown ones."""
         return np.asarray([self._rows.get(label, -1) for label in labels], dtype=np.int64)
 
-    @property
-    def labels(self) -> list[str]:
-        """All labels; the rows of the head."""
-        return self._labels
-
     def get_vocab_size(self) -> int:
         """The number of labels."""
-        return len(self._labels)
+        return len(self.labels)
 
     def _set(self, labels: list[str], source: str) -> None:
-        doubled = [label for label, count in Counter(labels).items() if count > 1]
-        if doubled:
-            raise ConfigError(
-                f"{source}: the label {doubled[0]!r} occurs twice; expected each once."
-            )
+        self.labels = labels
+        self._rows = {label: row for row, label in enumerate(labels)}
+        if len(self._rows) < len(labels):
+            doubled = Counter(labels).most_common(1)[0][0]
+            raise ConfigError(f"{source}: the label {doubled!r} occurs twice; expected each once.")
         broken = next((label for label in labels if {"\n", "\r"} & set(label)), None)
         if broken is not None:
             raise ConfigError(
@@ -120,5 +101,3 @@ class LabelProcessor(BaseProcessor):
                 "its vocabulary as a file with one label a line. Write a blank in its place in "
                 "the question files, or in the vocabulary."
             )
-        self._labels = labels
-        self._rows = {label: row for row, label in enumerate(labels)}

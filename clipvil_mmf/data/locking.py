@@ -18,10 +18,8 @@ class StoreError(OSError):
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, which need not exist; wait while another process holds it.
 
-    The lock is a file beside the folder. It is free as soon as its holder ends, however it ends.
-
-    Raises:
-        StoreError: the file cannot be written.
+    The lock is a file beside the folder (``StoreError``: it cannot be written). It is free as soon
+    as its holder ends, however it ends.
     """
     path = folder.with_name(f".{folder.name}.lock")
     with explained(folder):
@@ -34,22 +32,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give the name of a file beside ``path``, which takes its place if all goes well.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Give the name of a file beside ``path``, which takes its place if all goes well."""
     with explained(path), replacing(path) as partial:
         yield partial
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say of a failure to write what was written, and what to do.
-
-    Raises:
-        StoreError: instead of any other ``OSError``.
-    """
+    """Say of a failure to write what was written, and what to do: ``OSError`` -> ``StoreError``."""
     try:
         yield
     except StoreError:

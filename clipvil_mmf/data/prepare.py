@@ -7,7 +7,6 @@ starts it again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from clipvil_mmf.data.catalogue import Catalogue, store_folder
-from clipvil_mmf.data.locking import writing
+from clipvil_mmf.data.catalogue import Catalogue, find_split, store_folder
 from clipvil_mmf.data.store import is_fresh, open_or_convert, store_path
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
@@ -28,36 +26,22 @@ class PrepareError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """Something that is there or missing.
+    """Something that is there or missing."""
 
-    Args:
-        split: the splits that need it.
-        name: of the file or folder.
-        path: where it is; ``None`` if it is missing.
-        url: where it is downloaded from.
-    """
-
-    split: str
-    name: str
-    path: Path | None
-    url: str
+    split: str  # the splits that need it
+    name: str  # of the file or folder
+    path: Path | None  # None if it is missing
+    url: str  # where it is downloaded from
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A split that is ready for training.
-
-    Args:
-        split: its name.
-        table: its questions, mapped from the store.
-        folder: of the store.
-        kept: whether an earlier run had converted it.
-    """
+    """A split that is ready for training."""
 
     split: str
-    table: QuestionTable
-    folder: Path
-    kept: bool
+    table: QuestionTable  # its questions, mapped from the store
+    folder: Path  # of the store
+    kept: bool  # whether an earlier run had converted it
 
 
 def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
@@ -65,9 +49,6 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
 
     Of a split's formats the first complete one counts; where none is, the files of the first one
     are listed, with the names of those that would do instead.
-
-    Raises:
-        CatalogueError: no such split.
     """
     items = []
     for name in splits:
@@ -87,50 +68,36 @@ def survey(dataset: Catalogue, root: Path, splits: Sequence[str]) -> list[Item]:
     return items
 
 
-def prepare_split(
-    files: Sequence[Path], split: str, root: Path, progress: bool = False
-) -> Prepared:
-    """Convert the files of a split, unless that is done.
-
-    Raises:
-        AnnotationError: a file cannot be used.
-        StoreError: the store cannot be written.
-    """
-    folder = store_folder(root, split)
+def prepare_split(dataset: Catalogue, split: str, root: Path) -> Prepared:
+    """Convert the files of a split, unless that is done; raises what ``open_or_convert`` does."""
+    files, folder = find_split(dataset.name, split, root), store_folder(root, split)
     kept = is_fresh(folder, files)
-    table = open_or_convert(files, folder, progress)
+    table = open_or_convert(files, folder, progress=True)
     return Prepared(split, table, store_path(files, folder), kept)
 
 
 def check_counts(dataset: Catalogue, prepared: Prepared) -> None:
-    """Compare a split with its published size.
-
-    Raises:
-        PrepareError: it has another one.
-    """
-    known = dataset.split(prepared.split)
-    found = (len(prepared.table), prepared.table.image_count)
-    for what, count, expected in zip(
-        ("questions", "images"), found, (known.questions, known.images), strict=True
+    """Raise ``PrepareError`` unless a split has its published size."""
+    known, table = dataset.split(prepared.split), prepared.table
+    for what, count, expected in (
+        ("questions", len(table), known.questions),
+        ("images", table.image_count, known.images),
     ):
         if expected is not None and count != expected:
             raise PrepareError(
-                f"{dataset.name} {prepared.split}: {prepared.table.source} has {count:,} {what}; "
+                f"{dataset.name} {prepared.split}: {table.source} has {count:,} {what}; "
                 f"expected {expected:,}. Download it again, or give --allow-other-counts for a "
                 "part of the data"
             )
 
 
-def check_images(
-    dataset: Catalogue, prepared: Prepared, root: Path, progress: bool = False
-) -> None:
+def check_images(dataset: Catalogue, prepared: Prepared, root: Path) -> None:
     """Read the size of each image of a split; the store keeps them, for grouping by aspect ratio.
 
-    Raises:
-        PrepareError: images are missing or damaged.
+    Missing or damaged ones are a ``PrepareError``.
     """
     folder = root / dataset.image_root
-    sizes = prepared.table.image_sizes(folder, progress)
+    sizes = prepared.table.image_sizes(folder, progress=True)
     bad = np.flatnonzero(~sizes.all(axis=1))
     if len(bad):
         first = folder / prepared.table.image_path(int(bad[0]))
@@ -139,16 +106,6 @@ def check_images(
             f"{dataset.name} {prepared.split}: {len(bad):,} of {len(sizes):,} images are missing "
             f"or damaged, such as {first}. Get them from {url}, or give --no-image-check"
         )
-
-
-def write_vocabulary(path: Path, answers: Sequence[str]) -> None:
-    """Write a JSON list, at once.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    with writing(path) as partial:
-        partial.write_text(json.dumps(list(answers), indent=0) + "\n", encoding="utf-8")
 
 
 def run_splits(known: Catalogue, prepared: Sequence[str]) -> dict[str, list[str]]:

@@ -12,27 +12,16 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about one image.
+    """One question about one image."""
 
-    Args:
-        question_id: as the annotation gives it; its type decides the type in prediction files.
-        text: the question.
-        image: path or name of its image.
-        answers: answer -> score in (0, 1] (VQA's soft scores), ``None`` where it is not known.
-    """
-
-    question_id: int | str
+    question_id: int | str  # as the annotation gives it; so is its type in prediction files
     text: str
-    image: str
-    answers: Mapping[str, float] | None = None
+    image: str  # path or name of its image
+    answers: Mapping[str, float] | None = None  # answer -> score in (0, 1]; None: not known
 
 
 def check_ids(ids: Iterable[int | str], source: str) -> None:
     """Check what every user of the questions relies on: unique ids of one type.
-
-    Args:
-        ids: of the questions of one split, in order.
-        source: where they come from, for the message.
 
     Raises:
         AnnotationError: a missing, doubled or ill-typed id, one beyond 64 bits; no question at all.
@@ -40,18 +29,18 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
     seen: set[int | str] = set()
     first: int | str | None = None
     for position, key in enumerate(ids):
+        where = f"{source}: question {position} has the"
         if isinstance(key, bool) or not isinstance(key, (int, str)) or key == "":
             raise AnnotationError(
-                f"{source}: question {position} has the id {key!r}; expected an integer or a "
-                "non-empty string. Give each question its question_id"
+                f"{where} id {key!r}; expected an integer or a non-empty string. Give each "
+                "question its question_id"
             )
-        if first is None:
-            first = key
-        elif type(key) is not type(first):
+        first = key if first is None else first
+        if type(key) is not type(first):
             raise AnnotationError(
-                f"{source}: question {position} has the {type(key).__name__} id {key!r}, the "
-                f"first one the {type(first).__name__} id {first!r}; expected one type. "
-                "Leaderboards tell 1 from '1': write all ids alike"
+                f"{where} {type(key).__name__} id {key!r}, the first one the "
+                f"{type(first).__name__} id {first!r}; expected one type. Leaderboards tell 1 from "
+                "'1': write all ids alike"
             )
         if key in seen:
             raise AnnotationError(
@@ -60,8 +49,7 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
             )
         if isinstance(key, int) and not -(2**63) <= key < 2**63:
             raise AnnotationError(
-                f"{source}: question {position} has the id {key}; expected one of 64 bits at most. "
-                "Write such ids as strings"
+                f"{where} id {key}; expected one of 64 bits at most. Write such ids as strings"
             )
         seen.add(key)
     if first is None:

@@ -44,14 +44,11 @@ class BadRegionsError(ValueError):
 
 @dataclass
 class RegionParams:
-    """Where the region features are.
+    """Where the region features are."""
 
-    Args:
-        path: a folder or an LMDB, see the top of this file.
-        max_regions: an image's regions after these are left out; detectors write the surest first.
-    """
-
+    # A folder or an LMDB, see the top of this file.
     path: str
+    # An image's regions after these are left out; detectors write the surest first.
     max_regions: int = 100
 
     def __post_init__(self) -> None:
@@ -61,18 +58,14 @@ class RegionParams:
 class ImageRegions(NamedTuple):
     """The regions of one image."""
 
-    # (R, C) float32.
-    features: torch.Tensor
-    # (R, 4) float32: left, top, right, bottom in [0, 1], as fractions of width and height.
-    boxes: torch.Tensor
+    features: torch.Tensor  # (R, C) float32
+    boxes: torch.Tensor  # (R, 4) float32: left, top, right, bottom as fractions of the image
 
 
 class RegionStore:
     """The region features of a list of images, read when asked for; used like ``ImageStore``.
 
-    Args:
-        images: paths or names of images; only the file name without its extension counts.
-        params: where the features are.
+    Of ``images`` only the file names without their extensions count.
 
     Raises:
         BadRegionsError: no such folder or LMDB, or an image that it lacks (the first is named).
@@ -87,60 +80,64 @@ class RegionStore:
                 f"Region features {path} do not exist; expected a folder of .npz files or of MMF's "
                 ".npy files, or MMF's .lmdb. Correct features.path in the dataset's configuration"
             )
+        self._lmdb = str(path.resolve())
         self._files: dict[str, Path] = {}
-        self._lmdb: str | None = None
         if path.suffix == ".lmdb":
-            self._lmdb = str(path.resolve())
-            _check_lmdb(self._lmdb, self._names)
+            present: Collection[str] = _lmdb_reader(self._lmdb).present(self._names)
         else:
-            self._files = _find_files(path, set(self._names))
-            _check_presence(self._names, self._files, str(path))
+            present = self._files = _find_files(path, set(self._names))
+        lacking = [name for name in dict.fromkeys(self._names) if name not in present]
+        if lacking:
+            raise BadRegionsError(
+                f"{path} has no region features of {len(lacking)} images, the first is "
+                f"{lacking[0]!r}; expected an entry for each. Extract them, or correct "
+                "features.path"
+            )
 
     def __len__(self) -> int:
         return len(self._names)
 
     def read(self, rows: Sequence[int]) -> list[ImageRegions]:
-        """Return the regions of these images.
-
-        Raises:
-            BadRegionsError: an entry that cannot be read, of wrong shapes, or with boxes outside
-                the image.
-        """
+        """Return the regions of these images; a ``BadRegionsError`` says what is wrong with one."""
         return [self._read(self._names[row]) for row in rows]
 
     def _read(self, name: str) -> ImageRegions:
-        where = str(self._files[name]) if self._lmdb is None else f"{self._lmdb}, entry {name}"
+        file = self._files.get(name)
+        where = f"Region features {file or f'{self._lmdb}, entry {name}'}"
         try:
-            raw = self._raw(name)
+            if file is None:
+                raw = _read_mmf(_lmdb_reader(self._lmdb).read(name))
+            else:
+                raw = _read_npz(file) if file.suffix == ".npz" else _read_mmf(_load_mmf(file))
             features, boxes = (np.asarray(part, dtype=np.float32) for part in raw[:2])
             width, height = (float(length) for length in raw[2:])
         # Damaged files raise whatever their half-read bytes lead to.
         except Exception as error:
             what = f"{error} lacks" if isinstance(error, KeyError) else str(error)
             raise BadRegionsError(
-                f"Region features {where} cannot be read: {what}. Expected {', '.join(_NPZ_KEYS)} "
+                f"{where} cannot be read: {what}. Expected {', '.join(_NPZ_KEYS)} "
                 f"in an .npz, or MMF's .npy with {', '.join(_INFO_KEYS)} in its {_INFO_SUFFIX}. "
                 "Extract it again"
             ) from error
         regions = min(len(features), self._max_regions) if features.ndim else 0
         if features.ndim != 2 or boxes.shape != (len(features), 4) or regions == 0:
             raise BadRegionsError(
-                f"Region features {where}: features have shape {features.shape} and boxes "
+                f"{where}: features have shape {features.shape} and boxes "
                 f"{boxes.shape}; expected (R, C) and (R, 4), R being at least 1. Extract it again"
             )
         features, boxes = np.ascontiguousarray(features[:regions]), boxes[:regions]
         if not np.isfinite(features).all():
             raise BadRegionsError(
-                f"Region features {where}: some are infinite or no numbers (NaN). Extract it again"
+                f"{where}: some are infinite or no numbers (NaN). Extract it again"
             )
         if not (0 < width < np.inf and 0 < height < np.inf):
             raise BadRegionsError(
-                f"Region features {where}: an image of {width:g}x{height:g} (width x height); "
+                f"{where}: an image of {width:g}x{height:g} (width x height); "
                 "expected its size in pixels. Extract it again"
             )
         if 0 < boxes.max() <= 1 + OVERSHOOT and min(width, height) > 2:
             raise BadRegionsError(
-                f"Region features {where}: the boxes of an image of {width:g}x{height:g} all lie "
+                f"{where}: the boxes of an image of {width:g}x{height:g} all lie "
                 "within 1 pixel. Are they fractions already? Expected are left, top, right, bottom "
                 "in pixels: multiply them by width and height"
             )
@@ -148,17 +145,11 @@ class RegionStore:
         # Written so that a NaN is caught as well.
         if not (scaled.min() >= -OVERSHOOT and scaled.max() <= 1 + OVERSHOOT):
             raise BadRegionsError(
-                f"Region features {where}: boxes reach from {scaled.min():.3g} to "
+                f"{where}: boxes reach from {scaled.min():.3g} to "
                 f"{scaled.max():.3g} of the image's size; expected 0 to 1. Are they left, top, "
                 f"right, bottom in pixels of an image of {width:g}x{height:g} (width x height)?"
             )
         return ImageRegions(torch.from_numpy(features), torch.from_numpy(scaled.clip(0, 1)))
-
-    def _raw(self, name: str) -> _Raw:
-        if self._lmdb is not None:
-            return _read_mmf(_lmdb_reader(self._lmdb).read(name))
-        file = self._files[name]
-        return _read_npz(file) if file.suffix == ".npz" else _read_mmf(_load_mmf(file))
 
 
 def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
@@ -166,10 +157,8 @@ def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
 
     Returns:
         ``region_features`` (B_img, R, C) float32, ``region_boxes`` (B_img, R, 4) float32, and
-        ``region_mask`` (B_img, R) int64, 1 for regions, 0 for padding.
-
-    Raises:
-        BadRegionsError: the images have features of different widths.
+        ``region_mask`` (B_img, R) int64, 1 for regions, 0 for padding. Features of different
+        widths are a ``BadRegionsError``.
     """
     widths = {image.features.shape[1] for image in images}
     if len(widths) > 1:
@@ -244,14 +233,30 @@ class _Lmdb:
     def __init__(self, path: str) -> None:
         self._path = path
         self.env: lmdb.Environment | None = None
-        self.keys: set[bytes] = set()
+        self._keys: set[bytes] = set()
 
-    def open(self) -> lmdb.Environment:
-        """Open it, unless it is open, and read its keys.
+    def present(self, names: Sequence[str]) -> set[str]:
+        """Which of the images it has; it is closed again, so that workers open it themselves."""
+        try:
+            self._open()
+        # Damaged files raise whatever their half-read bytes lead to.
+        except Exception as error:
+            raise BadRegionsError(
+                f"Region features {self._path} are not an LMDB of MMF's ({error}); expected a "
+                "database with the entry 'keys'. Was the download complete?"
+            ) from error
+        finally:
+            if self.env is not None:
+                self.env.close()
+            self.env = None
+        return {name for name in names if self._key(name) is not None}
 
-        Raises:
-            Exception: it is not such a database, is damaged or cut short.
-        """
+    def read(self, name: str) -> dict[str, Any]:
+        """The entry of an image; whatever a damaged one leads to is raised."""
+        return self._load(self._open(), self._key(name))
+
+    def _open(self) -> lmdb.Environment:
+        """Open it, unless it is open, and read its keys."""
         if self.env is None:
             folder = os.path.isdir(self._path)
             env = lmdb.open(self._path, subdir=folder, readonly=True, lock=False, readahead=False)
@@ -260,32 +265,18 @@ class _Lmdb:
                 needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
                 if os.path.getsize(file) < needed:  # reading behind the end kills a process
                     raise ValueError(f"it has {os.path.getsize(file)} of {needed} bytes")
-                self.keys = set(self._load(env, b"keys"))
+                self._keys = set(self._load(env, b"keys"))
             except BaseException:
                 env.close()
                 raise
             self.env = env
         return self.env
 
-    def close(self) -> None:
-        """Close it, so that workers open it themselves."""
-        if self.env is not None:
-            self.env.close()
-        self.env = None
-
-    def key(self, name: str) -> bytes | None:
+    def _key(self, name: str) -> bytes | None:
         """The key of an image: that of COCO's is a number, COCO_val2014_000000000042 -> 42."""
         last = name.rsplit("_", 1)[-1]
         number = str(int(last)) if last.isdecimal() else name
-        return next((k for k in (number.encode(), name.encode()) if k in self.keys), None)
-
-    def read(self, name: str) -> dict[str, Any]:
-        """The entry of an image.
-
-        Raises:
-            Exception: there is none, or it is damaged.
-        """
-        return self._load(self.open(), self.key(name))
+        return next((k for k in (number.encode(), name.encode()) if k in self._keys), None)
 
     def _load(self, env: lmdb.Environment, key: bytes | None) -> Any:
         with env.begin() as transaction:
@@ -299,28 +290,3 @@ class _Lmdb:
 def _lmdb_reader(path: str) -> _Lmdb:
     """The process's one reader of an LMDB: splits share it, because LMDB opens a file only once."""
     return _Lmdb(path)
-
-
-def _check_lmdb(path: str, names: Sequence[str]) -> None:
-    """Look up every image; the LMDB is closed again, so that workers open it themselves."""
-    reader = _lmdb_reader(path)
-    try:
-        reader.open()
-    # Damaged files raise whatever their half-read bytes lead to.
-    except Exception as error:
-        raise BadRegionsError(
-            f"Region features {path} are not an LMDB of MMF's ({error}); expected a database with "
-            "the entry 'keys'. Was the download complete?"
-        ) from error
-    finally:
-        reader.close()
-    _check_presence(names, {name for name in names if reader.key(name) is not None}, path)
-
-
-def _check_presence(names: Sequence[str], present: Collection[str], where: str) -> None:
-    lacking = [name for name in dict.fromkeys(names) if name not in present]
-    if lacking:
-        raise BadRegionsError(
-            f"{where} has no region features of {len(lacking)} images, the first is {lacking[0]!r};"
-            " expected an entry for each. Extract them, or correct features.path"
-        )

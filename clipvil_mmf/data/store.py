@@ -63,8 +63,7 @@ def open_or_convert(files: Sequence[Path], folder: Path, progress: bool = False)
         progress: show a bar while converting.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        AnnotationError: a file cannot be used.
+        FileNotFoundError, AnnotationError: a file is missing, or cannot be used.
         StoreError: the store cannot be written (disk full, no permission).
     """
     store = store_path(files, folder)
@@ -91,10 +90,6 @@ def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTab
     """``open_or_convert`` for those who only read: a store that cannot be written is not an error.
 
     With ``keep``, files that have no store are converted; otherwise nothing is written.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        AnnotationError: a file cannot be used.
     """
     if not keep:
         if not is_fresh(folder, files):
@@ -111,29 +106,28 @@ def open_or_read(files: Sequence[Path], folder: Path, keep: bool) -> QuestionTab
 def is_fresh(folder: Path, files: Sequence[Path]) -> bool:
     """Whether the store is there and was made from these files as they are now.
 
-    A file of other times, but the same content, is noted there.
-
-    Raises:
-        FileNotFoundError: a file is missing.
+    A file of other times, but the same content, is noted there. A missing one is a
+    ``FileNotFoundError``.
     """
     store = store_path(files, folder)
     known = _description(store)
     found = [_state(file) for file in files]
-    if known.get("version") != _VERSION or not isinstance(known.get("files"), list):
+    kept = known.get("files")
+    if known.get("version") != _VERSION or not isinstance(kept, list) or len(kept) != len(found):
         return False
-    hashes = [file.get("sha256") for file in known["files"] if isinstance(file, dict)]
-    if len(hashes) != len(files):
+    if not all(isinstance(file, dict) for file in kept):
         return False
-    sizes = [file.get("bytes") for file in known["files"]]
-    for state, digest in zip(found, hashes, strict=True):
-        state["sha256"] = digest
-    if known["files"] == found:
+    sizes, hashes = ([file.get(key) for file in kept] for key in ("bytes", "sha256"))
+    if kept == [{**state, "sha256": old} for state, old in zip(found, hashes, strict=True)]:
         return True
-    if sizes != [state["bytes"] for state in found] or hashes != [sha256_of(f) for f in files]:
+    if sizes != [state["bytes"] for state in found]:
+        return False
+    fingerprint = _fingerprint(files)
+    if hashes != [file["sha256"] for file in fingerprint]:
         return False
     try:
         with writing(store / DESCRIPTION) as partial:
-            _describe(partial, known.get("table"), _fingerprint(files))
+            _describe(partial, known.get("table"), fingerprint)
     except StoreError as error:
         logger.info("The question files are compared with their store at each start. %s", error)
     return True
@@ -162,11 +156,7 @@ def _state(file: Path) -> dict[str, Any]:
 
 
 def _open(store: Path) -> QuestionTable:
-    """Check a store and map it.
-
-    Raises:
-        _DamageError: a byte of it is not what was written.
-    """
+    """Check a store and map it; ``_DamageError``: a byte of it is not what was written."""
     found = sorted(file.name for file in store.glob("*.arrow"))
     if found != [_description(store).get("table")]:
         raise _DamageError(f"it has the tables {found}; expected the one that {DESCRIPTION} names")
@@ -201,14 +191,8 @@ def _convert(files: Sequence[Path], store: Path, progress: bool) -> None:
         _write_table(file, part.table)
         file = file.rename(file.with_stem(_checksum(file)))
         _describe(partial / DESCRIPTION, file.name, fingerprint)
-    logger.info(
-        "%s: recognised as %s, %d questions on %d images; kept in %s",
-        names,
-        *table.formats,
-        len(table),
-        table.image_count,
-        store,
-    )
+    size = f"{len(table)} questions on {table.image_count} images"
+    logger.info("%s: recognised as %s, %s; kept in %s", names, *table.formats, size, store)
 
 
 def _fingerprint(files: Sequence[Path]) -> list[dict[str, Any]]:

@@ -30,10 +30,9 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -59,28 +58,16 @@ FIELDS: dict[str, tuple[pa.DataType, ...]] = {
 _METADATA = b"clipvil"
 
 
-@dataclass(frozen=True)
-class SoftAnswers:
-    """The answers of B questions, one entry for each pair of a question and an answer.
+class SoftAnswers(NamedTuple):
+    """The answers of B questions, one entry for each pair of a question and an answer."""
 
-    Args:
-        positions: (M,) int64, which of the B questions.
-        rows: (M,) int32, which of ``QuestionTable.answer_texts``.
-        scores: (M,) float32.
-    """
-
-    positions: np.ndarray
-    rows: np.ndarray
-    scores: np.ndarray
+    positions: np.ndarray  # (M,) int64, which of the B questions
+    rows: np.ndarray  # (M,) int32, which of `QuestionTable.answer_texts`
+    scores: np.ndarray  # (M,) float32
 
 
 class Part:
-    """The questions that stand in one file of a store, or in memory.
-
-    Args:
-        table: see the top of this file; its columns have one chunk each.
-        file: of the store.
-    """
+    """The questions in one ``file`` of a store, or in memory; its columns have one chunk each."""
 
     def __init__(self, table: pa.Table, file: Path | None = None) -> None:
         self.table = table
@@ -105,11 +92,7 @@ class Part:
 
 
 def open_part(file: Path) -> Part:
-    """Map a file of a store that another process has checked.
-
-    Raises:
-        StoreError: it is no longer there.
-    """
+    """Map a file of a store that another process has checked; ``StoreError``: it is gone."""
     try:
         return Part(map_table(file), file)
     except FileNotFoundError as e:
@@ -120,21 +103,13 @@ def open_part(file: Path) -> Part:
 
 
 def map_table(file: Path) -> pa.Table:
-    """The table of an Arrow file, of which nothing is copied.
-
-    Raises:
-        OSError, pyarrow.ArrowInvalid: the file is missing or damaged.
-    """
+    """The table of an Arrow file, of which nothing is copied."""
     with pa.memory_map(str(file)) as mapped:
         return pa.ipc.open_file(mapped).read_all()
 
 
 def check_table(table: pa.Table) -> None:
-    """Check that a table keeps to the schema at the top of this file.
-
-    Raises:
-        ValueError: it does not (``pyarrow.ArrowInvalid`` is one, too).
-    """
+    """Raise ``ValueError`` (or its ``ArrowInvalid``) unless a table keeps to the schema above."""
     table.validate(full=True)  # offsets, places in dictionaries, UTF-8
     missing = {"id", "text", "image"} - set(table.column_names)
     wrong = [f for f in table.schema if f.nullable or f.type not in FIELDS.get(f.name, ())]
@@ -150,11 +125,8 @@ def check_table(table: pa.Table) -> None:
 class QuestionTable(Sequence[Question]):
     """The questions of a split, from one part or several, one after the other.
 
-    Args:
-        parts: at least one.
-
     Attributes:
-        parts: as given.
+        parts: at least one.
         is_labelled: whether the answers are known.
         image_rows: (N,) int32 the image of each question.
 
@@ -164,9 +136,9 @@ class QuestionTable(Sequence[Question]):
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        if len(parts) > 1:
-            _check_parts(parts)
         self.parts = list(parts)
+        if len(parts) > 1:
+            self._check_parts()
         self.is_labelled = parts[0].is_labelled
         self._starts = np.cumsum([0, *map(len, parts)])
         images = np.cumsum([0, *(len(part.images) for part in parts)])
@@ -187,11 +159,7 @@ class QuestionTable(Sequence[Question]):
 
     @classmethod
     def from_questions(cls, questions: Iterable[Question], source: str) -> QuestionTable:
-        """A table of records, in memory.
-
-        Raises:
-            AnnotationError: bad ids, or answers for some questions only.
-        """
+        """A table of records, in memory; raises what ``TableBuilder.build`` does."""
         builder = TableBuilder("records", source)
         for question in questions:
             row = [getattr(question, name) for name in Question.__slots__]
@@ -200,11 +168,7 @@ class QuestionTable(Sequence[Question]):
 
     @classmethod
     def concatenate(cls, tables: Sequence[QuestionTable]) -> QuestionTable:
-        """The questions of several tables, one after the other.
-
-        Raises:
-            AnnotationError: they do not fit together.
-        """
+        """The questions of several tables, one after the other."""
         return cls([part for table in tables for part in table.parts])
 
     def __len__(self) -> int:
@@ -229,11 +193,7 @@ class QuestionTable(Sequence[Question]):
         return map(Question, self.ids(), self.texts(), paths, labels)
 
     def check_labelled(self) -> None:
-        """Check that the answers are known, as training needs them.
-
-        Raises:
-            AnnotationError: they are not.
-        """
+        """Raise ``AnnotationError`` unless the answers are known, as training needs them."""
         if not self.is_labelled:
             fields = ", ".join(self.parts[0].description["fields"])
             raise AnnotationError(
@@ -331,19 +291,25 @@ class QuestionTable(Sequence[Question]):
         """
         sizes = []
         for part in self.parts:
-            store = None if part.file is None else part.file.parent
+            store = part.file and part.file.parent
             paths = part.images.to_pylist()
             sizes.append(read_sizes(paths, Path(root), store, progress, upright))
         return np.concatenate(sizes)
 
+    def _check_parts(self) -> None:
+        first, *others = self.parts
+        for part in others:
+            if part.is_labelled != first.is_labelled:
+                raise AnnotationError(
+                    f"{first.description['source']} and {part.description['source']}: one has "
+                    "answers, the other has not; expected all or none. Do not put them into one "
+                    "split"
+                )
+        check_ids((i for part in self.parts for i in part.table["id"].to_pylist()), self.source)
+
 
 class TableBuilder:
-    """Makes the table of a split, question by question.
-
-    Args:
-        format_name: the recognised format.
-        source: the files, for messages.
-    """
+    """Makes the table of a split, question by question; ``source`` names its files in messages."""
 
     def __init__(self, format_name: str, source: str) -> None:
         self._description = {"format": format_name, "source": source, "fields": []}
@@ -364,7 +330,7 @@ class TableBuilder:
         kinds: Mapping[str, str] | None = None,
         fields: Iterable[str] = (),
     ) -> None:
-        """Add one question and its label.
+        """Add one question and its label; the main answer is the first of the highest score.
 
         Args:
             question_id: an integer or a string.
@@ -375,25 +341,6 @@ class TableBuilder:
             fields: the names of the row's fields, for a message about what it lacks.
         """
         self.add_question(question_id, text, image, fields)
-        self.add_label(answers, kinds)
-
-    def add_question(
-        self, question_id: int | str, text: str, image: str, fields: Iterable[str] = ()
-    ) -> None:
-        """Add a question whose label, if it has one, is added later; see ``add``."""
-        if not self.ids:
-            self._description["fields"] = [str(name) for name in fields]
-        self.ids.append(question_id)
-        self._texts.append(text)
-        self._images.add((image,))
-
-    def add_label(
-        self, answers: Mapping[str, float] | None, kinds: Mapping[str, str] | None = None
-    ) -> None:
-        """Add the label of the next question, or of another one (``build`` is told of which).
-
-        The main answer is the first one with the highest score.
-        """
         if answers is not None:
             best = sorted(answers, key=answers.__getitem__, reverse=True)
             self._answers.add(best)
@@ -401,10 +348,23 @@ class TableBuilder:
             self._sizes.append(len(best))
         self._add_kinds(kinds or {})
 
-    def add_annotators(self, given: Sequence[str], main: str, kinds: Mapping[str, str]) -> None:
-        """Add a label by what each annotator answered, as written, and its normalised main answer.
+    def add_question(
+        self, question_id: int | str, text: str, image: str, fields: Iterable[str] = ()
+    ) -> None:
+        """Add a question whose label ``add_annotators`` adds, if it has one; see ``add``."""
+        if not self.ids:
+            self._description["fields"] = [str(name) for name in fields]
+        self.ids.append(question_id)
+        self._texts.append(text)
+        self._images.add((image,))
 
-        Either all labels of a table are added by this, or none.
+    def add_annotators(self, given: Sequence[str], main: str, kinds: Mapping[str, str]) -> None:
+        """Add the label of a question, not of the next one if ``build`` gets an ``order``.
+
+        Args:
+            given: what each annotator answered, as written.
+            main: the main answer, normalised.
+            kinds: see ``add``.
         """
         self._given.add(given)
         self._people.append(len(given))
@@ -508,15 +468,3 @@ def _chunk(table: pa.Table, name: str) -> pa.Array:
     """The one chunk of a part's column; a mapped one must not be copied."""
     (chunk,) = table[name].chunks
     return chunk
-
-
-def _check_parts(parts: Sequence[Part]) -> None:
-    first = parts[0]
-    for part in parts[1:]:
-        if part.is_labelled != first.is_labelled:
-            raise AnnotationError(
-                f"{first.description['source']} and {part.description['source']}: one has answers, "
-                "the other has not; expected all or none. Do not put them into one split"
-            )
-    ids = (key for part in parts for key in part.table["id"].to_pylist())
-    check_ids(ids, " + ".join(part.description["source"] for part in parts))

@@ -83,11 +83,7 @@ def leave_one_out(matches: int, people: int) -> float:
     """The official accuracy of an answer that some of the people gave.
 
     It is the mean, over the ways to leave one person out, of min(1, matches among the others / 3):
-    0.3, 0.6, 0.9 and 1 for 1, 2, 3 and more matches among ten.
-
-    Args:
-        matches: how many people gave the answer.
-        people: how many were asked.
+    0.3, 0.6, 0.9 and 1 for 1, 2, 3 and more ``matches`` among ten ``people``.
     """
     with_them = matches * min(1.0, max(matches - 1, 0) / 3)
     without = (people - matches) * min(1.0, matches / 3)

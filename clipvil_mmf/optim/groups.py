@@ -62,14 +62,11 @@ class GroupsConfig:
 def parameter_groups(
     model: nn.Module, tower: Iterable[nn.Parameter], config: GroupsConfig
 ) -> list[dict[str, Any]]:
-    """Sort the trainable parameters of a model into groups by name; a frozen one is in none.
+    """Sort the trainable parameters of a model into groups by name (`ConfigError`: none is).
 
     Returns:
         Groups for a torch optimizer, each with its `name`: `decay` (the optimizer's own
         `weight_decay`), `no_decay` and `tower`. A group without parameters is left out.
-
-    Raises:
-        ConfigError: nothing is trainable.
     """
     apart = set(tower) if config.tower is not None else set()
     members: dict[str, list[nn.Parameter]] = {DECAY: [], NO_DECAY: [], TOWER: []}

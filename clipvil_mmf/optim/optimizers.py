@@ -33,10 +33,6 @@ class AdamWSGD(AdamW):
         lr: like `betas`, `eps`, `weight_decay` and `correct_bias` as of the bridge's AdamW.
         decay: `after` the step, as transformers 3.3.1, or `before`, as torch and BertAdam: with
             this, and without `correct_bias`, it is LXMERT's BertAdam.
-
-    Raises:
-        ConfigError: an unknown `algorithm` or `decay`, or a momentum outside [0, 1).
-        ValueError: another value is out of its range.
     """
 
     def __init__(

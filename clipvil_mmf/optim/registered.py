@@ -19,13 +19,7 @@ registry.register_optimizer("clipvil_adamw_sgd")(AdamWSGD)
 class RunSchedule(RecipeSchedule):
     """`RecipeSchedule` over the length of the run, which the trainer registers as `run_length`.
 
-    Args:
-        optimizer: MMF's optimizer.
-        **params: `scheduler.params`, see `ScheduleConfig`; what is given there goes before the
-            run's length.
-
-    Raises:
-        ConfigError: a key is unknown, or a value is missing or out of its range.
+    What `scheduler.params` (`ScheduleConfig`) say goes before that.
     """
 
     def __init__(self, optimizer: Optimizer, **params: Any) -> None:

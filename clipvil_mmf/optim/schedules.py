@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -64,41 +63,26 @@ def steps_at_epochs(
     milestones: Sequence[int], factor: float, updates_per_epoch: int
 ) -> Callable[[int], float]:
     """`factor` for each milestone that has been reached; it changes at the start of an epoch."""
-
-    def at(updates: int) -> float:
-        epoch = updates // updates_per_epoch
-        return factor ** sum(epoch >= milestone for milestone in milestones)
-
-    return at
+    return lambda updates: factor ** sum(updates // updates_per_epoch >= m for m in milestones)
 
 
 class RecipeSchedule(LambdaLR):
     """Linear warmup and decay; the group `tower` steps down at milestones instead.
 
     `step()` is to be called after each update. The first update has rate 0, if there is a warmup.
-
-    Args:
-        optimizer: its groups may have a `name`, as `parameter_groups` gives them.
-        config: `num_training_steps` must be given, and with milestones `updates_per_epoch`.
-
-    Raises:
-        ConfigError: one of these is null.
+    The groups may have a `name`, as `parameter_groups` gives them. A null `num_training_steps`, or
+    with milestones `updates_per_epoch`, is a `ConfigError`.
     """
 
     def __init__(self, optimizer: Optimizer, config: ScheduleConfig) -> None:
         total = _given(config, "num_training_steps")
-        warmup = config.num_warmup_steps or 0.0
-        if config.warmup_ratio is not None:
-            warmup = config.warmup_ratio * total
-        common = linear(warmup, total)
-        tower = common
+        warmup = config.num_warmup_steps or (config.warmup_ratio or 0.0) * total
+        common = tower = linear(warmup, total)
         if config.milestones is not None:
             per_epoch = _given(config, "updates_per_epoch")
             tower = steps_at_epochs(config.milestones, config.milestone_factor, per_epoch)
-        groups: list[dict[str, Any]] = optimizer.param_groups
-        super().__init__(
-            optimizer, [tower if group.get("name") == TOWER else common for group in groups]
-        )
+        names = [group.get("name") for group in optimizer.param_groups]
+        super().__init__(optimizer, [tower if name == TOWER else common for name in names])
 
 
 def _given(config: ScheduleConfig, key: str) -> int:

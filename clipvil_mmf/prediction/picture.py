@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipvil_mmf.data.image_files import eight_bit, opened_image
 
@@ -52,11 +52,7 @@ class PictureError(ValueError):
 
 
 def draw(cells: Sequence[Cell], columns: int = 4) -> Image.Image:
-    """Draw cells, at least one, row by row.
-
-    Raises:
-        PictureError: an image file is missing or damaged.
-    """
+    """Draw cells, at least one, row by row; raises ``PictureError``."""
     font = ImageFont.load_default(size=14)
     columns = min(columns, len(cells))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
@@ -134,7 +130,6 @@ def _fitted(path: str) -> Image.Image:
         raise PictureError(f"Image {path} cannot be decoded: {e}") from e
     factor = min(_PICTURE[0] / image.width, _PICTURE[1] / image.height)
     if factor >= 1:
-        size = image.width * int(factor), image.height * int(factor)
-        return image.resize(size, Image.Resampling.NEAREST)
+        return ImageOps.scale(image, int(factor), Image.Resampling.NEAREST)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, Image.Resampling.LANCZOS)

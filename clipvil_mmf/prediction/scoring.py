@@ -45,21 +45,15 @@ def score_predictions(
     truths: Truths,
     vocabulary: Collection[str] | None = None,
 ) -> Scores:
-    """Score predictions against a ground truth.
+    """Score predictions (question id -> answer) against the ground truth of a split.
 
-    A question without a prediction counts 0 and stays in the denominator.
-
-    Args:
-        predictions: question id -> answer.
-        truths: of the split.
-        vocabulary: the model's answers. A question without an answer in it cannot be answered; it
-            counts 0 in ``overall`` all the same. The published GQA code (``gqa_data.py`` of
-            CLIP-ViL) drops such questions from its validation data, which gives ``in_vocabulary``.
+    A question without a prediction counts 0 and stays in the denominator, and so does one without
+    an answer in ``vocabulary``, the model's answers. The published GQA code (``gqa_data.py`` of
+    CLIP-ViL) drops the latter from its validation data, which gives ``in_vocabulary``.
     """
     scores = Scores(truths.rule)
     known = None if vocabulary is None else frozenset(vocabulary)
-    if known is not None:
-        scores.in_vocabulary = Mean()
+    scores.in_vocabulary = None if known is None else Mean()
     for truth in truths:
         prediction = predictions.get(truth.question_id)
         if prediction is None:

@@ -7,7 +7,7 @@ server refuses others. Imports no torch.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +30,6 @@ class Layout:
 LAYOUTS = {
     name: Layout(name, *task.row_fields, task.has_server) for name, (_, task) in TASKS.items()
 }
-
-
 UNANSWERED = "questions without an answer"
 
 
@@ -76,12 +74,7 @@ def layout_of_rows(rows: Sequence[Any]) -> Layout:
 
 
 def read_rows(path: str | Path) -> list[Any]:
-    """Read a prediction file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        SubmissionError: it is not a JSON list.
-    """
+    """Read a prediction file, a JSON list (else ``SubmissionError``)."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Prediction file {path} does not exist; expected a JSON file")
@@ -104,46 +97,40 @@ def read_rows(path: str | Path) -> list[Any]:
 def check_submission(
     rows: Sequence[Any], question_ids: Collection[int | str], layout: Layout, examples: int = 5
 ) -> Submission:
-    """Check the rows of a file that should answer the questions of a split.
-
-    So many ``examples`` are named for each problem.
-    """
+    """Check the rows of a file; so many ``examples`` are named for each problem."""
     expected = set(question_ids)
     other_type = {_other_type(key): key for key in expected}
-    faults: dict[str, list[str]] = {}
+    faults: defaultdict[str, list[str]] = defaultdict(list)
     seen: Counter[int | str] = Counter()
     predictions: dict[int | str, str] = {}
-
-    def blame(what: str, who: str) -> None:
-        faults.setdefault(what, []).append(who)
-
     for position, row in enumerate(rows):
+        where = f"row {position}"
         if not isinstance(row, dict) or layout.id_key not in row:
-            blame(f"rows without {layout.id_key!r}", f"row {position}: {json.dumps(row)[:80]}")
+            faults[f"rows without {layout.id_key!r}"].append(f"{where}: {json.dumps(row)[:80]}")
             continue
         key = row[layout.id_key]
         if not isinstance(key, (int, str)) or isinstance(key, bool) or key not in expected:
+            what = "ids of no question"
             if isinstance(key, (int, str)) and key in other_type:
-                right = type(other_type[key]).__name__
-                blame(f"ids of the wrong type (expected {right})", f"row {position}: {key!r}")
+                what = f"ids of the wrong type (expected {type(other_type[key]).__name__})"
                 seen[other_type[key]] += 1
-            else:
-                blame("ids of no question", f"row {position}: {key!r}")
+            faults[what].append(f"{where}: {key!r}")
             continue
         seen[key] += 1
         answer = row.get(layout.answer_key)
         if layout.answer_key not in row:
-            blame(f"rows without {layout.answer_key!r}", f"row {position}: question {key!r}")
+            faults[f"rows without {layout.answer_key!r}"].append(f"{where}: question {key!r}")
         elif not isinstance(answer, str):
-            blame("answers that are not strings", f"question {key!r}: {json.dumps(answer)[:80]}")
+            who = f"question {key!r}: {json.dumps(answer)[:80]}"
+            faults["answers that are not strings"].append(who)
         else:
             predictions.setdefault(key, answer)
     for key, count in seen.items():
         if count > 1:
-            blame("questions answered more than once", f"question {key!r}: {count} times")
+            faults["questions answered more than once"].append(f"question {key!r}: {count} times")
     for key in question_ids:
         if key not in seen:
-            blame(UNANSWERED, f"question {key!r}")
+            faults[UNANSWERED].append(f"question {key!r}")
     problems = tuple(Problem(what, len(who), tuple(who[:examples])) for what, who in faults.items())
     return Submission(len(rows), len(expected), problems, predictions)
 
@@ -156,12 +143,8 @@ def read_predictions(
     Its layout is by default that of the first row.
 
     Returns:
-        question id -> answer.
-
-    Raises:
-        FileNotFoundError: no such file.
-        SubmissionError: it is not a prediction file, or empty; a row is about another question, is
-            doubled or ill-formed.
+        question id -> answer; what is empty, or has a row of another question, a doubled or an
+        ill-formed one, is a ``SubmissionError``.
     """
     rows = read_rows(path)
     if not rows:

@@ -15,7 +15,6 @@ OFFICIAL_VQA = "official VQA accuracy, ten annotators"
 EXACT = "exact match (GQA)"
 LABEL = "score of the answer in the label"
 
-_OPENNESS = "binary / open"
 # Name in the table -> kind of group.
 _KINDS = {
     "answer_type": "answer type",
@@ -36,11 +35,7 @@ class Truth:
 
 
 class Truths:
-    """The ground truth of a split, a question at a time.
-
-    Raises:
-        AnnotationError: they have no answers.
-    """
+    """The ground truth of a labelled split, a question at a time."""
 
     def __init__(self, table: QuestionTable) -> None:
         is_vqa, is_gqa = (
@@ -66,21 +61,15 @@ class Truths:
 
     def __iter__(self) -> Iterator[Truth]:
         """The questions that count."""
-        kinds = {name: values for name, values in self._kinds.items() if name in _KINDS}
         answers: Any = self._table.annotators() or self._table.labels()
         for row, (key, known) in enumerate(zip(self.ids, answers, strict=True)):
-            if key not in self.unbalanced:
-                yield Truth(key, known, _groups({name: kinds[name][row] for name in kinds}))
-
-
-def _groups(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Names of the groups; ``open`` are the questions of structural type query.
-
-    So ``choose`` and ``compare``, which offer two answers in the question, count as binary. Source:
-    the official ``eval.py`` of GQA.
-    """
-    groups = {}
-    structural = kinds.get("structural")
-    if structural:
-        groups[_OPENNESS] = "open" if structural == "query" else "binary"
-    return groups | {kind: kinds[name] for name, kind in _KINDS.items() if kinds.get(name)}
+            if key in self.unbalanced:
+                continue
+            kinds = {name: self._kinds[name][row] for name in _KINDS if name in self._kinds}
+            groups = {_KINDS[name]: kind for name, kind in kinds.items() if kind}
+            # Of GQA's structural types `choose` and `compare`, which offer two answers in the
+            # question, count as binary. Source: the official eval.py of GQA.
+            if kinds.get("structural"):
+                openness = "open" if kinds["structural"] == "query" else "binary"
+                groups = {"binary / open": openness, **groups}
+            yield Truth(key, known, groups)

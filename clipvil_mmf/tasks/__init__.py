@@ -30,14 +30,9 @@ TASKS: Registry[tuple[type, type[Task]]] = Registry(
 
 
 def build_task(section: str | Mapping[str, Any], where: str = "task") -> Task:
-    """The task of a section.
+    """The task of a section: a name of ``TASKS``, or ``{type: NAME, params: {...}}``.
 
-    Args:
-        section: a name of ``TASKS``, or ``{type: NAME, params: {...}}``.
-        where: dotted place of the section, the prefix of every error.
-
-    Raises:
-        ConfigError: an unknown task, key or value.
+    An unknown task, key or value is a ``ConfigError`` that begins with ``where``.
     """
     plain = {"type": section} if isinstance(section, str) else section
     task = build(TASKS, plain, where)

@@ -45,11 +45,7 @@ class Entailment(Task):
         self.labels = config.labels
 
     def order_labels(self, labels: Sequence[str]) -> list[str]:
-        """Sorted, so that the order does not depend on counts.
-
-        Raises:
-            ConfigError: there is nothing to choose from.
-        """
+        """Sorted, so that the order does not depend on counts; a ``ConfigError`` below two."""
         if len(labels) < 2:
             raise ConfigError(
                 f"task: the training data have {len(labels)} classes ({', '.join(labels)}), "

@@ -41,10 +41,7 @@ class Task:
     """A task: what data, model and prediction files have to know of what is asked.
 
     A task is one file with a dataclass of its ``params`` and a subclass of this, and a line in
-    ``tasks.TASKS``. It sees arrays and tensors alone.
-
-    Args:
-        config: the checked ``params`` of the section ``task``.
+    ``tasks.TASKS``. It sees arrays and tensors alone. ``config`` is its checked ``params``.
     """
 
     # Its key in ``TASKS``; ``build_task`` sets it.
@@ -75,12 +72,7 @@ class Task:
         return list(labels)
 
     def targets(self, pairs: LabelPairs, samples: int, labels: int) -> np.ndarray:
-        """The targets of a batch.
-
-        Args:
-            pairs: its labels; a sample may have none.
-            samples: B.
-            labels: rows of the head.
+        """The targets of a batch of B ``samples``, of which some may have no labels.
 
         Returns:
             (B, labels) float32 or (B,) int64, by ``target_kind``.
@@ -88,15 +80,7 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__}.targets: a task makes its targets here.")
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """The mean negative log-likelihood of the targets: what ``default_loss`` computes.
-
-        Args:
-            scores: (B, labels), as the network gives them.
-            targets: see ``targets``.
-
-        Returns:
-            () float32.
-        """
+        """() float32, what ``default_loss`` computes of the network's ``scores`` (B, labels)."""
         raise NotImplementedError(f"{type(self).__name__}.loss: a task says its loss here.")
 
     def probabilities(self, scores: Tensor) -> Tensor:
@@ -106,12 +90,9 @@ class Task:
     def prediction_rows(
         self, ids: Sequence[int | str], scores: Tensor, labels: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The rows of a prediction file: of each sample its id and its best label.
+        """The rows of a prediction file: of each of B samples its id and its best label.
 
-        Args:
-            ids: B, as the data give them.
-            scores: (B, labels), of any float dtype.
-            labels: rows of the head.
+        ``scores`` are (B, labels), of any float dtype.
         """
         id_field, label_field = self.row_fields
         best = scores.argmax(dim=1).tolist()
@@ -120,19 +101,11 @@ class Task:
         ]
 
     def check_losses(self, names: Collection[str], key: str) -> None:
-        """Check that losses fit the targets.
-
-        Args:
-            names: of MMF's losses.
-            key: of the configuration that names them.
-
-        Raises:
-            ConfigError: one is for other targets.
-        """
+        """Raise ``ConfigError`` unless MMF's losses, which ``key`` names, fit the targets."""
         self._check(names, key, LOSSES, self.default_loss)
 
     def check_metrics(self, names: Collection[str], key: str) -> None:
-        """Check that metrics fit the targets; as ``check_losses``."""
+        """As ``check_losses``, for metrics."""
         self._check(names, key, METRICS, self.default_metric)
 
     def _check(self, names: Collection[str], key: str, known: Mapping[str, str], own: str) -> None:

@@ -25,10 +25,7 @@ class WordPieceTokenizer:
     Args:
         tokens: the vocabulary; the token of id i is ``tokens[i]``, [PAD] is the first.
         max_seq_length: pieces of a question and the two tokens around them, at most.
-        source: where the vocabulary comes from, for the error.
-
-    Raises:
-        ConfigError: the tokens are not a BERT vocabulary.
+        source: of the vocabulary, for the ``ConfigError`` that it is not one of BERT's.
     """
 
     def __init__(self, tokens: Sequence[str], max_seq_length: int, source: str) -> None:

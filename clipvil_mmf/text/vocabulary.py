@@ -26,11 +26,8 @@ def train_vocabulary(questions: Iterable[str], size: int, min_frequency: int) ->
 
     Args:
         questions: the training questions; their order does not matter.
-        size: tokens at most.
+        size: tokens at most; a ``ConfigError`` where the characters alone need more.
         min_frequency: of a whole word.
-
-    Raises:
-        ConfigError: the characters alone need more than ``size`` tokens.
     """
     normalizer, splitter = BertNormalizer(), BertPreTokenizer()
     words: Counter[str] = Counter()
@@ -53,11 +50,7 @@ def train_vocabulary(questions: Iterable[str], size: int, min_frequency: int) ->
 
 
 def read_tokens(file: Path) -> list[str]:
-    """The lines of a vocabulary file; only line feeds end a line, other separators are tokens.
-
-    Raises:
-        ConfigError: it is not text in UTF-8.
-    """
+    """The lines of a vocabulary file; only line feeds end a line, other separators are tokens."""
     try:
         lines = read_text(file).split("\n")
     except TextFileError as e:
@@ -66,11 +59,7 @@ def read_tokens(file: Path) -> list[str]:
 
 
 def find_vocabulary(vocab: str, data_dir: str | None = None) -> Path:
-    """The vocabulary file that a configuration names: a path, or a repository of the hub.
-
-    Raises:
-        ConfigError: there is no such file, and the hub does not have it or cannot be reached.
-    """
+    """The vocabulary file that a configuration names: a path, or a repository of the hub."""
     for candidate in (Path(vocab), Path(data_dir or ".", vocab)):
         if candidate.is_file():
             return candidate

@@ -53,11 +53,9 @@ class WordPieceParams:
 
 @registry.register_processor("clipvil_wordpiece")
 class WordPieceProcessor(BaseProcessor):
-    """A :class:`WordPieceTokenizer` by its section of a yaml file.
+    """A :class:`WordPieceTokenizer` by its section of a yaml file, see ``WordPieceParams``.
 
-    Args:
-        config: see ``WordPieceParams``.
-        data_dir: where a relative ``vocab`` path is looked up after the current directory.
+    A relative path of a vocabulary is looked up in the current directory, then in ``data_dir``.
     """
 
     def __init__(self, config: Any, *args: Any, data_dir: str | None = None, **kwargs: Any) -> None:
@@ -88,11 +86,7 @@ class WordPieceProcessor(BaseProcessor):
         return len(self.tokens)
 
     def __call__(self, item: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Tokenise N questions.
-
-        Returns:
-            ids (N, max_seq_length) int32, padded with [PAD]; lengths (N,) int32.
-        """
+        """See ``WordPieceTokenizer.__call__``."""
         if self._tokenizer is None:
             raise RuntimeError(f"{WHERE}.vocab is 'train': call fit(training questions) first")
         return self._tokenizer(item)

@@ -53,12 +53,7 @@ FORMATS: Registry[Format] = Registry(
 
 
 def recognise(path: Path) -> Format:
-    """The format of a question file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AnnotationError: none of the known formats.
-    """
+    """The format of a question file; ``AnnotationError``: none of the known formats."""
     if not path.is_file():
         raise FileNotFoundError(f"Question file {path} does not exist; expected a question file")
     file = QuestionFile(path)
@@ -77,11 +72,9 @@ def recognise(path: Path) -> Format:
 
 
 def read_table(files: Sequence[Path], progress: Progress = no_progress) -> QuestionTable:
-    """Read the questions of a split, into memory; the arguments are those of ``Format.read``.
+    """Read the questions of a split into memory; see ``Format.read``.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        AnnotationError: see the format's ``read``; whatever else a file's odd content leads to.
+    Whatever else a file's odd content leads to is an ``AnnotationError`` too.
     """
     try:
         return recognise(files[0]).read(files, progress)

@@ -57,8 +57,7 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
                 while scanner.peek():
                     yield None, scanner.value()
             elif opening == "[":
-                for element in scanner.elements():
-                    yield None, element
+                yield from ((None, element) for element in scanner.elements())
             elif opening == "{":
                 yield from scanner.members()
             else:
@@ -83,11 +82,7 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
 
 
 class QuestionFile:
-    """A file whose format is to be recognised.
-
-    Args:
-        path: of the file, which is there.
-    """
+    """A file whose format is to be recognised; it is there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -16,18 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.gqa_official import KINDS
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile
-from clipvil_mmf.data.formats.rows import (
-    field,
-    image_file,
-    kinds,
-    name,
-    people,
-    question_id,
-    string,
-    text,
-)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import soft_scores
@@ -41,16 +32,9 @@ def recognises(file: QuestionFile) -> bool:
     return file.path.suffix == ".npy"
 
 
-def load_objects(path: Path, progress: Progress) -> np.ndarray:
-    """Read an object array without running code from the file.
-
-    Returns:
-        (N,) object, what the file holds.
-
-    Raises:
-        AnnotationError: the file is damaged, no such array, or holds anything but containers,
-            strings and numbers.
-    """
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
+    """Read the questions of a file, see ``Format``; no code of the file is run."""
+    (path,) = files
     try:
         content = load_npy(path, progress)
     # Damaged files raise whatever their half-read bytes lead to.
@@ -61,34 +45,23 @@ def load_objects(path: Path, progress: Progress) -> np.ndarray:
         ) from e
     if not isinstance(content, np.ndarray) or content.ndim != 1:
         raise AnnotationError(f"{path} holds {type(content).__name__}; expected a list of objects")
-    return content
-
-
-def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
-    """Read the questions of a file.
-
-    Raises:
-        AnnotationError: see ``load_objects``; or a row lacks a field.
-    """
-    (path,) = files
-    rows = load_objects(path, progress)
     builder = TableBuilder(NAME, str(path))
     # A header says what the annotations are, and is not a question.
-    header = rows[0] if len(rows) and isinstance(rows[0], dict) else {}
+    header = content[0] if len(content) and isinstance(content[0], dict) else {}
     first = 0 if "question_id" in header else 1
     scores = lru_cache(maxsize=4096)(_one if header.get("dataset_name") == "gqa" else soft_scores)
     keys = ("valid_answers", "all_answers", "answers")  # MMF's own VQA2Dataset reads the last
-    for position, row in enumerate(rows[first:], first):
+    for position, row in enumerate(content[first:], first):
         where = f"{path}: entry {position}"
-        key = question_id(row, where)
+        key = rows.question_id(row, where)
         known = next((name for name in keys if row.get(name) is not None), None)
         meta = row.get("meta_data")
         builder.add(
             key.item() if isinstance(key, np.generic) else key,
-            text(row, ("question_str", "question"), where),
+            rows.text(row, ("question_str", "question"), where),
             _image(row, where),
-            None if known is None else scores(people(row[known], known, where)),
-            kinds(meta if isinstance(meta, dict) else {}, KINDS, where),
+            None if known is None else scores(rows.people(row[known], known, where)),
+            rows.kinds(meta if isinstance(meta, dict) else {}, KINDS, where),
             row,
         )
     return builder.build()
@@ -101,6 +74,6 @@ def _one(answers: tuple[str, ...]) -> dict[str, float]:
 
 def _image(row: dict[str, Any], where: str) -> str:
     named = row.get("image_name")
-    if named is not None and string(named, "image_name", where).startswith("COCO_"):
-        return image_file(named)
-    return image_file(name(field(row, ("image_id",), where), "image_id", where))
+    if named is not None and rows.string(named, "image_name", where).startswith("COCO_"):
+        return rows.image_file(named)
+    return rows.image_file(rows.name(rows.field(row, ("image_id",), where), "image_id", where))

@@ -13,18 +13,8 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import (
-    field,
-    kinds,
-    label,
-    name,
-    people,
-    question_id,
-    soft_label,
-    string,
-    text,
-)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import soft_scores
@@ -45,11 +35,11 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(
-            question_id(row, where, ("question_id", "id")),
-            text(row, ("question", "sentence", "hypothesis"), where),
-            name(field(row, ("image", "image_id"), where), "image", where),
+            rows.question_id(row, where, ("question_id", "id")),
+            rows.text(row, ("question", "sentence", "hypothesis"), where),
+            rows.name(rows.field(row, ("image", "image_id"), where), "image", where),
             _answers(row, where),
-            kinds(row, ("question_type", "answer_type"), where),
+            rows.kinds(row, ("question_type", "answer_type"), where),
             row,
         )
     return builder.build()
@@ -58,14 +48,14 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
 def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:
     named = row.get("label")
     if isinstance(named, str | int | float):  # the last two would be numbers of classes
-        return {string(named, "label", where): 1.0}
+        return {rows.string(named, "label", where): 1.0}
     found = row.get("answers")
     if found is None:
-        return label(row, where)
+        return rows.label(row, where)
     if isinstance(found, dict):
-        return soft_label(found, where)
+        return rows.soft_label(found, where)
     if isinstance(found, list) and len(found) == _PEOPLE:
-        return soft_scores(people(found, "answers", where))
+        return soft_scores(rows.people(found, "answers", where))
     raise AnnotationError(
         f"{where} has the answers {short(found)}; expected {{answer: score}}, or a list of what "
         f"{_PEOPLE} people said. For a single answer write 'answer'"

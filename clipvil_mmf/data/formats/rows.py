@@ -3,7 +3,8 @@
 Nothing is turned into a string that is none: a NaN, a list or an answer's number would be trained
 on in silence. Names of images and kinds of questions may be integers.
 
-In messages, ``what`` is the field that a value is of, and ``where`` the row.
+Whatever is not as it should be is an ``AnnotationError``, whose message names ``what`` (the field
+that a value is of) and ``where`` (the row).
 """
 
 from __future__ import annotations
@@ -24,11 +25,7 @@ _COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
 
 def field(row: Any, names: tuple[str, ...], where: str) -> Any:
-    """The first of these fields that the row has: ``names`` are its name, then its other ones.
-
-    Raises:
-        AnnotationError: the row is not an object, or has none of them.
-    """
+    """The first of these fields that the row has: ``names`` are its name, then its other ones."""
     if not isinstance(row, dict):
         raise AnnotationError(f"{where} is {short(row)}; expected an object with a question_id")
     for name in names:
@@ -38,11 +35,7 @@ def field(row: Any, names: tuple[str, ...], where: str) -> Any:
 
 
 def string(value: Any, what: str, where: str) -> str:
-    """The value itself, if it is a string that can be written.
-
-    Raises:
-        AnnotationError: it is of another type, or half of a character.
-    """
+    """The value itself, if it is a string that can be written (no half of a character)."""
     if not isinstance(value, str):
         kind = type(value).__name__
         raise AnnotationError(f"{where} has the {what} {short(value)} ({kind}); expected a string")
@@ -56,20 +49,12 @@ def string(value: Any, what: str, where: str) -> str:
 
 
 def text(row: Any, names: tuple[str, ...], where: str) -> str:
-    """``field``, which has to be a string.
-
-    Raises:
-        AnnotationError: see ``field`` and ``string``.
-    """
+    """``field``, which has to be a string."""
     return string(field(row, names, where), names[0], where)
 
 
 def name(value: Any, what: str, where: str) -> str:
-    """A string, or an integer as one: names of images and of kinds of questions.
-
-    Raises:
-        AnnotationError: neither.
-    """
+    """A string, or an integer as one: names of images and of kinds of questions."""
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     return string(value, what, where)
@@ -86,21 +71,13 @@ def image_file(name: str) -> str:
 
 
 def question_id(row: Any, where: str, names: tuple[str, ...] = ("question_id",)) -> Any:
-    """The id of a question; ``check_ids`` looks at all of them together.
-
-    Raises:
-        AnnotationError: there is none, or it is a string that cannot be written.
-    """
+    """The id of a question; ``check_ids`` looks at all of them together."""
     found = field(row, names, where)
     return string(found, "question_id", where) if isinstance(found, str) else found
 
 
 def people(found: Any, what: str, where: str) -> tuple[str, ...]:
-    """What people answered, one string each.
-
-    Raises:
-        AnnotationError: it is not a list, is empty, or an answer is not a string.
-    """
+    """What people answered, at least one, a string each."""
     if not isinstance(found, list | tuple | np.ndarray):
         raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
     if not len(found):
@@ -112,11 +89,7 @@ def people(found: Any, what: str, where: str) -> tuple[str, ...]:
 
 
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:
-    """LXMERT's soft label ``{answer: score}``, or GQA's one answer; ``None`` without either.
-
-    Raises:
-        AnnotationError: a label or an answer of another type, or a score outside [0, 1].
-    """
+    """LXMERT's soft label ``{answer: score}``, or GQA's one answer; ``None`` without either."""
     found = row.get("label")
     if found is None:
         answer = row.get("answer")
@@ -125,11 +98,7 @@ def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:
 
 
 def soft_label(found: Any, where: str) -> dict[str, float]:
-    """A soft label ``{answer: score}``, as it is.
-
-    Raises:
-        AnnotationError: it is of another type, or a score is outside [0, 1].
-    """
+    """A soft label ``{answer: score}`` of scores in [0, 1], as it is."""
     if not isinstance(found, dict):
         raise AnnotationError(f"{where} has the label {short(found)}; expected {{answer: score}}")
     for answer, score in found.items():
@@ -143,9 +112,5 @@ def soft_label(found: Any, where: str) -> dict[str, float]:
 
 
 def kinds(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> dict[str, str]:
-    """The types of a question that the row has.
-
-    Raises:
-        AnnotationError: one is neither a string nor an integer.
-    """
+    """The types of a question that the row has."""
     return {key: name(row[key], key, where) for key in names if row.get(key) is not None}

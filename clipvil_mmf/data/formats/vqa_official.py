@@ -14,16 +14,8 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import (
-    field,
-    image_file,
-    name,
-    people,
-    question_id,
-    string,
-    text,
-)
 from clipvil_mmf.data.questions import AnnotationError, check_ids
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import normalize_answer
@@ -62,9 +54,9 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
         elif key == "questions":
             where = f"{path}: question {len(builder.ids)}"
             builder.add_question(
-                question_id(value, where),
-                text(value, ("question",), where),
-                name(field(value, ("image_id",), where), "image_id", where),
+                rows.question_id(value, where),
+                rows.text(value, ("question",), where),
+                rows.name(rows.field(value, ("image_id",), where), "image_id", where),
                 value,
             )
     order = _annotate(builder, path, *annotations, progress) if annotations else None
@@ -82,7 +74,7 @@ def is_test_dev(path: Path) -> bool:
 def _image_paths(subset: Any, path: Path) -> Callable[[str], str]:
     """What makes an image's path of its id; without a subset the file only has such rows."""
     if subset is None:
-        return image_file
+        return rows.image_file
     if not isinstance(subset, str) or subset not in _FOLDERS:
         raise AnnotationError(
             f"{path} has the data_subtype {subset!r}; expected one of {', '.join(_FOLDERS)}, which "
@@ -108,16 +100,21 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
         if key != "annotations":
             continue
         where = f"{path}: annotation {len(ids)}"
-        ids.append(question_id(value, where))
-        given = _people(value, where)
+        ids.append(rows.question_id(value, where))
+        given = rows.field(value, ("answers",), where)
+        if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+            raise AnnotationError(
+                f"{where} has the answers {short(given)}; expected a list of {{'answer': ...}}"
+            )
+        given = rows.people([one.get("answer") for one in given], "answers", where)
         # OK-VQA has no main answer; the official evaluation does not ask for it.
         main = value.get("multiple_choice_answer")
         if main is None:
             counts = Counter(map(normalize_answer, given))
             main = max(counts, key=counts.__getitem__)
         else:
-            main = normalize_answer(string(main, "multiple_choice_answer", where))
-        types = {kind: name(field(value, (kind,), where), kind, where) for kind in _KINDS}
+            main = normalize_answer(rows.string(main, "multiple_choice_answer", where))
+        types = {kind: rows.name(rows.field(value, (kind,), where), kind, where) for kind in _KINDS}
         builder.add_annotators(given, main, types)
     check_ids(ids, str(path))
     places = {key: place for place, key in enumerate(ids)}
@@ -130,13 +127,3 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
             "of one split"
         )
     return [places[key] for key in builder.ids]
-
-
-def _people(row: dict[str, Any], where: str) -> tuple[str, ...]:
-    """What each of the people answered, as written."""
-    found = field(row, ("answers",), where)
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise AnnotationError(
-            f"{where} has the answers {short(found)}; expected a list of {{'answer': ...}}"
-        )
-    return people([one.get("answer") for one in found], "answers", where)
