@@ -17,7 +17,7 @@ from mmf.modules.losses import Losses
 from omegaconf import OmegaConf, open_dict, read_write
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.native import run_state, run_tasks, without_ddp
+from clipvil_mmf.checkpoints.native import run_source, run_tasks, without_ddp
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
@@ -217,7 +217,7 @@ class ClipVil(BaseModel):
         if "_extra_state" not in state and str(file).endswith(".safetensors"):
             extra = read_extra(file)
             state = state if extra is None else {**state, "_extra_state": extra}
-        left = run_state(state)
+        left = run_source(state)
         if left is None or left.backbone is None:
             added = {f"network.{name}" for name in self.network.state_dict() if is_added(name)}
             if added and added.isdisjoint(state):
@@ -226,8 +226,8 @@ class ClipVil(BaseModel):
                     f"resume. Start from it instead: {_WHERE}.pretrained={file}"
                 )
             return state
-        whole = with_backbone(self.network, left.network, left.backbone, file)
-        self._fresh = set(left.network)
+        whole = with_backbone(self.network, left.tensors, left.backbone, file)
+        self._fresh = set(left.tensors)
         self._backbone_hash = left.backbone["sha256"]  # the same, as has just been found
         return _model_state(whole, state["_extra_state"])
 
