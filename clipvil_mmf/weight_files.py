@@ -15,14 +15,7 @@ from torch import Tensor
 
 from clipvil_mmf.atomic import replacing, replacing_folder
 from clipvil_mmf.torchscript import TorchScriptError, read_torchscript
-from mmf_bridge.common.weight_formats import (
-    SAFETENSORS,
-    TORCH_ZIP,
-    TORCHSCRIPT,
-    check_zip,
-    foreign_protocol,
-    format_of,
-)
+from mmf_bridge.common import weight_formats as formats
 
 # What torch.load says of a class or function that its safe default does not allow.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -79,13 +72,11 @@ def read_file(path: str | Path) -> Any:
     """What a safetensors file, a torch checkpoint or a TorchScript archive holds, on the CPU.
 
     The content says which it is, not the file's ending. Torch checkpoints are read by
-    ``torch.load(weights_only=True)``, in today's format (mapped, not copied into memory) and in
-    that of torch before 1.6; TorchScript archives by ``torchscript.py``. Where a file has
-    checksums, they are checked.
+    ``torch.load(weights_only=True)``, mapped where they are not in the format before torch 1.6;
+    TorchScript archives by ``torchscript.py``. Where a file has checksums, they are checked.
 
     Raises:
-        WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
-            code.
+        WeightFileError: as :func:`read_weights`, of the file itself.
     """
     path = Path(path)
     if not path.is_file():
@@ -107,13 +98,13 @@ def read_file(path: str | Path) -> Any:
 
 
 def _read(path: Path) -> Any:
-    found = format_of(path)
-    if found == SAFETENSORS:
+    found = formats.format_of(path)
+    if found == formats.SAFETENSORS:
         return load_file(path)
-    if found == TORCHSCRIPT:
+    if found == formats.TORCHSCRIPT:
         return read_torchscript(path)
-    mapped = found == TORCH_ZIP and check_zip(path)
-    protocol = foreign_protocol(path)
+    mapped = found == formats.TORCH_ZIP and formats.check_zip(path)
+    protocol = formats.foreign_protocol(path)
     if protocol is not None:
         raise WeightFileError(
             f"{path} was saved with pickle_protocol={protocol}, which torch's safe reader does not "
@@ -198,7 +189,7 @@ def _refuse_other_files(path: Path) -> None:
         raise WeightFileError(f"{path} is empty. Fetch it again.")
     for beginning, what in _NO_CHECKPOINTS.items():
         # A safetensors file begins with a length, which may be any byte.
-        if start.startswith(beginning) and format_of(path) != SAFETENSORS:
+        if start.startswith(beginning) and formats.format_of(path) != formats.SAFETENSORS:
             raise WeightFileError(f"{path} is not a checkpoint but {what}.")
 
 
