@@ -99,15 +99,12 @@ class Answerer:
     def scores(
         self, images: Sequence[Picture], image_index: Sequence[int], questions: Sequence[str]
     ) -> Tensor:
-        """Score all answers.
+        """Score all answers: (B, labels) float32 on the CPU, before the sigmoid or softmax.
 
         Args:
             images: each distinct image once.
             image_index: of each question, its place in ``images``.
             questions: B of them.
-
-        Returns:
-            (B, labels) float32 on the CPU, before the sigmoid or softmax.
         """
         parameter = next(self.network.parameters())
         ids, lengths = self._tokenizer(questions)

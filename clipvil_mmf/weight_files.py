@@ -50,11 +50,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def named_tensors(loaded: Any, path: str | Path) -> dict[str, Tensor]:
-    """The state dict in what :func:`read_file` gave.
-
-    Raises:
-        WeightFileError: it is something other than named tensors.
-    """
+    """The state dict in what :func:`read_file` gave; a WeightFileError if it is something else."""
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     holds = f"{path} holds no state dict (names -> tensors), but"
@@ -137,11 +133,7 @@ def write_safetensors(
 
 
 def write_torch(tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a state dict with ``torch.save``; a reader sees the old file or all of the new one.
-
-    Raises:
-        WeightFileError: it could not be written; nothing is left behind.
-    """
+    """The same with ``torch.save``."""
     with _atomic(path) as partial, partial.open("wb") as file:
         torch.save(dict(tensors), file)
 
@@ -187,10 +179,10 @@ def _refuse_other_files(path: Path) -> None:
         start = file.read(64)
     if not start:
         raise WeightFileError(f"{path} is empty. Fetch it again.")
-    for beginning, what in _NO_CHECKPOINTS.items():
-        # A safetensors file begins with a length, which may be any byte.
-        if start.startswith(beginning) and formats.format_of(path) != formats.SAFETENSORS:
-            raise WeightFileError(f"{path} is not a checkpoint but {what}.")
+    what = next((what for begin, what in _NO_CHECKPOINTS.items() if start.startswith(begin)), None)
+    # A safetensors file begins with a length, which may be any byte.
+    if what is not None and formats.format_of(path) != formats.SAFETENSORS:
+        raise WeightFileError(f"{path} is not a checkpoint but {what}.")
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:

@@ -134,6 +134,5 @@ def _seconds(seconds: float) -> str:
 
 def _in_words(operations: float) -> str:
     """Operations per second, for people."""
-    if operations >= 1e12:
-        return f"{operations / 1e12:.0f} TFLOP/s"
-    return f"{operations / 1e9:.0f} GFLOP/s"
+    scale, unit = (1e12, "TFLOP/s") if operations >= 1e12 else (1e9, "GFLOP/s")
+    return f"{operations / scale:.0f} {unit}"
