@@ -180,11 +180,7 @@ def imported_folder(path: str | Path) -> Path | None:
 
 
 def from_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> SavedModel:
-    """An imported checkpoint whose ``model.safetensors`` has been read already.
-
-    Raises:
-        CheckpointError: ``config.yaml`` or ``answers.json`` is missing or wrong.
-    """
+    """An imported checkpoint whose ``model.safetensors`` has been read already."""
     description = _read_description(folder / CONFIG)
     labels = read_answer_table(folder / ANSWERS) if (folder / ANSWERS).is_file() else None
     rows = description.network.get("num_labels")
@@ -305,11 +301,7 @@ def run_config(file: Path) -> Path | None:
 
 
 def read_run_config(file: Path) -> DictConfig:
-    """The configuration of a run.
-
-    Raises:
-        CheckpointError: it cannot be read, or is not a mapping of keys.
-    """
+    """The configuration of a run; a CheckpointError if it is not yaml, or not a mapping."""
     try:
         config = OmegaConf.load(file)
     except _UNREADABLE as error:
@@ -320,11 +312,7 @@ def read_run_config(file: Path) -> DictConfig:
 
 
 def read_sections(config: Any) -> dict[str, Any]:
-    """The network's sections of a configuration: MMF's, or with the sections at its top.
-
-    Raises:
-        CheckpointError: a section is not a mapping, or cannot be resolved.
-    """
+    """The network's sections of a configuration: MMF's, or with the sections at its top."""
     model = "model_config.clipvil"
     prefix = f"{model}." if _values(config, model, Mapping) else ""
     sections = {key: _values(config, f"{prefix}{key}", Mapping) for key in SECTIONS}
@@ -334,8 +322,7 @@ def read_sections(config: Any) -> dict[str, Any]:
 def _values(config: Any, key: str, kind: type | None = None) -> Any:
     """What a configuration has under a dotted key, as plain values; None where it has nothing.
 
-    Raises:
-        CheckpointError: it cannot be resolved, or is of another kind.
+    What cannot be resolved, or is of another kind, is a CheckpointError.
     """
     try:
         found = OmegaConf.select(config, key)
@@ -351,11 +338,7 @@ def _values(config: Any, key: str, kind: type | None = None) -> Any:
 
 
 def describe_run(file: Path, run: Source, config: Any) -> Description:
-    """What a run left in a file, by its configuration.
-
-    Raises:
-        CheckpointError: the configuration lacks a section, or has several datasets.
-    """
+    """What a run left in a file, by its configuration; a CheckpointError if that is incomplete."""
     network, preprocessing = read_sections(config), read_preprocessing(config)
     lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in network]
     what = f"{', '.join(lacking)} in model_config.clipvil" if lacking else ""
@@ -377,9 +360,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
     """``images``, ``max_seq_length`` and ``task`` of a configuration's one dataset; or published.
 
     Sections of datasets that the run does not have, which a yaml file may bring, do not count.
-
-    Raises:
-        CheckpointError: it has several datasets.
+    Several datasets are a CheckpointError.
     """
     datasets = _datasets(config)
     if len(datasets) > 1:

@@ -111,11 +111,7 @@ def whole_weights(
 ) -> dict[str, Tensor]:
     """All weights of the network from a published or imported checkpoint that has been read.
 
-    Args:
-        network: what the weights are for.
-        tensors: as they lie in the file.
-        path: where they come from; files beside it say more about them.
-        run: its labels and words.
+    `path` is where its tensors come from; files beside it say more about them.
 
     Raises:
         CheckpointError: it does not fit, or holds a part of the network alone.

@@ -54,12 +54,9 @@ def trainable_names(network: ClipVilNetwork) -> set[str]:
 
 
 def backbone_hash(network: ClipVilNetwork, saved: Collection[str] | None = None) -> str:
-    """The sha256 of a tuned network's backbone: names, types, shapes and numbers.
+    """The sha256 of a tuned network's backbone: names without its method, types, shapes, numbers.
 
-    Args:
-        network: names are those without its tuning method.
-        saved: names that a checkpoint holds, and the backbone therefore need not give; None for
-            what is trainable.
+    What a checkpoint holds by the names in `saved`, by default what is trainable, is no part of it.
     """
     held = trainable_names(network) if saved is None else saved
     frozen = {
@@ -79,8 +76,6 @@ def with_backbone(
     network: ClipVilNetwork, tuned: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
 ) -> dict[str, Tensor]:
     """The network's whole state dict, of a checkpoint that lacks the backbone.
-
-    It holds what is trainable, and frozen tensors that no file had given.
 
     Args:
         network: with its backbone loaded.
@@ -125,11 +120,7 @@ def write_tuned(folder: str | Path, tuned: Mapping[str, Tensor], extra: Mapping[
 
 
 def read_extra(file: str | Path) -> dict[str, Any] | None:
-    """What :func:`write_tuned` put into the metadata; None of another file.
-
-    Raises:
-        CheckpointError: it is not a safetensors file.
-    """
+    """What :func:`write_tuned` put into a safetensors file's metadata; None of another one."""
     try:
         with safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(_METADATA)
@@ -196,10 +187,11 @@ def merge(
 
 
 def _read(file: Path) -> Source:
-    if file.suffix == ".safetensors":
-        run = run_source({**read_weights(file), "_extra_state": read_extra(file)})
-    else:
-        run = run_source(read_file(file))
+    is_tuned = file.suffix == ".safetensors"
+    loaded = (
+        {**read_weights(file), "_extra_state": read_extra(file)} if is_tuned else read_file(file)
+    )
+    run = run_source(loaded)
     if run is None or run.backbone is None:
         raise CheckpointError(
             f"{file} is not a checkpoint of a run that tuned beside a frozen backbone: there is "

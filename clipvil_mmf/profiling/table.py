@@ -71,11 +71,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
 
 
 def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
-    """Write the same figures as CSV, with `COLUMNS`; `request` is what the rows share.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write the same figures as CSV, with `COLUMNS`; `request` is what the rows share."""
     sizes, rate = request.sizes, _best_rate(rows)
     size = f"{sizes.height}x{sizes.width}"
     shared = (sizes.images, size, request.precision, request.device, request.repeats)

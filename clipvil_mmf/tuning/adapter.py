@@ -46,10 +46,6 @@ class Adapters(TuningMethod):
 
     All LayerNorms, the visual projection and the answer head are trainable as well.
 
-    Args:
-        config: the method's `params`.
-        network: at whose modules the adapters are hooked.
-
     Raises:
         ConfigError: the fusion gives no hidden states, `reduction_factor` does not divide its
             width, or `visual` is set and the tower is not a ResNet.

@@ -53,10 +53,6 @@ class Ladder(SideNetwork):
     """Beside each layer a narrow one, fed by a gated sum of the one before and of the backbone.
 
     After the last layer only the tokens that are wanted are computed.
-
-    Args:
-        config: the method's `params`.
-        network: the backbone.
     """
 
     published_names: ClassVar[Names] = {

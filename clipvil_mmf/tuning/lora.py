@@ -40,10 +40,6 @@ class LoRA(TuningMethod):
 
     As published, so are the visual projection and the answer head.
 
-    Args:
-        config: the method's `params`.
-        network: into whose attentions peft puts its layers.
-
     Raises:
         ConfigError: peft is not installed.
     """

@@ -31,10 +31,6 @@ class Sherl(SideNetwork):
 
     That layer is the one part of the backbone that the backward pass crosses.
 
-    Args:
-        config: the method's `params`.
-        network: the backbone.
-
     Raises:
         ConfigError: the fusion has fewer than two layers.
     """

@@ -78,12 +78,7 @@ class HiddenStates(Iterator[Tensor]):
 
 
 class SideNetwork(Frozen):
-    """A small network beside the backbone; it and the answer head are trainable.
-
-    Args:
-        config: the method's `params`.
-        network: the backbone.
-        name: of the method, for errors.
+    """A small network beside the backbone, `name` in errors; it and the answer head are trainable.
 
     Raises:
         ConfigError: the fusion gives no hidden states, or `reduction_factor` does not divide its
@@ -101,7 +96,7 @@ class SideNetwork(Frozen):
     def read_states(
         self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
-        """What the side network makes of the hidden states.
+        """What the side network makes of the hidden states: (B, count, D).
 
         Args:
             states: the embeddings and then each layer's output, (B, S, D) each, under `no_grad`;
@@ -109,9 +104,6 @@ class SideNetwork(Frozen):
             mask: (B, S), 1 for tokens, 0 for padding.
             fusion: the backbone's.
             count: how many tokens' outputs are wanted, from token 0 on; None for all.
-
-        Returns:
-            (B, count, D).
         """
 
     def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:

@@ -30,10 +30,6 @@ class UniPT(SideNetwork):
 
     Of the attention's S x S maps only the rows of the tokens that are wanted are computed, and a
     map of more than one row is recomputed in the backward pass instead of being kept.
-
-    Args:
-        config: the method's `params`.
-        network: the backbone.
     """
 
     published_names: ClassVar[Names] = {

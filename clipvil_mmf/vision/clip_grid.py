@@ -206,13 +206,7 @@ class ClipGridEncoder(ImageEncoder):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode a batch of images of any size that the stride divides.
-
-        Args:
-            images: (B, 3, H, W) float, normalised.
-
-        Returns:
-            (B, C, H / stride, W / stride).
+        """Normalised images (B, 3, H, W) -> (B, C, H / stride, W / stride).
 
         Raises:
             ValueError: the images are not (B, 3, H, W), or the stride does not divide H and W.
@@ -272,8 +266,7 @@ class _GridFeatures(nn.Module):
 
     def __init__(self, tower: nn.Module, layer: int) -> None:
         super().__init__()
-        self.tower = tower
-        self.layer = layer
+        self.tower, self.layer = tower, layer
 
     def forward(self, images: Tensor) -> Tensor:
         output = self.tower.forward_intermediates(
@@ -346,10 +339,7 @@ def _tagged_tower(name: str, tag: str) -> nn.Module:
 
 
 def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None:
-    """Load a file that holds a CLIP model or its vision tower alone; every key must fit.
-
-    Keys in `droppable`, those of the whole tower, may be left over.
-    """
+    """Load a file of a CLIP model or its vision tower; keys in `droppable` may be left over."""
     try:
         visual = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
     except WeightFileError as error:

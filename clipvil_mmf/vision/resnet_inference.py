@@ -37,10 +37,7 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     Args:
         tower: in either mode, even BatchNorm by BatchNorm.
         images: (B, 3, H, W) float.
-        stage: 0 to 4.
-
-    Returns:
-        (B, C, h, w).
+        stage: 0 to 4, whose grid (B, C, h, w) is returned.
     """
     # NHWC is faster, and takes less of oneDNN's working memory.
     features = images.contiguous(memory_format=torch.channels_last)

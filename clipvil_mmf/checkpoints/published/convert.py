@@ -75,12 +75,7 @@ class Published(NamedTuple):
 
 
 def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) -> Published:
-    """Bring a published file's tensors under our names.
-
-    Args:
-        state: as the file has it.
-        path: the file, for errors.
-        kind: what it is known to hold; None to find out.
+    """Bring the tensors of a published file under our names, of a known kind or not.
 
     Raises:
         CheckpointError: its layout is unknown, or it has tensors of several tasks.
@@ -194,10 +189,7 @@ def _sections(given: Mapping[str, Any], published: Published, source: str) -> di
     """The sections of a checkpoint's network: from its shapes, under those that are given.
 
     An image encoder that is given counts as a whole; of the other sections the keys count that are
-    not null.
-
-    Raises:
-        CheckpointError: the shapes do not say what is not given, or the file lacks a part.
+    not null. What neither says, or a part that is not there, is a CheckpointError.
     """
     shapes, kind = _Shapes(published.source.tensors), published.layout.kind
     found = {}
@@ -266,11 +258,7 @@ class _Shapes(dict[str, tuple[int, ...]]):
 
 
 def _infer_network(shapes: _Shapes) -> dict[str, Any]:
-    """The sections of the parts that are there, and ``num_labels``.
-
-    Raises:
-        KeyError: the shapes do not say it (a ViT tower); the error says why.
-    """
+    """The sections of the parts that are there, and ``num_labels``; a KeyError says why not."""
     network: dict[str, Any] = {}
     if shapes.some("image_encoder.tower."):
         network["image_encoder"] = {"type": "clip_grid", "params": _infer_tower(shapes)}
@@ -362,14 +350,12 @@ def export_checkpoint(
     network does not have, such as CLIP's text tower).
 
     Args:
-        model: see :func:`clipvil_mmf.checkpoints.native.read_saved`.
+        model: see :func:`clipvil_mmf.checkpoints.native.read_saved`, also for what is raised.
         output: the file to write, a ``.pth``.
         ddp: whether keys get DDP's ``module.``; None for what the imported file had.
 
     Raises:
-        CheckpointError: the model is incomplete, not one of ours, or has a component without a
-            published counterpart.
-        WeightFileError: a file cannot be read or written.
+        CheckpointError: a component has no published counterpart.
     """
     saved = read_saved(model)
     table = table_for(saved.network)

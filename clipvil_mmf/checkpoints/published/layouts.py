@@ -48,22 +48,13 @@ _PREFIXES: dict[tuple[Kind, bool], list[tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How the keys of one file are written.
-
-    Args:
-        kind: what the file holds.
-        ddp: every key has DDP's ``module.`` in front.
-        bare: the file holds a vision tower alone (no ``visual.``) or a BertModel alone (no
-            ``bert.``).
-        old_norms: LayerNorms have ``gamma`` and ``beta``.
-        task: the part of the keys of LoRA and adapters that names the task.
-    """
+    """How the keys of one file are written."""
 
     kind: Kind
-    ddp: bool = False
-    bare: bool = False
-    old_norms: bool = False
-    task: str = _TASK
+    ddp: bool = False  # every key has DDP's ``module.`` in front
+    bare: bool = False  # a tower alone (no ``visual.``) or a BertModel alone (no ``bert.``)
+    old_norms: bool = False  # LayerNorms have ``gamma`` and ``beta``
+    task: str = _TASK  # the part of the keys of LoRA and adapters that names the task
 
     def canonical(self, key: str) -> str:
         """The name that `BEST.pth` would give this key of the file."""
@@ -71,7 +62,7 @@ class Layout:
         for old, new in _OLD_NORMS.items() if self.old_norms else ():
             key = key.replace(f".LayerNorm{old}", f".LayerNorm{new}")
         key = _with_task(key, self.task, _TASK)
-        for ours, theirs in self._prefixes:
+        for ours, theirs in _PREFIXES[self.kind, self.bare]:
             if key.startswith(theirs):
                 return ours + key[len(theirs) :]
         return key
@@ -79,7 +70,7 @@ class Layout:
     def in_file(self, canonical: str) -> str:
         """The key in the file of a name of `BEST.pth`; the inverse of :meth:`canonical`."""
         key = _with_task(canonical, _TASK, self.task)
-        for ours, theirs in self._prefixes:
+        for ours, theirs in _PREFIXES[self.kind, self.bare]:
             if key.startswith(ours):
                 key = theirs + key[len(ours) :]
                 break
@@ -87,18 +78,9 @@ class Layout:
             key = key.replace(f".LayerNorm{new}", f".LayerNorm{old}")
         return _DDP + key if self.ddp else key
 
-    @property
-    def _prefixes(self) -> list[tuple[str, str]]:
-        return _PREFIXES[self.kind, self.bare]
-
 
 def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) -> Layout:
-    """Recognise a published file by its keys.
-
-    Args:
-        keys: the file's.
-        source: its name, for the error.
-        kind: what it is known to hold; None to find out.
+    """Recognise a published file, named `source`, by its keys.
 
     Raises:
         CheckpointError: the keys are not those of a known file, or not of one of this kind.

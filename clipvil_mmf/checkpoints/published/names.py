@@ -49,7 +49,7 @@ class NameTable:
         """The same, None where the published models have no counterpart."""
         untuned = {kind.backbone_name(ours) for _, kind in METHODS.values()} - {None, ours}
         found = (_translate(self._to_published, name) for name in (*untuned, ours))
-        return next((name for name in found if name is not None), None)
+        return next(filter(None, found), None)
 
     def ours(self, published: str) -> str | None:
         """Our name of a published key, None where the table has none."""
