@@ -27,14 +27,9 @@ Answers = list[tuple[str, float]]
 
 
 class Answerer:
-    """A network with its answers, its text vocabulary and its preprocessing.
+    """A network in evaluation mode, with the classifier's rows, its tokenizer and preprocessing.
 
-    Args:
-        network: in evaluation mode.
-        answers: the classifier's rows.
-        tokenizer: questions -> token ids.
-        images: how images are prepared.
-        task: says what the scores mean.
+    The task says what the scores mean.
     """
 
     def __init__(

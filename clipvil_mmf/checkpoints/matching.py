@@ -18,28 +18,17 @@ _EXTRA_LAYER = "layers that the network does not have"
 
 @dataclass
 class Source:
-    """The tensors of a file under our names, and what is known of them.
+    """The tensors of a file under our names, and what is known of them; None where it is not."""
 
-    Args:
-        kind: in a word, for messages: run, finetuned, pretrained, clip, bert.
-        tensors: by our names; by the file's own where there is none of ours.
-        labels: the rows of its head, None where they are not known.
-        tokens: its text vocabulary, None where it is not known.
-        tuning: its section `tuning`, None without one, or where it is not known.
-        backbone: of a tuned run, whose file holds trainable tensors alone: the ``name`` and
-            ``sha256`` of the rest.
-        key_of: gives the key in the file of one of our names.
-        spare: name -> why a network may do without it.
-    """
-
-    kind: str
-    tensors: dict[str, Tensor]
-    labels: list[str] | None = None
-    tokens: list[str] | None = None
-    tuning: Mapping[str, Any] | None = None
+    kind: str  # in a word, for messages: run, finetuned, pretrained, clip, bert
+    tensors: dict[str, Tensor]  # by our names; by the file's own where there is none of ours
+    labels: list[str] | None = None  # the rows of its head
+    tokens: list[str] | None = None  # its text vocabulary
+    tuning: Mapping[str, Any] | None = None  # its section `tuning`
+    # Of a tuned run, whose file holds trainable tensors alone: ``name`` and ``sha256`` of the rest.
     backbone: Mapping[str, str] | None = None
-    key_of: Callable[[str], str] = str
-    spare: Mapping[str, str] = field(default_factory=dict)
+    key_of: Callable[[str], str] = str  # one of our names -> the key in the file
+    spare: Mapping[str, str] = field(default_factory=dict)  # name -> why it may be left over
 
     @property
     def part(self) -> str | None:
@@ -78,7 +67,7 @@ def match(
     fresh: Mapping[str, str] | None = None,
     file: str | Path = "the checkpoint",
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Find the tensor for each name of a network.
+    """Find the tensor for each name of a network, and say what became of every tensor.
 
     Args:
         expected: the network's state dict; only names and shapes are read.
@@ -86,9 +75,6 @@ def match(
         untuned: gives the name that a tensor has without the network's tuning method.
         fresh: names that the file need not have -> why they keep their initialisation.
         file: where the tensors come from, for the error.
-
-    Returns:
-        Names of the network -> tensors, and what became of every tensor.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape, or none fits. The

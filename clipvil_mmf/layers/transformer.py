@@ -37,14 +37,10 @@ def init_bert_weights(module: nn.Module, std: float = 0.02) -> None:
 
 
 def attention_bias(mask: Tensor) -> Tensor | None:
-    """Turn a padding mask into what is added to attention scores.
+    """A padding mask (B, S), 0 for padding -> what is added to scores: (B, 1, 1, S) float32.
 
-    Args:
-        mask: (B, S), 1 for tokens to attend to, 0 for padding.
-
-    Returns:
-        (B, 1, 1, S) float32, or None when nothing is masked. That is only looked for on CPU: on
-        an accelerator the look would stall the queue for longer than the mask costs.
+    None when nothing is masked. That is only looked for on CPU: on an accelerator the look would
+    stall the queue for longer than the mask costs.
     """
     if mask.device.type == "cpu" and bool(mask.all()):
         return None

@@ -45,14 +45,8 @@ def fisher_information(
     Args:
         network: is in evaluation mode; its parameters stay as they are.
         weights: of its fusion.
-        samples: of the train split, those of this process.
+        samples: of the train split, those of this process; at least one.
         count: how many are taken, of all processes together, or as many as there are.
-
-    Returns:
-        Each weight -> a tensor of its shape.
-
-    Raises:
-        ValueError: there is no sample.
     """
     trainable = [weight.requires_grad for weight in weights]
     sums = [torch.zeros_like(weight) for weight in weights]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -298,33 +297,22 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
             f"Tags: {', '.join(tags) or 'none'}; null trains from scratch."
         )
     if name is None:
-        return _described_tower(config.tower), file
-    device = torch.get_default_device()  # meta, where only names and shapes are wanted
-    with _no_warning_of_random_weights():
-        return open_clip.create_model(name, text_cfg=_NO_TEXT, device=device).visual, file
+        # The width of a pooled output that is never computed.
+        model = {"embed_dim": 1, "vision_cfg": _described_vision(config.tower)}
+    else:
+        model = open_clip.get_model_config(name)
+        model["vision_cfg"]["timm_model_pretrained"] = False
+    # By `open_clip.create_model`, which does the same, there would be a warning of random weights.
+    quick_gelu = model.get("quick_gelu", False)
+    clip = open_clip.CLIP(model["embed_dim"], model["vision_cfg"], dict(_NO_TEXT), quick_gelu)
+    return clip.visual, file
 
 
-@contextmanager
-def _no_warning_of_random_weights() -> Iterator[None]:
-    """open_clip warns on the root logger, also where the weights come from elsewhere."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("No pretrained weights loaded")
-
-    root = logging.getLogger()
-    root.addFilter(wanted)
-    try:
-        yield
-    finally:
-        root.removeFilter(wanted)
-
-
-def _described_tower(description: Mapping[str, Any]) -> nn.Module:
+def _described_vision(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What `tower` describes, as open_clip's `vision_cfg`."""
     resnet = isinstance(description.get("layers"), (list, tuple))
-    parsed = from_config(ResNetTowerConfig if resnet else ViTTowerConfig, description, "tower")
-    # embed_dim is the width of a pooled output that is never computed.
-    clip = open_clip.CLIP(embed_dim=1, vision_cfg=dict(vars(parsed)), text_cfg=dict(_NO_TEXT))
-    return clip.visual
+    kind = ResNetTowerConfig if resnet else ViTTowerConfig
+    return dict(vars(from_config(kind, description, "tower")))
 
 
 def _tagged_tower(name: str, tag: str) -> nn.Module:

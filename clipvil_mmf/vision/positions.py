@@ -47,12 +47,9 @@ def resample_positions(
 
     Args:
         table: (prefix + h*w, C): the class token's position, then the grid row by row.
-        grid: (h, w) of `table`.
+        grid: (h, w) of `table`, which is given back itself where that is wanted.
         new_grid: (h', w') wanted.
         prefix: leading entries that belong to no cell and are kept.
-
-    Returns:
-        (prefix + h'*w', C); `table` itself when the grids are equal.
     """
     if grid == new_grid:
         return table

@@ -123,10 +123,10 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
 
 
 def _by_hand(features: Tensor) -> bool:
-    """Whether statistics are taken here, and not by torch's own BatchNorm.
+    """Whether statistics are taken here, and not by torch's own BatchNorm: for float32 on CPU.
 
-    That is for float32 on CPU, where torch's is slow or inexact. On CUDA its kernels read NHWC
-    once, and float64 is slow on most cards; of half precision it takes float32 statistics.
+    There torch's is slow or inexact. On CUDA its kernels read NHWC once, and float64 is slow on
+    most cards; of half precision it takes float32 statistics.
     """
     return features.device.type == "cpu" and features.dtype == torch.float32
 
