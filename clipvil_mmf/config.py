@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -18,10 +17,10 @@ class ConfigError(ValueError):
     """A configuration is wrong; the message names the key, what was expected and what to do."""
 
 
-def near_matches(name: str, choices: Collection[str], limit: int = 3) -> str:
+def near_matches(name: str, choices: Collection[str]) -> str:
     """`" Did you mean 'a' or 'b'?"`, or an empty string when nothing among `choices` is near."""
     by_lower = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""
 
 
@@ -105,8 +104,10 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
                 f"expected {fields[key].type}."
                 f"{list_on_command_line(value) if 'list' in str(fields[key].type) else ''}"
             ) from error
-    with _prefixed(where):
+    try:
         return OmegaConf.to_object(node)
+    except ConfigError as error:  # it starts with a bare field name
+        raise ConfigError(f"{where}.{error}") from error
 
 
 def build(
@@ -151,15 +152,6 @@ def build(
         raise ConfigError(f"{place}.{error}") from error
     registry.check(plain[key], component)
     return component
-
-
-@contextmanager
-def _prefixed(where: str) -> Iterator[None]:
-    """Put the place in front of an error that starts with a bare field name."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from error
 
 
 def _plain(section: Any, where: str) -> dict[str, Any]:

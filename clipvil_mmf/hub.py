@@ -27,14 +27,9 @@ Answers = list[tuple[str, float]]
 
 
 class Answerer:
-    """A network with its answers, its text vocabulary and its preprocessing.
+    """A network in evaluation mode, with the classifier's rows, its tokenizer and preprocessing.
 
-    Args:
-        network: in evaluation mode.
-        answers: the classifier's rows.
-        tokenizer: questions -> token ids.
-        images: how images are prepared.
-        task: says what the scores mean.
+    The task says what the scores mean.
     """
 
     def __init__(
@@ -45,9 +40,7 @@ class Answerer:
         images: ImageParams,
         task: Task,
     ) -> None:
-        self.network = network
-        self.task = task
-        self.answers = list(answers)
+        self.network, self.task, self.answers = network, task, list(answers)
         self._tokenizer = tokenizer
         self._transform = build_transform(images)
         self._mean = torch.tensor(list(images.mean)).view(3, 1, 1)
@@ -78,8 +71,9 @@ class Answerer:
         """
         if top_k < 1:
             raise ValueError(f"top_k: got {top_k}, expected at least 1.")
-        single = isinstance(question, str) and isinstance(image, (Image.Image, str, PathLike))
-        images = [image] if isinstance(image, (Image.Image, str, PathLike)) else list(image)
+        one_image = isinstance(image, (Image.Image, str, PathLike))
+        single = isinstance(question, str) and one_image
+        images = [image] if one_image else list(image)
         questions = [question] if isinstance(question, str) else list(question)
         count = max(len(images), len(questions)) if images and questions else 0
         if {len(images), len(questions)} - {1, count} or not count:
@@ -100,38 +94,28 @@ class Answerer:
     def scores(
         self, images: Sequence[Picture], image_index: Sequence[int], questions: Sequence[str]
     ) -> Tensor:
-        """Score all answers.
+        """Score all answers: (B, labels) float32 on the CPU, before the sigmoid or softmax.
 
         Args:
             images: each distinct image once.
             image_index: of each question, its place in ``images``.
             questions: B of them.
-
-        Returns:
-            (B, labels) float32 on the CPU, before the sigmoid or softmax.
         """
         parameter = next(self.network.parameters())
         ids, lengths = self._tokenizer(questions)
-        mask = np.arange(ids.shape[1]) < lengths[:, None]
-        input_ids = torch.from_numpy(ids).long().to(parameter.device)
-        input_mask = torch.from_numpy(mask).long().to(parameter.device)
+        masks = np.arange(ids.shape[1]) < lengths[:, None]
+        ids, masks = (torch.from_numpy(t).long().to(parameter.device) for t in (ids, masks))
         pictures = [self._read(image) for image in images]
         output = torch.empty(len(questions), len(self.answers))
         # Landscape and portrait pictures have different canvases, and a batch has one.
         for shape in dict.fromkeys(picture.shape for picture in pictures):
             places = [i for i, picture in enumerate(pictures) if picture.shape == shape]
-            batch = normalize([pictures[i] for i in places], self._mean, self._std)
-            place = {image: row for row, image in enumerate(places)}
-            chosen = [row for row, image in enumerate(image_index) if image in place]
-            index = torch.tensor([place[image_index[row]] for row in chosen])
-            scored = self.network(
-                batch.to(parameter),
-                index.to(parameter.device),
-                input_ids[chosen],
-                input_mask[chosen],
-                torch.zeros_like(input_ids[chosen]),
-            )
-            output[chosen] = scored.scores.float().cpu()
+            batch = normalize([pictures[i] for i in places], self._mean, self._std).to(parameter)
+            chosen = [row for row, image in enumerate(image_index) if image in places]
+            index = [places.index(image_index[row]) for row in chosen]
+            index = torch.tensor(index, device=parameter.device)
+            texts = ids[chosen], masks[chosen], torch.zeros_like(ids[chosen])
+            output[chosen] = self.network(batch, index, *texts).scores.float().cpu()
         return output
 
     def _read(self, image: Picture) -> Tensor:
@@ -145,18 +129,7 @@ def from_pretrained(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Answerer:
-    """Load a model that answers questions about images.
-
-    Args:
-        path: a folder that ``clipvil import`` wrote, or the ``env.save_dir`` of a run of MMF (or
-            one of its checkpoints).
-        device: where the network runs.
-        dtype: of the network's parameters.
-
-    Raises:
-        CheckpointError: no model is there, it is incomplete, or it cannot run.
-        ConfigError: the text vocabulary is unavailable.
-    """
+    """Load a model that answers questions about images, see :func:`clipvil_mmf.from_pretrained`."""
     saved = read_saved(Path(path))
     description = saved.description
     if "classifier" not in description.network:
@@ -187,10 +160,9 @@ def from_pretrained(
 
 
 def _network(sections: dict[str, Any], saved: SavedModel, path: str) -> ClipVilNetwork:
-    encoder = sections["image_encoder"]
-    params = encoder.get("params") or {}
-    if params.get("pretrained") is not None:  # its weights are in the file
-        encoder = {**encoder, "params": {**params, "pretrained": None}}
+    encoder = dict(sections["image_encoder"])
+    if (encoder.get("params") or {}).get("pretrained") is not None:  # its weights are in the file
+        encoder["params"] = {**encoder["params"], "pretrained": None}
     with torch.device("meta"):
         network = ClipVilNetwork.from_config(
             **{**sections, "image_encoder": encoder}, where=f"{path}: network"

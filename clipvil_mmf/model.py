@@ -17,7 +17,7 @@ from mmf.modules.losses import Losses
 from omegaconf import OmegaConf, open_dict, read_write
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.native import run_state, run_tasks, without_ddp
+from clipvil_mmf.checkpoints.native import run_source, run_tasks, without_ddp
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
     backbone_hash,
@@ -50,18 +50,17 @@ _OPTIMIZER_KEYS = ("type", "params", "groups", "allow_unused_parameters", "enabl
 class ClipVilConfig:
     """The section ``model_config.clipvil`` of a yaml file."""
 
-    # Images -> grid features: {type: clip_grid, params: {...}}, see vision/clip_grid.py; or
-    # {type: region_features, params: {...}}, see vision/regions.py.
+    # Sections of one component are {type: clip_grid, params: {...}}, or {method: unipt, ...}.
+    # Images -> grid features: clip_grid, see vision/clip_grid.py; or region_features.
     image_encoder: dict[str, Any]
-    # Text and grid -> one vector: {type: joint, params: {...}}, see fusion/joint.py; or
-    # {type: cross_modal, params: {...}}, see fusion/cross_modal.py.
+    # Text and grid -> one vector: joint, see fusion/joint.py; or cross_modal.
     fusion: dict[str, Any]
-    # That vector -> scores: {type: mlp, params: {...}}, see heads/mlp.py.
+    # That vector -> scores: mlp, see heads/mlp.py.
     classifier: dict[str, Any]
     # Grid features -> visual tokens, see vision/embedding.py; null or {} for regions.
     visual_embedding: dict[str, Any] | None = None
-    # What is trainable, and what is added beside or inside the network:
-    # {method: unipt, params: {...}}, see tuning/; null fine-tunes everything.
+    # What is trainable, and what is added beside or inside the network, see tuning/; null
+    # fine-tunes everything.
     tuning: dict[str, Any] | None = None
     # Weights to start from, one file or a list, each over those before it: a published checkpoint
     # (fine-tuned or pre-trained), an imported one, what a run of MMF left (its save_dir, or a file
@@ -112,7 +111,7 @@ class ClipVil(BaseModel):
         """Build the network; MMF calls it once the datasets are there."""
         self.vocabularies = {kind: _vocabulary(kind) for kind in ("text", "answer")}
         self.task = _task()
-        settings = self._settings
+        settings, tokens = self._settings, len(self.vocabularies["text"])
         if settings.pretrained_answers is not None and not _files(settings.pretrained):
             raise ConfigError(
                 f"{_WHERE}.pretrained_answers: the answers of a pre-trained checkpoint, but "
@@ -121,7 +120,6 @@ class ClipVil(BaseModel):
         _check_sections(registry.get("config"))
         _judge_by(self.task)
         params = dict(settings.fusion.get("params") or {})
-        tokens = len(self.vocabularies["text"])
         if params.get("vocab_size") is None:
             params["vocab_size"] = tokens
         elif params["vocab_size"] < tokens:
@@ -150,22 +148,17 @@ class ClipVil(BaseModel):
             self.register_state_dict_post_hook(_drop_frozen)
 
     def _take_starting_weights(self) -> None:
-        """Load ``pretrained``, unless the run loads a checkpoint over all of it.
-
-        Checkpoints of other methods than full fine-tuning hold trainable tensors alone.
-        """
+        """Load ``pretrained``, unless the run loads a checkpoint over all of it."""
         files = _files(self._settings.pretrained)
         checkpoint = choose_checkpoint(registry.get("config"))
         whole = checkpoint is not None and checkpoint.is_whole
         if files and whole and self.network.tuning.saves_backbone:
             logger.info(
                 "%s.pretrained (%s) is left out: all weights come from the checkpoint %s",
-                _WHERE,
-                ", ".join(files),
-                checkpoint.file,
+                *(_WHERE, ", ".join(files), checkpoint.file),
             )
-            return
-        self._fresh = load_starting_weights(self.network, files, self._run)
+        else:
+            self._fresh = load_starting_weights(self.network, files, self._run)
 
     def init_losses(self) -> None:
         """Build the losses: those of the configuration, or the task's; MMF calls it.
@@ -173,10 +166,8 @@ class ClipVil(BaseModel):
         Raises:
             ConfigError: one does not fit the task, or its entry has an unknown key.
         """
-        entries = self._settings.losses
-        if entries is None:
-            entries = [self.task.default_loss]
-        key = f"{_WHERE}.losses"
+        given, key = self._settings.losses, f"{_WHERE}.losses"
+        entries = [self.task.default_loss] if given is None else given
         types = _loss_types(entries, key)
         self.task.check_losses(types, key)
         self._every_sample_needs_a_class = "cross_entropy" in types
@@ -201,8 +192,7 @@ class ClipVil(BaseModel):
         state = without_ddp(state)
         if any(key.startswith("network.") for key in state):
             return self._completed(state, file)
-        weights = whole_weights(self.network, state, file, self._run)
-        return _model_state(weights, self.vocabularies)
+        return _model_state(whole_weights(self.network, state, file, self._run), self.vocabularies)
 
     def _completed(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         """One of this model's own checkpoints, with the backbone where it lacks it."""
@@ -217,7 +207,7 @@ class ClipVil(BaseModel):
         if "_extra_state" not in state and str(file).endswith(".safetensors"):
             extra = read_extra(file)
             state = state if extra is None else {**state, "_extra_state": extra}
-        left = run_state(state)
+        left = run_source(state)
         if left is None or left.backbone is None:
             added = {f"network.{name}" for name in self.network.state_dict() if is_added(name)}
             if added and added.isdisjoint(state):
@@ -226,17 +216,13 @@ class ClipVil(BaseModel):
                     f"resume. Start from it instead: {_WHERE}.pretrained={file}"
                 )
             return state
-        whole = with_backbone(self.network, left.network, left.backbone, file)
-        self._fresh = set(left.network)
+        whole = with_backbone(self.network, left.tensors, left.backbone, file)
+        self._fresh = set(left.tensors)
         self._backbone_hash = left.backbone["sha256"]  # the same, as has just been found
         return _model_state(whole, state["_extra_state"])
 
     def write_final(self, folder: str) -> None:
-        """Leave ``tuned.safetensors`` at the end of a run that does not train everything.
-
-        Args:
-            folder: the run's; the bridge gives it.
-        """
+        """Leave ``tuned.safetensors`` in a run's folder at its end; the bridge calls it."""
         if self.network.tuning.saves_backbone:
             return
         state = dict(self.state_dict())
@@ -256,8 +242,7 @@ class ClipVil(BaseModel):
             ``scores`` (B, labels) float32, before the sigmoid or softmax.
 
         Raises:
-            ConfigError: the dataset does not give what the image encoder takes, or what MMF's
-                cross entropy takes.
+            ConfigError: the dataset lacks what the image encoder or MMF's cross entropy takes.
         """
         if self._every_sample_needs_a_class and "targets" in sample_list:
             _check_classes(sample_list)
@@ -266,20 +251,13 @@ class ClipVil(BaseModel):
         return {"scores": output.scores.float()}
 
     def multiply_adds(self, sample_list: Mapping[str, Any]) -> int:
-        """What scoring the labels of one question and its image computes; the bridge reports it.
-
-        Args:
-            sample_list: as of :meth:`forward`; its first question counts.
-        """
+        """What scoring the labels of a batch's first question computes; the bridge reports it."""
         return multiply_adds(self.network, self._question(sample_list, 0)).macs
 
     def before_training(self, batches: Iterator[Mapping[str, Any]]) -> None:
-        """Show the train split to a tuning method that begins from it.
+        """Show this process's batches of the train split to a tuning method that begins from it.
 
         The bridge calls it before the first update, and not where a run goes on.
-
-        Args:
-            batches: as of :meth:`forward`, with ``targets``; those of this process.
         """
         tuning = self.network.tuning
         if not tuning.samples_wanted:
@@ -317,10 +295,7 @@ class ClipVil(BaseModel):
         return encoder.inputs_of(sample_list, rows)
 
     def get_optimizer_parameters(self, config: Any) -> list[dict[str, Any]]:
-        """The trainable parameters in groups, by the section `optimizer.groups`.
-
-        Args:
-            config: MMF's whole configuration.
+        """The trainable parameters in groups, by the section `optimizer.groups` of MMF's config.
 
         Raises:
             ConfigError: the section `optimizer` has an unknown key, or `groups` a bad value.
@@ -344,16 +319,14 @@ class ClipVil(BaseModel):
     def saved_names(self) -> set[str]:
         """What checkpoints of a run hold that does not train everything.
 
-        The trainable tensors, and frozen ones that no starting file gave: the files
-        cannot give them again.
+        Frozen tensors that no starting file gave are among them: the files cannot give them again.
         """
         return trainable_names(self.network) | self._fresh
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the weights.
+        """What a checkpoint holds beside the weights: the vocabularies they were trained with.
 
-        The vocabularies they were trained with; and, where it holds the trainable ones alone, the
-        ``name`` and the ``sha256`` of the backbone that they belong to.
+        Where it holds trainable ones alone, also the ``name`` and ``sha256`` of their backbone.
         """
         extra: dict[str, Any] = {kind: list(words) for kind, words in self.vocabularies.items()}
         if not self.network.tuning.saves_backbone:
@@ -364,11 +337,10 @@ class ClipVil(BaseModel):
 
     def _backbone_name(self) -> str:
         """Where the frozen weights come from, in words."""
-        params = self._settings.image_encoder.get("params") or {}
-        sources = [params.get("pretrained"), *_files(self._settings.pretrained)]
+        tower = (self._settings.image_encoder.get("params") or {}).get("pretrained")
         resumed = OmegaConf.select(registry.get("config"), "checkpoint.resume_file")
-        named = [str(source) for source in (*sources, resumed) if source]
-        return ", ".join(named) or "random weights"
+        sources = (tower, *_files(self._settings.pretrained), resumed)
+        return ", ".join(str(source) for source in sources if source) or "random weights"
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Check that the checkpoint was trained with the vocabularies of this run.
@@ -378,13 +350,14 @@ class ClipVil(BaseModel):
         """
         for kind, words in self.vocabularies.items():
             trained = list(state.get(kind, []))
-            if trained != words:
-                pairs = enumerate(zip_longest(trained, words))
+            pairs = enumerate(zip_longest(trained, words))
+            row = next((row for row, (theirs, ours) in pairs if theirs != ours), None)
+            if row is not None:
                 raise ValueError(
                     f"The checkpoint was trained with another {kind} vocabulary: it has "
                     f"{len(trained)} entries, this run has {len(words)}, and they differ first in "
-                    f"entry {next(row for row, (a, b) in pairs if a != b)}. Use the dataset, and "
-                    "the vocabulary files, that it was trained with (vocabularies/ beside it)"
+                    f"entry {row}. Use the dataset, and the vocabulary files, that it was trained "
+                    "with (vocabularies/ beside it)"
                 )
 
 
@@ -395,11 +368,7 @@ def _model_state(weights: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[s
 
 
 def _check_classes(sample_list: Mapping[str, Any]) -> None:
-    """Look for what MMF's cross entropy ends at: on CUDA, with the whole process.
-
-    Raises:
-        ConfigError: a sample has no class.
-    """
+    """Raise ConfigError for a sample without a class: MMF's cross entropy ends at it, with CUDA."""
     without = int((sample_list["targets"] == NO_CLASS).sum())
     if without:
         raise ConfigError(
@@ -437,8 +406,7 @@ def _loss_types(
 ) -> list[str]:
     """The names in MMF's list of losses, those that its ``multi`` adds up among them.
 
-    Raises:
-        ConfigError: an entry has an unknown key, which MMF would pass over, or no type.
+    An entry with a key that MMF would pass over, or without a type, is an error.
     """
     types = []
     for number, entry in enumerate(entries):
@@ -463,11 +431,7 @@ def _registered(what: str) -> dict[str, Any]:
 
 
 def _task() -> Task:
-    """The task that the run's datasets have registered; vqa where they name none.
-
-    Raises:
-        ConfigError: they differ.
-    """
+    """The one task that the run's datasets have registered; vqa where they name none."""
     tasks = {name: task or build_task("vqa") for name, task in _registered("task").items()}
     first, *others = tasks.values()
     if any(task != first for task in others):
@@ -480,10 +444,9 @@ def _task() -> Task:
 
 
 def _check_sections(config: Any) -> None:
-    """Look for sections of models and datasets that the run does not have.
+    """Remark on sections of models and datasets that the run does not have.
 
-    Raises:
-        ConfigError: the name of one is nearly that of one of the run's.
+    One whose name is nearly that of one of the run's is an error.
     """
     used = {
         "model_config": [str(config.get("model") or "clipvil")],
@@ -500,11 +463,7 @@ def _check_sections(config: Any) -> None:
 
 
 def _judge_by(task: Task) -> None:
-    """Check the metrics of the run; where it names none, it is judged by the task's.
-
-    Raises:
-        ConfigError: a metric, or the criterion of early stopping, does not fit the task.
-    """
+    """Check the run's metrics and criterion of early stopping; without metrics, take the task's."""
     config = registry.get("config")
     metrics = OmegaConf.select(config, "evaluation.metrics")
     if metrics:
@@ -521,11 +480,7 @@ def _judge_by(task: Task) -> None:
 
 
 def _vocabulary(kind: str) -> list[str]:
-    """The vocabulary that the run's dataset has registered.
-
-    Raises:
-        ConfigError: none of the run's datasets has, or they differ.
-    """
+    """The one vocabulary that the run's datasets have registered."""
     found = _registered(f"{kind}_vocab")
     known = [words for words in found.values() if words is not None]
     if not known:

@@ -65,9 +65,9 @@ class ClipVilNetwork(nn.Module):
         """Build the network from the sections of a yaml file.
 
         Args:
-            image_encoder: `{type: clip_grid, params: {...}}` or `region_features`.
-            fusion: `{type: joint, params: {...}}` or `cross_modal`.
-            classifier: `{type: mlp, params: {...}}`.
+            image_encoder: `{type: clip_grid, params: {...}}`; `fusion` and `classifier` alike.
+            fusion: such as `{type: joint, params: {...}}`.
+            classifier: such as `{type: mlp, params: {...}}`.
             num_labels: rows of the head: the answers of the vocabulary, or the classes.
             visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
             tuning: `{method: unipt, params: {...}}`, or None to fine-tune everything.
@@ -96,10 +96,7 @@ class ClipVilNetwork(nn.Module):
         return [*self.image_encoder.parameters(), *self.tuning.tower_parameters()]
 
     def encode_visual(self, images: Tensor | Regions) -> Visual:
-        """Images (B_img, 3, H, W), or regions -> visual tokens (B_img, N, D).
-
-        Under `no_grad` as far as nothing is trainable.
-        """
+        """Images or regions -> visual tokens (B_img, N, D); `no_grad` as far as all is frozen."""
         tower = any(p.requires_grad for p in self.tower_parameters())
         embedding = tower or any(p.requires_grad for p in self.visual_embedding.parameters())
         graph = torch.is_grad_enabled()

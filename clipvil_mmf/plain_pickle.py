@@ -44,6 +44,13 @@ _PART = 1 << 20  # bytes between two calls of `progress`
 _NUMBERS_AND_TEXT = re.compile(r"[biufcSU]\d{1,9}")
 
 
+Progress = Callable[[int], None]
+
+
+def _unseen(count: int) -> None:
+    """Progress that nobody looks at."""
+
+
 class PlainUnpickler(pickle.Unpickler):
     """Reads a pickle; of the names in it, it knows those of numpy's arrays and of sets.
 
@@ -55,9 +62,7 @@ class PlainUnpickler(pickle.Unpickler):
         pickle.UnpicklingError: the pickle is cut short, or its lengths cannot be right.
     """
 
-    def __init__(
-        self, content: bytes, progress: Callable[[int], None] = lambda count: None
-    ) -> None:
+    def __init__(self, content: bytes, progress: Progress = _unseen) -> None:
         check_operations(content, progress)
         # Buffered, for it is then read in blocks instead of byte by byte.
         super().__init__(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
@@ -65,7 +70,7 @@ class PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What a name stands for; a method, as a pickle could change attributes of a function."""
         # Modules have other names in old pickles.
-        module = {"__builtin__": "builtins"}.get(module, module)
+        module = "builtins" if module == "__builtin__" else module
         module = module.replace("numpy._core.", "numpy.core.")
         made = {
             "numpy.ndarray": "ndarray",  # an argument of _reconstruct, never called
@@ -94,10 +99,13 @@ class PlainUnpickler(pickle.Unpickler):
         return array[0]
 
     def _set(self, items: Any) -> set[Any]:
-        return set(_listed(items))
+        # Items that stand in the pickle, not such as a range makes.
+        if type(items) not in (list, tuple):
+            raise pickle.UnpicklingError(f"it makes a set of a {type(items).__name__}")
+        return set(items)
 
     def _frozenset(self, items: Any) -> frozenset[Any]:
-        return frozenset(_listed(items))
+        return frozenset(self._set(items))
 
     def _no_bytes(self) -> bytes:
         return b""
@@ -108,9 +116,7 @@ class PlainUnpickler(pickle.Unpickler):
         return text.encode("latin-1")
 
 
-def load_npy(
-    path: str | os.PathLike[str], progress: Callable[[int], None] = lambda count: None
-) -> Any:
+def load_npy(path: str | os.PathLike[str], progress: Progress = _unseen) -> Any:
     """Read an npy file; one of objects without running its code.
 
     Raises:
@@ -120,20 +126,16 @@ def load_npy(
     """
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
+        if version not in ((1, 0), (2, 0)):
             raise ValueError(f"npy version {version}")
-        _, _, dtype = reader(file)
+        _, _, dtype = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(file)
         if dtype.hasobject:
             return PlainUnpickler(file.read(), progress).load()
         file.seek(0)
         return np.load(file, allow_pickle=False)
 
 
-def check_operations(content: bytes, progress: Callable[[int], None] = lambda count: None) -> None:
+def check_operations(content: bytes, progress: Progress) -> None:
     """Go through a pickle's operations: what each says of lengths has to fit into the pickle.
 
     Python's unpickler takes as much memory as a pickle asks for: a damaged byte may ask for 64 GB.
@@ -220,10 +222,3 @@ class _Array(np.ndarray):
         super().__setstate__((1, shape, dtype, bool(by_columns), content))
         if dtype.kind == "U":
             self.tolist()  # raises for what is not a character
-
-
-def _listed(items: Any) -> list[Any] | tuple[Any, ...]:
-    """What a set is made of: items that stand in the pickle, not such as a range makes."""
-    if type(items) not in (list, tuple):
-        raise pickle.UnpicklingError(f"it makes a set of a {type(items).__name__}")
-    return items

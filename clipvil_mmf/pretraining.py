@@ -75,9 +75,6 @@ class PretrainingNetwork(ClipVilNetwork):
             matching_labels: (B,) int64, 1 where the sentence belongs to the image, else 0.
             answer_labels: (B,) int64, the row of the answer; -1 for a caption,
                 or where the sentence belongs to another image.
-
-        Returns:
-            The losses, and the answers' scores.
         """
         visual = self.encode_visual(images).select(image_index)
         text = Text(input_ids, input_mask, segment_ids)

@@ -37,11 +37,7 @@ class Registry(dict[str, T]):
             self[name] = entry
 
     def __setitem__(self, name: str, entry: T) -> None:
-        """Add a component, or a later version of the same one, as after a reload.
-
-        Raises:
-            ConfigError: the name is another one's, or the component lacks something.
-        """
+        """Add a component, or a later version of the same one, as after a reload."""
         component = _component(entry)
         # A format is a module or an object; its base is `object`.
         if not issubclass(component if isinstance(component, type) else object, self._base):

@@ -19,9 +19,7 @@ class TextFileError(ValueError):
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a text file; a byte order mark at its beginning is skipped.
-
-    Reading it may raise one of ``READ_ERRORS``.
+    """Open a text file without its byte order mark; reading it may raise ``READ_ERRORS``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -42,12 +40,7 @@ def open_text(path: Path) -> TextIO:
 
 
 def read_text(path: Path) -> str:
-    """The whole text of a file, see ``open_text``.
-
-    Raises:
-        FileNotFoundError: no such file.
-        TextFileError: it is not text in UTF-8, or a damaged gzip file.
-    """
+    """The whole text of a file; errors are those of ``open_text``."""
     with open_text(path) as file:
         try:
             return file.read()
@@ -73,9 +66,8 @@ def read_labels(path: str | Path) -> list[str]:
         )
     text = read_text(path)
     try:
-        entries = (
-            json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n")
-        )
+        is_json = path.suffix == ".json"
+        entries = json.loads(text) if is_json else text.removesuffix("\n").split("\n")
     except (ValueError, RecursionError) as e:
         raise TextFileError(f"{path} is not valid JSON ({e}); expected a list of answers") from e
     if not isinstance(entries, list):

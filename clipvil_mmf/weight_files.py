@@ -15,14 +15,7 @@ from torch import Tensor
 
 from clipvil_mmf.atomic import replacing, replacing_folder
 from clipvil_mmf.torchscript import TorchScriptError, read_torchscript
-from mmf_bridge.common.weight_formats import (
-    SAFETENSORS,
-    TORCH_ZIP,
-    TORCHSCRIPT,
-    check_zip,
-    foreign_protocol,
-    format_of,
-)
+from mmf_bridge.common import weight_formats as formats
 
 # What torch.load says of a class or function that its safe default does not allow.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -57,11 +50,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def named_tensors(loaded: Any, path: str | Path) -> dict[str, Tensor]:
-    """The state dict in what :func:`read_file` gave.
-
-    Raises:
-        WeightFileError: it is something other than named tensors.
-    """
+    """The state dict in what :func:`read_file` gave; a WeightFileError if it is something else."""
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     holds = f"{path} holds no state dict (names -> tensors), but"
@@ -79,13 +68,11 @@ def read_file(path: str | Path) -> Any:
     """What a safetensors file, a torch checkpoint or a TorchScript archive holds, on the CPU.
 
     The content says which it is, not the file's ending. Torch checkpoints are read by
-    ``torch.load(weights_only=True)``, in today's format (mapped, not copied into memory) and in
-    that of torch before 1.6; TorchScript archives by ``torchscript.py``. Where a file has
-    checksums, they are checked.
+    ``torch.load(weights_only=True)``, mapped where they are not in the format before torch 1.6;
+    TorchScript archives by ``torchscript.py``. Where a file has checksums, they are checked.
 
     Raises:
-        WeightFileError: no such file; it is damaged, cut short or no file of weights; it carries
-            code.
+        WeightFileError: as :func:`read_weights`, of the file itself.
     """
     path = Path(path)
     if not path.is_file():
@@ -107,13 +94,13 @@ def read_file(path: str | Path) -> Any:
 
 
 def _read(path: Path) -> Any:
-    found = format_of(path)
-    if found == SAFETENSORS:
+    found = formats.format_of(path)
+    if found == formats.SAFETENSORS:
         return load_file(path)
-    if found == TORCHSCRIPT:
+    if found == formats.TORCHSCRIPT:
         return read_torchscript(path)
-    mapped = found == TORCH_ZIP and check_zip(path)
-    protocol = foreign_protocol(path)
+    mapped = found == formats.TORCH_ZIP and formats.check_zip(path)
+    protocol = formats.foreign_protocol(path)
     if protocol is not None:
         raise WeightFileError(
             f"{path} was saved with pickle_protocol={protocol}, which torch's safe reader does not "
@@ -146,11 +133,7 @@ def write_safetensors(
 
 
 def write_torch(tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a state dict with ``torch.save``; a reader sees the old file or all of the new one.
-
-    Raises:
-        WeightFileError: it could not be written; nothing is left behind.
-    """
+    """The same with ``torch.save``."""
     with _atomic(path) as partial, partial.open("wb") as file:
         torch.save(dict(tensors), file)
 
@@ -196,10 +179,10 @@ def _refuse_other_files(path: Path) -> None:
         start = file.read(64)
     if not start:
         raise WeightFileError(f"{path} is empty. Fetch it again.")
-    for beginning, what in _NO_CHECKPOINTS.items():
-        # A safetensors file begins with a length, which may be any byte.
-        if start.startswith(beginning) and format_of(path) != SAFETENSORS:
-            raise WeightFileError(f"{path} is not a checkpoint but {what}.")
+    what = next((what for begin, what in _NO_CHECKPOINTS.items() if start.startswith(begin)), None)
+    # A safetensors file begins with a length, which may be any byte.
+    if what is not None and formats.format_of(path) != formats.SAFETENSORS:
+        raise WeightFileError(f"{path} is not a checkpoint but {what}.")
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:

@@ -18,25 +18,17 @@ _EXTRA_LAYER = "layers that the network does not have"
 
 @dataclass
 class Source:
-    """The tensors of a file under our names, and what is known of them.
+    """The tensors of a file under our names, and what is known of them; None where it is not."""
 
-    Args:
-        kind: in a word, for messages: run, finetuned, pretrained, clip, bert.
-        tensors: by our names; by the file's own where there is none of ours.
-        labels: the rows of its head, None where they are not known.
-        tokens: its text vocabulary, None where it is not known.
-        tuning: its section `tuning`, None without one, or where it is not known.
-        key_of: gives the key in the file of one of our names.
-        spare: name -> why a network may do without it.
-    """
-
-    kind: str
-    tensors: dict[str, Tensor]
-    labels: list[str] | None = None
-    tokens: list[str] | None = None
-    tuning: Mapping[str, Any] | None = None
-    key_of: Callable[[str], str] = str
-    spare: Mapping[str, str] = field(default_factory=dict)
+    kind: str  # in a word, for messages: run, finetuned, pretrained, clip, bert
+    tensors: dict[str, Tensor]  # by our names; by the file's own where there is none of ours
+    labels: list[str] | None = None  # the rows of its head
+    tokens: list[str] | None = None  # its text vocabulary
+    tuning: Mapping[str, Any] | None = None  # its section `tuning`
+    # Of a tuned run, whose file holds trainable tensors alone: ``name`` and ``sha256`` of the rest.
+    backbone: Mapping[str, str] | None = None
+    key_of: Callable[[str], str] = str  # one of our names -> the key in the file
+    spare: Mapping[str, str] = field(default_factory=dict)  # name -> why it may be left over
 
     @property
     def part(self) -> str | None:
@@ -48,16 +40,11 @@ class Source:
 
 @dataclass
 class LoadReport:
-    """What became of the tensors of a file, and of those of the network.
+    """What became of a file's tensors and of the network's; as text, for people."""
 
-    Args:
-        loaded: keys of the file that the network takes.
-        unused: the file's other keys -> the reason.
-        fresh: names of the network that keep their initialisation -> the reason.
-    """
-
-    loaded: list[str] = field(default_factory=list)
-    unused: dict[str, str] = field(default_factory=dict)
+    loaded: list[str] = field(default_factory=list)  # keys of the file that the network takes
+    unused: dict[str, str] = field(default_factory=dict)  # its other keys -> the reason
+    # Names of the network that keep their initialisation -> the reason.
     fresh: dict[str, str] = field(default_factory=dict)
 
     def reasons(self) -> dict[str, int]:
@@ -80,7 +67,7 @@ def match(
     fresh: Mapping[str, str] | None = None,
     file: str | Path = "the checkpoint",
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Find the tensor for each name of a network.
+    """Find the tensor for each name of a network, and say what became of every tensor.
 
     Args:
         expected: the network's state dict; only names and shapes are read.
@@ -89,58 +76,49 @@ def match(
         fresh: names that the file need not have -> why they keep their initialisation.
         file: where the tensors come from, for the error.
 
-    Returns:
-        Names of the network -> tensors, and what became of every tensor.
-
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape, or none fits. The
             message lists all of them, by the keys of the file.
     """
-    tensors, report = source.tensors, LoadReport()
-    part, fresh = source.part, fresh or {}
+    tensors, key_of, part = source.tensors, source.key_of, source.part
+    report, fresh = LoadReport(), fresh or {}
     found: dict[str, Tensor] = {}
-    missing, misshapen = [], []
+    missing, unknown, misshapen = [], [], []
     taken = set()
     for name, value in expected.items():
         theirs = name if name in tensors else untuned(name)
         if theirs in tensors:
             taken.add(theirs)
-            key = source.key_of(theirs)
-            found[name] = tensors[theirs]
-            if found[name].shape != value.shape:
-                misshapen.append(
-                    f"{key} is {tuple(found[name].shape)}, the network's {name} is "
-                    f"{tuple(value.shape)}"
-                )
+            found[name], key = tensors[theirs], key_of(theirs)
             report.loaded.append(key)
+            if found[name].shape != value.shape:
+                shapes = tuple(found[name].shape), tuple(value.shape)
+                misshapen.append(f"{key} is {shapes[0]}, the network's {name} is {shapes[1]}")
         elif name in fresh:
             report.fresh[name] = fresh[name]
         elif part is None:
-            missing.append(source.key_of(name))
+            missing.append(key_of(name))
         elif name.startswith(f"{part}."):
             report.fresh[name] = "not in the file"
-    unknown = []
     for name in (name for name in tensors if name not in taken):
-        key = source.key_of(name)
         in_part = part is not None and name.startswith(f"{part}.")
         reason = source.spare.get(name) or (_EXTRA_LAYER if in_part else None)
         if reason is None:
-            unknown.append(key)
+            unknown.append(key_of(name))
         else:
-            report.unused[key] = reason
-    problems = [
-        f"{len(keys)} {what}:\n    " + "\n    ".join(keys)
-        for what, keys in (
-            ("missing from the checkpoint", missing),
-            ("unknown to the network", unknown),
-            ("of another shape", misshapen),
-        )
-        if keys
+            report.unused[key_of(name)] = reason
+    problems = {
+        "missing from the checkpoint": missing,
+        "unknown to the network": unknown,
+        "of another shape": misshapen,
+    }
+    listed = [
+        "\n    ".join([f"{len(keys)} {what}:", *keys]) for what, keys in problems.items() if keys
     ]
-    if problems or not found:
+    if listed or not found:
         raise CheckpointError(
             f"{file} does not fit the network (same tower, widths, layers and labels are needed); "
             "nothing was loaded.\n  "
-            + "\n  ".join(problems or ["none of its tensors is one of the network's"])
+            + "\n  ".join(listed or ["none of its tensors is one of the network's"])
         )
     return found, report

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,19 +41,17 @@ SECTIONS = ("image_encoder", "visual_embedding", "fusion", "classifier", "tuning
 # What MMF leaves, the best first.
 _RUN_FILES = ("*_final.pth", "best.ckpt", "current.ckpt")
 _KINDS: dict[type, str] = {int: "a whole number", Mapping: "a mapping of keys"}
+_UNREADABLE = (ValueError, OmegaConfBaseException, YAMLError, OSError)
 _PUT_WORDS_BACK = "Put that of this model there, or import it again (clipvil import --vocab FILE)."
 _PUT_BACK = "Expected the file that MMF wrote beside the checkpoint: put that one there."
-
-
-def published_images() -> dict[str, Any]:
-    """How CLIP-ViL prepares images: the keys of `data.images.ImageParams`."""
-    return {
-        "image_transform": "fit_pad",
-        "image_size": [384, 640],
-        "mean": list(CLIP_MEAN),
-        "std": list(CLIP_STD),
-        "exif_rotation": "ignore",
-    }
+# How CLIP-ViL prepares images: the keys of `data.images.ImageParams`.
+_PUBLISHED_IMAGES: dict[str, Any] = {
+    "image_transform": "fit_pad",
+    "image_size": [384, 640],
+    "mean": list(CLIP_MEAN),
+    "std": list(CLIP_STD),
+    "exif_rotation": "ignore",
+}
 
 
 @dataclass
@@ -78,7 +76,7 @@ class Description:
     source: str
     layout: dict[str, Any]
     network: dict[str, Any]
-    images: dict[str, Any] = field(default_factory=published_images)
+    images: dict[str, Any] = field(default_factory=lambda: dict(_PUBLISHED_IMAGES))
     text_vocabulary: str = "bert-base-uncased"
     text_tokens: int | None = None
     max_seq_length: int = 20
@@ -89,43 +87,19 @@ class Description:
 
 @dataclass
 class SavedModel:
-    """A model as it lies on disk, read.
-
-    Args:
-        description: what it is.
-        network: our names -> tensors.
-        unused: names of `BEST.pth` -> tensors that no network of ours takes.
-        labels: the rows of the head, None where they are not known.
-        tokens: the text vocabulary, None where only its name is known.
-    """
+    """A model as it lies on disk, read."""
 
     description: Description
-    network: dict[str, Tensor]
-    unused: dict[str, Tensor] = field(default_factory=dict)
-    labels: list[str] | None = None
-    tokens: list[str] | None = None
+    network: dict[str, Tensor]  # by our names
+    unused: dict[str, Tensor] = field(default_factory=dict)  # by the names of `BEST.pth`
+    labels: list[str] | None = None  # the rows of the head, None where they are not known
+    tokens: list[str] | None = None  # the text vocabulary, None where only its name is known
 
     @property
     def source(self) -> Source:
         """Its tensors, to start a network from or to resume."""
-        description = self.description
-        return Source(
-            description.layout["kind"],
-            dict(self.network),
-            self.labels,
-            self.tokens,
-            description.network.get("tuning"),
-        )
-
-
-class RunState(NamedTuple):
-    """The model in a file that a run of MMF left."""
-
-    network: dict[str, Tensor]  # our names -> tensors
-    labels: list[str]
-    tokens: list[str]
-    # Of a tuned run, whose file holds trainable tensors alone: the name and sha256 of the rest.
-    backbone: dict[str, str] | None = None
+        kind, tuning = self.description.layout["kind"], self.description.network.get("tuning")
+        return Source(kind, self.network, self.labels, self.tokens, tuning)
 
 
 def write_saved(model: SavedModel, folder: str | Path) -> None:
@@ -135,19 +109,18 @@ def write_saved(model: SavedModel, folder: str | Path) -> None:
         WeightFileError: the folder exists, or it could not be written.
     """
     with new_folder(folder) as partial:
+        texts = {}
+        if model.labels is not None:
+            texts[ANSWERS] = json.dumps(model.labels, ensure_ascii=False, indent=0)
         if model.tokens is not None:
             model.description.text_tokens = len(model.tokens)
-        config = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
-        (partial / CONFIG).write_text(config, encoding="utf-8")
+            texts[VOCABULARY] = "".join(f"{token}\n" for token in model.tokens)
+        texts[CONFIG] = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8")
         write_safetensors(model.network, partial / WEIGHTS)
         if model.unused:
             write_safetensors(model.unused, partial / UNUSED)
-        if model.labels is not None:
-            text = json.dumps(model.labels, ensure_ascii=False, indent=0)
-            (partial / ANSWERS).write_text(text, encoding="utf-8")
-        if model.tokens is not None:
-            text = "".join(f"{token}\n" for token in model.tokens)
-            (partial / VOCABULARY).write_text(text, encoding="utf-8")
 
 
 def read_saved(path: str | Path) -> SavedModel:
@@ -166,17 +139,34 @@ def read_saved(path: str | Path) -> SavedModel:
         raise CheckpointError(f"{path}: no such file or folder.")
     folder = imported_folder(path)
     if folder is not None:
-        tensors = read_weights(folder / WEIGHTS)
-        unused = read_weights(folder / UNUSED) if (folder / UNUSED).is_file() else {}
-        return from_tensors(folder, tensors, unused)
-    if path.name == WEIGHTS or (path / WEIGHTS).is_file():
-        raise CheckpointError(missing_config(path))
-    return _read_run(path)
+        model = from_tensors(folder, read_weights(folder / WEIGHTS))
+        if (folder / UNUSED).is_file():
+            model.unused = read_weights(folder / UNUSED)
+        return model
+    file = weights_file(path)
+    if file.name == WEIGHTS:
+        raise missing_config(path)
+    config_file = run_config(file)
+    if config_file is None:
+        raise CheckpointError(
+            f"{path} is neither an imported checkpoint nor what a run of MMF left: there is no "
+            f"{CONFIG} beside {file.name}. A published checkpoint is imported first: "
+            f"clipvil import {path}"
+        )
+    run = run_source(read_file(file))
+    refuse_tuned(run, file)
+    if run is None:
+        raise CheckpointError(
+            f"{file} is not a checkpoint of the model clipvil: it lacks network.* or _extra_state. "
+            f"A published checkpoint is imported first: clipvil import {file}"
+        )
+    description = describe_run(file, run, read_run_config(config_file))
+    return SavedModel(description, run.tensors, labels=run.labels, tokens=run.tokens)
 
 
-def missing_config(path: str | Path) -> str:
-    """What to say of an imported checkpoint without its configuration."""
-    return (
+def missing_config(path: str | Path) -> CheckpointError:
+    """The error of an imported checkpoint without its configuration."""
+    return CheckpointError(
         f"{path}: {CONFIG} is missing beside {WEIGHTS}; it says which network the weights belong "
         "to. Put it there, or import the checkpoint again (clipvil import)."
     )
@@ -185,38 +175,23 @@ def missing_config(path: str | Path) -> str:
 def imported_folder(path: str | Path) -> Path | None:
     """The folder of an imported checkpoint that a path names (it or its weights), or None."""
     path = Path(path)
-    if not (path.is_dir() or path.name == WEIGHTS):
-        return None
-    folder = path if path.is_dir() else path.parent
+    folder = path.parent if path.name == WEIGHTS and not path.is_dir() else path
     return folder if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() else None
 
 
-def from_tensors(
-    folder: Path, tensors: Mapping[str, Tensor], unused: Mapping[str, Tensor] | None = None
-) -> SavedModel:
-    """An imported checkpoint whose ``model.safetensors`` has been read already.
-
-    Raises:
-        CheckpointError: ``config.yaml`` or ``answers.json`` is missing or wrong.
-    """
+def from_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> SavedModel:
+    """An imported checkpoint whose ``model.safetensors`` has been read already."""
     description = _read_description(folder / CONFIG)
-    labels = None
-    if (folder / ANSWERS).is_file():
-        labels = read_answer_table(folder / ANSWERS)
-        rows = description.network.get("num_labels")
-        if len(labels) != rows:
-            raise CheckpointError(
-                f"{folder / ANSWERS} has {len(labels)} answers, but the head of {WEIGHTS} has a "
-                f"row for {rows}: it belongs to another checkpoint. Put that of this one there, or "
-                "import it again (clipvil import --answers FILE)."
-            )
-    return SavedModel(
-        description,
-        network=without_ddp(tensors),
-        unused=dict(unused or {}),
-        labels=labels,
-        tokens=_tokens_beside(folder, description),
-    )
+    labels = read_answer_table(folder / ANSWERS) if (folder / ANSWERS).is_file() else None
+    rows = description.network.get("num_labels")
+    if labels is not None and len(labels) != rows:
+        raise CheckpointError(
+            f"{folder / ANSWERS} has {len(labels)} answers, but the head of {WEIGHTS} has a "
+            f"row for {rows}: it belongs to another checkpoint. Put that of this one there, or "
+            "import it again (clipvil import --answers FILE)."
+        )
+    tokens = _tokens_beside(folder, description)
+    return SavedModel(description, without_ddp(tensors), labels=labels, tokens=tokens)
 
 
 def _tokens_beside(folder: Path, description: Description) -> list[str] | None:
@@ -246,7 +221,7 @@ def _read_description(file: Path) -> Description:
             description.network["num_labels"] = description.network.pop("num_answers")
             logger.warning("%s: network.num_answers is called network.num_labels now", file)
         _check(description)
-    except (ValueError, OmegaConfBaseException, YAMLError, OSError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(
             f"{file} does not describe an imported checkpoint ({error}). Import it again "
             "(clipvil import)."
@@ -256,12 +231,12 @@ def _read_description(file: Path) -> Description:
 
 def _check(description: Description) -> None:
     """Raise :class:`ConfigError` where the dataclass alone does not see that something is wrong."""
-    network, known = description.network, (*SECTIONS, "num_labels")
+    network = description.network
     if description.format != 1:
         raise ConfigError(f"format: got {description.format}, this version reads 1")
     if "kind" not in description.layout:
         raise ConfigError("layout.kind: missing")
-    check_keys("network", network, known)
+    check_keys("network", network, (*SECTIONS, "num_labels"))
     for key, value in network.items():
         expected = int if key == "num_labels" else Mapping
         optional = value is None and key in ("visual_embedding", "tuning")
@@ -272,27 +247,7 @@ def _check(description: Description) -> None:
             raise ConfigError(f"network.{key}: missing")
 
 
-def _read_run(path: Path) -> SavedModel:
-    file = run_file(path)
-    config_file = run_config(file)
-    if config_file is None:
-        raise CheckpointError(
-            f"{path} is neither an imported checkpoint nor what a run of MMF left: there is no "
-            f"{CONFIG} beside {file.name}. A published checkpoint is imported first: "
-            f"clipvil import {path}"
-        )
-    run = run_state(read_file(file))
-    refuse_tuned(run, file)
-    if run is None:
-        raise CheckpointError(
-            f"{file} is not a checkpoint of the model clipvil: it lacks network.* or _extra_state. "
-            f"A published checkpoint is imported first: clipvil import {file}"
-        )
-    description = describe_run(file, run, read_run_config(config_file))
-    return SavedModel(description, run.network, labels=run.labels, tokens=run.tokens)
-
-
-def run_state(loaded: Any) -> RunState | None:
+def run_source(loaded: Any) -> Source | None:
     """The model in what a ``.pth`` or ``.ckpt`` of a run of MMF holds; None of another file."""
     state = without_ddp(loaded.get("model", loaded)) if isinstance(loaded, Mapping) else {}
     prefix = "network."
@@ -300,7 +255,8 @@ def run_state(loaded: Any) -> RunState | None:
     extra = state.get("_extra_state")
     if not network or not isinstance(extra, Mapping) or "answer" not in extra:
         return None
-    return RunState(network, list(extra["answer"]), list(extra["text"]), extra.get("backbone"))
+    words = list(extra["answer"]), list(extra["text"])
+    return Source("run", network, *words, backbone=extra.get("backbone"))
 
 
 def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,7 +264,7 @@ def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def refuse_tuned(run: RunState | None, file: Path) -> None:
+def refuse_tuned(run: Source | None, file: Path) -> None:
     """Raise CheckpointError for what a run left whose file lacks its backbone."""
     backbone = file.name == TUNED if run is None else run.backbone
     if backbone:
@@ -319,15 +275,15 @@ def refuse_tuned(run: RunState | None, file: Path) -> None:
         )
 
 
-def run_file(path: Path) -> Path:
-    """The file of weights that a run of MMF left in a folder, the best ones first.
+def weights_file(path: Path) -> Path:
+    """The file of weights that a path names: itself, or that of a folder, the best of a run.
 
     Raises:
         CheckpointError: there is none, or there are several to choose from.
     """
     if path.is_file():
         return path
-    for pattern in _RUN_FILES:
+    for pattern in (WEIGHTS, *_RUN_FILES):
         found = sorted(path.glob(pattern))
         if len(found) == 1:
             return found[0]
@@ -345,14 +301,10 @@ def run_config(file: Path) -> Path | None:
 
 
 def read_run_config(file: Path) -> DictConfig:
-    """The configuration of a run.
-
-    Raises:
-        CheckpointError: it cannot be read, or is not a mapping of keys.
-    """
+    """The configuration of a run; a CheckpointError if it is not yaml, or not a mapping."""
     try:
         config = OmegaConf.load(file)
-    except (ValueError, OmegaConfBaseException, YAMLError, OSError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(f"{file} cannot be read as yaml ({error}). {_PUT_BACK}") from error
     if not isinstance(config, DictConfig):
         raise CheckpointError(f"{file} is a list, not a mapping of keys. {_PUT_BACK}")
@@ -360,13 +312,9 @@ def read_run_config(file: Path) -> DictConfig:
 
 
 def read_sections(config: Any) -> dict[str, Any]:
-    """The network's sections of a configuration: MMF's, or with the sections at its top.
-
-    Raises:
-        CheckpointError: a section is not a mapping, or cannot be resolved.
-    """
-    prefix = "model_config.clipvil"
-    prefix = f"{prefix}." if _values(config, prefix, Mapping) else ""
+    """The network's sections of a configuration: MMF's, or with the sections at its top."""
+    model = "model_config.clipvil"
+    prefix = f"{model}." if _values(config, model, Mapping) else ""
     sections = {key: _values(config, f"{prefix}{key}", Mapping) for key in SECTIONS}
     return {key: section for key, section in sections.items() if section is not None}
 
@@ -374,42 +322,32 @@ def read_sections(config: Any) -> dict[str, Any]:
 def _values(config: Any, key: str, kind: type | None = None) -> Any:
     """What a configuration has under a dotted key, as plain values; None where it has nothing.
 
-    Raises:
-        CheckpointError: it cannot be resolved, or is of another kind.
+    What cannot be resolved, or is of another kind, is a CheckpointError.
     """
     try:
         found = OmegaConf.select(config, key)
         if OmegaConf.is_config(found):
             found = OmegaConf.to_container(found, resolve=True)
     except OmegaConfBaseException as error:
-        raise CheckpointError(
-            f"{CONFIG}: {key} cannot be resolved ({str(error).splitlines()[0]}). {_PUT_BACK}"
-        ) from error
+        why = f"cannot be resolved ({str(error).splitlines()[0]})"
+        raise CheckpointError(f"{CONFIG}: {key} {why}. {_PUT_BACK}") from error
     if kind is not None and not (found is None or isinstance(found, kind)):
-        raise CheckpointError(
-            f"{CONFIG}: {key}: got {found!r}, expected {_KINDS[kind]}. {_PUT_BACK}"
-        )
+        why = f"got {found!r}, expected {_KINDS[kind]}"
+        raise CheckpointError(f"{CONFIG}: {key}: {why}. {_PUT_BACK}")
     return found
 
 
-def describe_run(file: Path, run: RunState, config: Any) -> Description:
-    """What a run left, by its configuration.
-
-    Args:
-        file: the run's.
-        run: what is in it.
-        config: of the run.
-
-    Raises:
-        CheckpointError: the configuration lacks a section, or has several datasets.
-    """
+def describe_run(file: Path, run: Source, config: Any) -> Description:
+    """What a run left in a file, by its configuration; a CheckpointError if that is incomplete."""
     network, preprocessing = read_sections(config), read_preprocessing(config)
     lacking = [part for part in ("image_encoder", "fusion", "classifier") if part not in network]
-    if lacking or not preprocessing:
-        what = f"{', '.join(lacking)} in model_config.clipvil"
-        if not lacking:
-            what = "the section dataset_config.<dataset> of its dataset, which says how images and "
-            what += "questions are prepared"
+    what = f"{', '.join(lacking)} in model_config.clipvil" if lacking else ""
+    if not lacking and not preprocessing:
+        what = (
+            "the section dataset_config.<dataset> of its dataset, which says how images and "
+            "questions are prepared"
+        )
+    if what:
         raise CheckpointError(f"{file}: the {CONFIG} of its run lacks {what}. {_PUT_BACK}")
     params = dict(network["fusion"].get("params") or {})
     params["vocab_size"] = params.get("vocab_size") or len(run.tokens)
@@ -422,9 +360,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
     """``images``, ``max_seq_length`` and ``task`` of a configuration's one dataset; or published.
 
     Sections of datasets that the run does not have, which a yaml file may bring, do not count.
-
-    Raises:
-        CheckpointError: it has several datasets.
+    Several datasets are a CheckpointError.
     """
     datasets = _datasets(config)
     if len(datasets) > 1:
@@ -437,7 +373,7 @@ def read_preprocessing(config: Any) -> dict[str, Any]:
     ((name, section),) = datasets.items()
     where = f"dataset_config.{name}"
     length = _values(config, f"{where}.processors.text_processor.params.max_seq_length", int)
-    images = {key: _values(config, f"{where}.{key}") for key in published_images()}
+    images = {key: _values(config, f"{where}.{key}") for key in _PUBLISHED_IMAGES}
     return {
         "images": {key: value for key, value in images.items() if value is not None},
         "max_seq_length": 20 if length is None else length,
@@ -459,10 +395,10 @@ def run_tasks(file: Path) -> dict[str, Task]:
     except CheckpointError as error:  # a run that was killed may have left half of it
         logger.warning("the task of %s is not checked: %s", file, error)
         return {}
-    named = {f"dataset_config.{n}.task": part for n, part in datasets.items() if part.get("task")}
     return {
         key: build_task(saved_task(section), f"{config_file}: {key}")
-        for key, section in named.items()
+        for key, section in ((f"dataset_config.{n}.task", part) for n, part in datasets.items())
+        if section.get("task")
     }
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import Source, match
 from clipvil_mmf.checkpoints.native import (
-    WEIGHTS,
     from_tensors,
     imported_folder,
     missing_config,
@@ -22,8 +21,8 @@ from clipvil_mmf.checkpoints.native import (
     read_sections,
     refuse_tuned,
     run_config,
-    run_file,
-    run_state,
+    run_source,
+    weights_file,
     without_ddp,
 )
 from clipvil_mmf.checkpoints.published.answers import (
@@ -42,22 +41,17 @@ logger = logging.getLogger(__name__)
 
 TABLE_FILE = "all_ans.json"
 _START = "model_config.clipvil.pretrained"
+_TABLE_KEY = "model_config.clipvil.pretrained_answers"
 _VOCAB_KEY = "dataset_config.<dataset>.processors.answer_processor.params.vocab"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run brings that a checkpoint has to fit.
+    """What a run brings that a checkpoint has to fit."""
 
-    Args:
-        labels: the rows of its head.
-        tokens: its text vocabulary.
-        answer_table: path of the pre-training's answer table; None for ``all_ans.json`` beside
-            the checkpoint.
-    """
-
-    labels: Sequence[str]
-    tokens: Sequence[str]
+    labels: Sequence[str]  # the rows of its head
+    tokens: Sequence[str]  # its text vocabulary
+    # Path of the pre-training's answer table; None for ``all_ans.json`` beside the checkpoint.
     answer_table: str | None = None
 
 
@@ -77,18 +71,14 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
         CheckpointError: it does not fit the network or the task.
         WeightFileError: it cannot be read.
     """
-    file = Path(path)
-    if file.is_dir():
-        file = file / WEIGHTS if (file / WEIGHTS).is_file() else run_file(file)
+    file = weights_file(Path(path)) if Path(path).is_dir() else Path(path)
     loaded = read_file(file)
-    left = run_state(loaded)
-    refuse_tuned(left, file)
-    if left is None:
+    source = run_source(loaded)
+    refuse_tuned(source, file)
+    if source is None:
         source = _recognise(named_tensors(loaded, file), path)
-    else:
-        config = run_config(file)
-        tuning = None if config is None else read_sections(read_run_config(config)).get("tuning")
-        source = Source("run", left.network, left.labels, left.tokens, tuning)
+    elif (config := run_config(file)) is not None:
+        source.tuning = read_sections(read_run_config(config)).get("tuning")
     return _Fit(network, source, path, run, starts=True).weights()
 
 
@@ -109,8 +99,7 @@ def load_starting_weights(
         brought = {name for name in names if name.startswith(TOWER)}
     for file in files:
         weights = starting_weights(network, file, run)
-        # A tower or a BERT is a part.
-        network.load_state_dict(weights, strict=False)
+        network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
         brought |= weights.keys()
     if not any(map(is_added, brought)):
         network.tuning.start_from(network)
@@ -122,11 +111,7 @@ def whole_weights(
 ) -> dict[str, Tensor]:
     """All weights of the network from a published or imported checkpoint that has been read.
 
-    Args:
-        network: what the weights are for.
-        tensors: as they lie in the file.
-        path: where they come from; files beside it say more about them.
-        run: its labels and words.
+    `path` is where its tensors come from; files beside it say more about them.
 
     Raises:
         CheckpointError: it does not fit, or holds a part of the network alone.
@@ -140,7 +125,7 @@ def _recognise(tensors: Mapping[str, Tensor], path: str | Path) -> Source:
     if folder is not None:
         return from_tensors(folder, tensors).source
     if any(name.startswith(("fusion.", "image_encoder.")) for name in without_ddp(tensors)):
-        raise CheckpointError(missing_config(path))
+        raise missing_config(path)
     return translate(tensors, str(path)).source
 
 
@@ -158,19 +143,21 @@ class _Fit:
 
     def weights(self) -> dict[str, Tensor]:
         """Our names -> tensors."""
+        network, kind = self.network, self.source.kind
         if self.source.part is None:
             self._check_method()
-            self._fit_head()
+            reason = self._fit_head()
+            if reason is not None:
+                self._leave_head(reason)
         elif not self.starts:
             raise CheckpointError(
-                f"{self.path} holds a {self.source.kind} model alone, which is not a checkpoint to "
+                f"{self.path} holds a {kind} model alone, which is not a checkpoint to "
                 f"resume. Start from it instead: {_START}={self.path}"
             )
         self._check_words()
-        network = self.network
         untuned = network.tuning.backbone_name
         found, report = match(network.state_dict(), self.source, untuned, self.fresh, self.path)
-        logger.info("%s (%s): %s", self.path, self.source.kind, report)
+        logger.info("%s (%s): %s", self.path, kind, report)
         return found
 
     def _check_method(self) -> None:
@@ -181,14 +168,13 @@ class _Fit:
         if theirs == ours:
             return
         if theirs:
-            method = f"with {_in_words(given)}" if given else "by another method"
-            own = f"is tuned with {_in_words(section)}" if ours else "has no such method"
+            method = "by another method"
             advice = "Give the run the section tuning that it was trained with."
             if given:
-                plain = yaml.safe_dump(
-                    dict(given), default_flow_style=True, sort_keys=False, width=999
-                )
-                advice = f"Set model_config.clipvil.tuning to {plain.strip()}."
+                plain = yaml.safe_dump(dict(given), default_flow_style=True, sort_keys=False)
+                method = f"with {_in_words(given)}"
+                advice = f"Set model_config.clipvil.tuning to {' '.join(plain.split())}."
+            own = f"is tuned with {_in_words(section)}" if ours else "has no such method"
             raise CheckpointError(
                 f"{self.path} was tuned {method}, but this run's network {own}. {advice}"
             )
@@ -200,30 +186,25 @@ class _Fit:
             )
         self.fresh |= dict.fromkeys(ours, "the tuning method adds them")
 
-    def _fit_head(self) -> None:
-        """Put the rows of the head in the run's order, or leave the head to its initialisation.
+    def _fit_head(self) -> str | None:
+        """Put the rows of the head in the run's order; why it is left out, or None.
 
         Rows that the file lacks are zero in a pre-trained head, and keep their initialisation in
         another one, at a start alone.
         """
-        network, path, ours = self.network, self.path, list(self.run.labels)
-        tensors, state = self.source.tensors, network.state_dict()
-        pretrained = self.source.kind == "pretrained"
+        path, ours, tensors = self.path, list(self.run.labels), self.source.tensors
+        state, pretrained = self.network.state_dict(), self.source.kind == "pretrained"
         if self.run.answer_table and not pretrained:
-            logger.warning(
-                "%s is not pre-trained: model_config.clipvil.pretrained_answers has no effect", path
-            )
+            logger.warning("%s is not pre-trained: %s has no effect", path, _TABLE_KEY)
         if self.starts and any(n.startswith(HEAD) and n not in state for n in tensors):
-            return self._leave_head("that of the file is of another type")
-        names = [f"{HEAD}{name}" for name in network.classifier.label_tensors]
+            return "that of the file is of another type"
+        names = [f"{HEAD}{name}" for name in self.network.classifier.label_tensors]
         names = [name for name in names if name in tensors]
         rows = len(tensors[names[0]]) if names else None
         theirs = self._answer_table() if pretrained else self.source.labels
         if theirs is None and pretrained:
-            return self._leave_head(
-                f"the answers of the pre-training, LXMERT's {TABLE_FILE}, are not known "
-                "(model_config.clipvil.pretrained_answers)"
-            )
+            table = f"the answers of the pre-training, LXMERT's {TABLE_FILE}"
+            return f"{table}, are not known ({_TABLE_KEY})"
         if pretrained and rows not in (None, len(theirs)):
             raise CheckpointError(
                 f"{path} has an answer head of {rows} rows, but the answer table has {len(theirs)} "
@@ -248,36 +229,34 @@ class _Fit:
                 f"({_VOCAB_KEY}), or start from it ({_START}={path})."
             )
         if not names:
-            return self._leave_head("the head does not say which rows are labels")
+            return "the head does not say which rows are labels"
         if pretrained and not known:
-            return self._leave_head("none of the labels is in the pre-training table")
-        fitted = {
-            name: take_rows(tensors[name], wanted, None if pretrained else state[name])
-            for name in names
-        }
-        self.source = replace(self.source, tensors={**tensors, **fitted})
+            return "none of the labels is in the pre-training table"
+        for name in names:
+            others = None if pretrained else state[name]
+            tensors = {**tensors, name: take_rows(tensors[name], wanted, others)}
+        self.source = replace(self.source, tensors=tensors)
+        level, found = logging.INFO, "the rows of its head are put in this run's order"
         if pretrained:
-            logger.info(
-                "%s: %d answers found in the pre-training table, %d not; their rows are zero",
-                *(path, known, len(lacking)),
+            found = (
+                f"{known} answers found in the pre-training table, {len(lacking)} not; their rows "
+                "are zero"
             )
         elif lacking:
-            logger.warning(
-                "%s: %d of this run's %d labels are among its own, whose rows are taken; the "
-                "others keep their initialisation (%s ...)",
-                *(path, known, len(ours), first),
+            level = logging.WARNING
+            found = (
+                f"{known} of this run's {len(ours)} labels are among its own, whose rows are "
+                f"taken; the others keep their initialisation ({first} ...)"
             )
-        else:
-            logger.info("%s: the rows of its head are put in this run's order", path)
+        logger.log(level, "%s: %s", path, found)
         return None
 
     def _answer_table(self) -> list[str] | None:
         """The answers of a pre-trained head; None where a start does without them."""
         if self.source.labels is not None:
             return self.source.labels
-        folder = Path(self.path) if Path(self.path).is_dir() else Path(self.path).parent
-        given = self.run.answer_table
-        file = Path(given) if given else folder / TABLE_FILE
+        given, path = self.run.answer_table, Path(self.path)
+        file = Path(given) if given else (path if path.is_dir() else path.parent) / TABLE_FILE
         if file.is_file():
             return read_answer_table(file)
         if self.starts and not given:
@@ -285,7 +264,7 @@ class _Fit:
         raise CheckpointError(
             f"{self.path} is pre-trained: its answer head has a row for each answer of the "
             f"pre-training, and the list of these, LXMERT's data/lxmert/{TABLE_FILE}, is not at "
-            f"{file}. Put it there or name it: model_config.clipvil.pretrained_answers=PATH"
+            f"{file}. Put it there or name it: {_TABLE_KEY}=PATH"
         )
 
     def _leave_head(self, reason: str) -> None:

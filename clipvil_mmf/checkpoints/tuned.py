@@ -14,18 +14,18 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.matching import Source
 from clipvil_mmf.checkpoints.native import (
     CONFIG,
     TUNED,
     VOCABULARY,
-    RunState,
     SavedModel,
     describe_run,
     imported_folder,
     read_run_config,
     run_config,
-    run_file,
-    run_state,
+    run_source,
+    weights_file,
     write_saved,
 )
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
@@ -44,26 +44,19 @@ def trainable_names(network: ClipVilNetwork) -> set[str]:
     statistics of BatchNorms that follow their batches.
     """
     names = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    kept = network.state_dict().keys()
-    names |= {
-        name
-        for name, _ in network.named_buffers()
-        if name in kept and (name.startswith(HEAD) or network.tuning.backbone_name(name) is None)
-    }
     tower_moves = network.image_encoder.has_moving_statistics
     for prefix, module in network.named_modules():
-        if isinstance(module, _BatchNorm) and (tower_moves or not prefix.startswith(TOWER)):
-            names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
-    return names
+        moves = isinstance(module, _BatchNorm) and (tower_moves or not prefix.startswith(TOWER))
+        for name in (f"{prefix}.{buffer}" for buffer, _ in module.named_buffers(recurse=False)):
+            if moves or name.startswith(HEAD) or network.tuning.backbone_name(name) is None:
+                names.add(name)
+    return names & network.state_dict().keys()
 
 
 def backbone_hash(network: ClipVilNetwork, saved: Collection[str] | None = None) -> str:
-    """The sha256 of a tuned network's backbone: names, types, shapes and numbers.
+    """The sha256 of a tuned network's backbone: names without its method, types, shapes, numbers.
 
-    Args:
-        network: names are those without its tuning method.
-        saved: names that a checkpoint holds, and the backbone therefore need not give; None for
-            what is trainable.
+    What a checkpoint holds by the names in `saved`, by default what is trainable, is no part of it.
     """
     held = trainable_names(network) if saved is None else saved
     frozen = {
@@ -83,8 +76,6 @@ def with_backbone(
     network: ClipVilNetwork, tuned: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
 ) -> dict[str, Tensor]:
     """The network's whole state dict, of a checkpoint that lacks the backbone.
-
-    It holds what is trainable, and frozen tensors that no file had given.
 
     Args:
         network: with its backbone loaded.
@@ -116,12 +107,9 @@ def with_backbone(
 
 
 def write_tuned(folder: str | Path, tuned: Mapping[str, Tensor], extra: Mapping[str, Any]) -> Path:
-    """Write ``tuned.safetensors``: the trainable tensors, and in its metadata all that it needs.
+    """Write ``tuned.safetensors`` into a folder: the trainable tensors, by name.
 
-    Args:
-        folder: where.
-        tuned: tensors by name.
-        extra: what the checkpoint says beside them: vocabularies and backbone.
+    In its metadata stands `extra`, what the checkpoint says beside them: vocabularies and backbone.
 
     Raises:
         WeightFileError: it could not be written.
@@ -132,11 +120,7 @@ def write_tuned(folder: str | Path, tuned: Mapping[str, Tensor], extra: Mapping[
 
 
 def read_extra(file: str | Path) -> dict[str, Any] | None:
-    """What :func:`write_tuned` put into the metadata; None of another file.
-
-    Raises:
-        CheckpointError: it is not a safetensors file.
-    """
+    """What :func:`write_tuned` put into a safetensors file's metadata; None of another one."""
     try:
         with safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(_METADATA)
@@ -176,7 +160,7 @@ def merge(
         raise CheckpointError(
             f"{path} was imported or merged, and stands alone already: there is nothing to merge."
         )
-    file = path / TUNED if (path / TUNED).is_file() else run_file(path)
+    file = path / TUNED if (path / TUNED).is_file() else weights_file(path)
     run = _read(file)
     config_file = run_config(file)
     if config_file is None:
@@ -193,21 +177,21 @@ def merge(
     own = Run(run.labels, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone
     load_starting_weights(network, [given] if isinstance(given, str) else given or [], own)
-    network.load_state_dict(with_backbone(network, run.network, run.backbone, str(file)))
+    network.load_state_dict(with_backbone(network, run.tensors, run.backbone, str(file)))
     method = sections["tuning"]["method"]
     state = network.tuning.merged_state(network)
     if not any(map(is_added, state)):  # nothing is left beside the network
         sections["tuning"] = {"method": "full"}
     write_saved(SavedModel(description, state, labels=run.labels, tokens=run.tokens), output)
-    return MergeReport(method, len(run.network), sections["tuning"]["method"])
+    return MergeReport(method, len(run.tensors), sections["tuning"]["method"])
 
 
-def _read(file: Path) -> RunState:
-    if file.suffix == ".safetensors":
-        extra = read_extra(file)
-        run = run_state({**read_weights(file), "_extra_state": extra})
-    else:
-        run = run_state(read_file(file))
+def _read(file: Path) -> Source:
+    is_tuned = file.suffix == ".safetensors"
+    loaded = (
+        {**read_weights(file), "_extra_state": read_extra(file)} if is_tuned else read_file(file)
+    )
+    run = run_source(loaded)
     if run is None or run.backbone is None:
         raise CheckpointError(
             f"{file} is not a checkpoint of a run that tuned beside a frozen backbone: there is "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.layers.published import Names
+from clipvil_mmf.layers.recompute import run
 from clipvil_mmf.layers.tokens import Text, Visual
 from clipvil_mmf.layers.transformer import TransformerLayer
 
@@ -57,6 +59,26 @@ class Fusion(nn.Module):
     def pool(self, hidden: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         raise NotImplementedError(f"{type(self).__name__} has no pooler")
+
+
+class BertFusion(Fusion):
+    """A fusion of BERT's layers, whose last one computes no more than what is read of it."""
+
+    def forward(self, text: Text, visual: Visual) -> Tensor:
+        """The pooled output (B, D); the last layer gives token 0 alone."""
+        return self.pool(self._read(1, text, visual))
+
+    def language_states(self, text: Text, visual: Visual) -> Tensor:
+        """The last layer's output for the text: (B, T, D)."""
+        return self._read(text.input_ids.shape[1], text, visual)
+
+    @abstractmethod
+    def _read(self, count: int, text: Text, visual: Visual) -> Tensor:
+        """The last layer's output for the first `count` tokens of the text: (B, count, D)."""
+
+    def _run(self, layer: Callable[..., Any], *inputs: Any) -> Any:
+        """Call a layer, whose activations are kept or recomputed as the configuration says."""
+        return run(layer, *inputs, recompute=self.config.checkpoint_activations)
 
 
 def transformer_layers(config: FusionConfig, count: int) -> nn.ModuleList:

@@ -34,18 +34,13 @@ class FusionConfig:
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
-        for key in (
-            "hidden_size",
-            "num_attention_heads",
-            "intermediate_size",
-            "vocab_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
+        for key in ("hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"):
+            check_at_least(key, getattr(self, key), 1)
+        for key in ("max_position_embeddings", "type_vocab_size"):
             check_at_least(key, getattr(self, key), 1)
         check_at_least("initializer_range", self.initializer_range, 0.0)
-        check_probability("hidden_dropout_prob", self.hidden_dropout_prob)
-        check_probability("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
+        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            check_probability(key, getattr(self, key))
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
                 f"num_attention_heads: {self.num_attention_heads} does not divide "

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion.base import Fusion, transformer_layers
+from clipvil_mmf.fusion.base import BertFusion, transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
 from clipvil_mmf.layers.published import (
@@ -20,7 +20,6 @@ from clipvil_mmf.layers.published import (
     feed_forward_names,
     layer_names,
 )
-from clipvil_mmf.layers.recompute import run
 from clipvil_mmf.layers.tokens import Text, Visual
 from clipvil_mmf.layers.transformer import Attention, attention_bias, init_bert_weights
 
@@ -47,16 +46,12 @@ class CrossModalLayer(nn.Module):
     """One cross-modality layer: each side attends to the other, then to itself.
 
     Both directions of the cross attention share one set of weights, as in LXMERT's code.
-
-    Args:
-        config: widths and dropout.
     """
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.cross_attention = Attention(
-            config.hidden_size,
-            config.num_attention_heads,
+            *(config.hidden_size, config.num_attention_heads),
             attention_dropout=config.attention_probs_dropout_prob,
             hidden_dropout=config.hidden_dropout_prob,
         )
@@ -72,20 +67,14 @@ class CrossModalLayer(nn.Module):
         """Let both sides see each other; both attend to the other's input, not its output.
 
         Args:
-            language: (B, T, D).
-            visual: (B, N, D).
+            language: (B, T, D), as what is returned first.
+            visual: (B, N, D), as what is returned second.
             language_bias: of the text's padding, see :func:`attention_bias`.
             visual_bias: of the visual tokens' padding.
-
-        Returns:
-            Language (B, T, D) and visual (B, N, D).
         """
-        language_seen = self.cross_attention(language, visual, visual_bias)
-        visual_seen = self.cross_attention(visual, language, language_bias)
-        return (
-            self.language(language_seen, bias=language_bias),
-            self.visual(visual_seen, bias=visual_bias),
-        )
+        words = self.cross_attention(language, visual, visual_bias)
+        seen = self.cross_attention(visual, language, language_bias)
+        return self.language(words, bias=language_bias), self.visual(seen, bias=visual_bias)
 
     def read_language(
         self,
@@ -115,17 +104,13 @@ def _side_of_cross_layer(ours: str, theirs: str) -> dict[str, str]:
     }
 
 
-class CrossModalFusion(Fusion):
+class CrossModalFusion(BertFusion):
     """LXMERT (arXiv 1908.07490): two encoders, cross-modality layers, a tanh pooler on token 0.
 
     Nothing reads the visual tokens behind the last layer, so its visual half gets no gradient, here
     as in LXMERT's own code. It is kept, because published checkpoints have it and :meth:`encode`
     computes it, but does not ask for gradients: distributed training waits for every parameter
-    that does. Ask for them (`cross_layers[-1].visual.requires_grad_()`) to train on its
-    output.
-
-    Args:
-        config: widths, depths and dropout.
+    that does. Ask for them (`cross_layers[-1].visual.requires_grad_()`) to train on its output.
     """
 
     published_names: ClassVar[Names] = {
@@ -148,44 +133,23 @@ class CrossModalFusion(Fusion):
         self.embeddings = TextEmbedding(config)
         self.language_layers = transformer_layers(config, config.language_layers)
         self.visual_layers = transformer_layers(config, config.visual_layers)
-        self.cross_layers = nn.ModuleList(
-            CrossModalLayer(config) for _ in range(config.cross_layers)
-        )
+        cross_layers = (CrossModalLayer(config) for _ in range(config.cross_layers))
+        self.cross_layers = nn.ModuleList(cross_layers)
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         init_bert_weights(self, config.initializer_range)
         self.cross_layers[-1].visual.requires_grad_(False)
 
-    def forward(self, text: Text, visual: Visual) -> Tensor:
-        """The pooled output (B, D).
-
-        Only language token 0 is read after the last layer, so that layer computes little else.
-        """
-        return self.pool(self._read(1, text, visual))
-
-    def language_states(self, text: Text, visual: Visual) -> Tensor:
-        """The last layer's output for the text: (B, T, D)."""
-        return self._read(text.input_ids.shape[1], text, visual)
-
     def encode(self, text: Text, visual: Visual) -> tuple[Tensor, Tensor]:
-        """Both sides of the last layer: language (B, T, D) and visual (B, N, D).
-
-        :meth:`pool` takes the language side.
-        """
-        states = self._before_last(text, visual)
-        return run(self.cross_layers[-1], *states, recompute=self._recompute)
+        """Both sides of the last layer: language (B, T, D), which `pool` takes, and (B, N, D)."""
+        return self._run(self.cross_layers[-1], *self._before_last(text, visual))
 
     def pool(self, language: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         return self.pooler(language[:, 0]).tanh()
 
-    @property
-    def _recompute(self) -> bool:
-        return self.config.checkpoint_activations
-
     def _read(self, count: int, text: Text, visual: Visual) -> Tensor:
-        """The last layer's output for the first `count` language tokens: (B, count, D)."""
         states = self._before_last(text, visual)
-        return run(self.cross_layers[-1].read_language, count, *states, recompute=self._recompute)
+        return self._run(self.cross_layers[-1].read_language, count, *states)
 
     def _before_last(
         self, text: Text, visual: Visual
@@ -193,16 +157,11 @@ class CrossModalFusion(Fusion):
         """Both sides before the last cross-modality layer, and the biases of their padding."""
         language_bias = attention_bias(text.input_mask)
         visual_bias = None if visual.mask is None else attention_bias(visual.mask)
-        words = self.embeddings(text.input_ids, text.segment_ids)
-        language = self._run_all(self.language_layers, words, language_bias)
-        seen = self._run_all(self.visual_layers, visual.tokens, visual_bias)
+        language, seen = self.embeddings(text.input_ids, text.segment_ids), visual.tokens
+        for layer in self.language_layers:
+            language = self._run(layer, language, None, language_bias)
+        for layer in self.visual_layers:
+            seen = self._run(layer, seen, None, visual_bias)
         for layer in self.cross_layers[:-1]:
-            language, seen = run(
-                layer, language, seen, language_bias, visual_bias, recompute=self._recompute
-            )
+            language, seen = self._run(layer, language, seen, language_bias, visual_bias)
         return language, seen, language_bias, visual_bias
-
-    def _run_all(self, layers: nn.ModuleList, hidden: Tensor, bias: Tensor | None) -> Tensor:
-        for layer in layers:
-            hidden = run(layer, hidden, None, bias, recompute=self._recompute)
-        return hidden

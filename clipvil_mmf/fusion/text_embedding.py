@@ -27,14 +27,7 @@ class TextEmbedding(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids: Tensor, segment_ids: Tensor) -> Tensor:
-        """Embed a batch of questions.
-
-        Args:
-            input_ids: (B, T) int64.
-            segment_ids: (B, T) int64.
-
-        Returns:
-            (B, T, D).
+        """Embed a batch of questions: (B, T) int64 twice -> (B, T, D).
 
         Raises:
             ValueError: T exceeds `max_position_embeddings`.

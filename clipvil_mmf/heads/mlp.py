@@ -30,13 +30,7 @@ class MlpConfig:
 
 
 class MlpHead(Head):
-    """Linear, erf GELU, LayerNorm, Linear (LXMERT, arXiv 1908.07490).
-
-    Args:
-        config: the classifier's `params`.
-        in_features: D, the width of the pooled output.
-        num_labels: rows of the head: the answers of the vocabulary, or the classes.
-    """
+    """Linear, erf GELU, LayerNorm, Linear (LXMERT, arXiv 1908.07490), from D to the labels."""
 
     label_tensors = ("output.weight", "output.bias")
     published_names: ClassVar[Names] = {

@@ -32,11 +32,6 @@ class PretrainingHeads(nn.Module):
     The word scores are tied to the word embeddings (BERT, arXiv 1810.04805): the table is passed in
     and owned by the fusion alone. The third task, answers, has the head of visual question
     answering (`heads/mlp.py`). LXMERT's object prediction is not here: a grid has no objects.
-
-    Args:
-        hidden_size: D.
-        vocab_size: V, word pieces.
-        initializer_range: standard deviation of the initial weights.
     """
 
     published_names: ClassVar[Names] = {
@@ -61,15 +56,7 @@ class PretrainingHeads(nn.Module):
         init_bert_weights(self, initializer_range)
 
     def score_words(self, states: Tensor, table: Tensor) -> Tensor:
-        """Score every word piece.
-
-        Args:
-            states: (..., D), the fusion's last states of the text.
-            table: (V, D), the word embeddings.
-
-        Returns:
-            (..., V) before the softmax.
-        """
+        """Last states of the text (..., D) and word embeddings (V, D) -> (..., V), no softmax."""
         return F.linear(self.LayerNorm(F.gelu(self.transform(states))), table, self.word_bias)
 
     def score_matching(self, pooled: Tensor) -> Tensor:

@@ -17,10 +17,6 @@ def drop(values: Tensor, p: float) -> Tensor:
     the backward pass. Here a value takes 16 bits, so that `p` is rounded to a multiple of 2**-16,
     and the mask is boolean. On other devices it is torch's own.
 
-    Args:
-        values: of any shape and floating type.
-        p: 0 to 1.
-
     Returns:
         A new tensor like `values`, or `values` themselves where nothing is dropped.
     """

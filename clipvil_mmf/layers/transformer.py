@@ -37,14 +37,10 @@ def init_bert_weights(module: nn.Module, std: float = 0.02) -> None:
 
 
 def attention_bias(mask: Tensor) -> Tensor | None:
-    """Turn a padding mask into what is added to attention scores.
+    """A padding mask (B, S), 0 for padding -> what is added to scores: (B, 1, 1, S) float32.
 
-    Args:
-        mask: (B, S), 1 for tokens to attend to, 0 for padding.
-
-    Returns:
-        (B, 1, 1, S) float32, or None when nothing is masked. That is only looked for on CPU: on
-        an accelerator the look would stall the queue for longer than the mask costs.
+    None when nothing is masked. That is only looked for on CPU: on an accelerator the look would
+    stall the queue for longer than the mask costs.
     """
     if mask.device.type == "cpu" and bool(mask.all()):
         return None
@@ -100,14 +96,8 @@ class Attention(nn.Module):
             (B, L, D).
         """
         context = hidden if context is None else context
-        query, key, value = (
-            self._split_heads(linear(source))
-            for linear, source in (
-                (self.query, hidden),
-                (self.key, context),
-                (self.value, context),
-            )
-        )
+        query = self._split_heads(self.query(hidden))
+        key, value = self._split_heads(self.key(context)), self._split_heads(self.value(context))
         attended = self._attend(query, key, value, None if bias is None else bias.to(query.dtype))
         attended = self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         return self.LayerNorm(hidden + attended)
@@ -129,13 +119,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, erf GELU, Linear, residual, LayerNorm.
-
-    Args:
-        hidden_size: D.
-        intermediate_size: width between the two linears.
-        dropout: probability on the output, before the residual is added.
-    """
+    """Linear, erf GELU, Linear, dropout, residual, LayerNorm."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -151,15 +135,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """One BERT layer: attention, then feed-forward.
-
-    Args:
-        hidden_size: D.
-        num_heads: attention heads, which divide D.
-        intermediate_size: width inside the feed-forward.
-        attention_dropout: probability on the attention weights.
-        hidden_dropout: probability on the outputs of both parts.
-    """
+    """One BERT layer: :class:`Attention`, then :class:`FeedForward`."""
 
     def __init__(
         self,
@@ -170,12 +146,8 @@ class TransformerLayer(nn.Module):
         hidden_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.attention = Attention(
-            hidden_size,
-            num_heads,
-            attention_dropout=attention_dropout,
-            hidden_dropout=hidden_dropout,
-        )
+        dropouts = {"attention_dropout": attention_dropout, "hidden_dropout": hidden_dropout}
+        self.attention = Attention(hidden_size, num_heads, **dropouts)
         self.feed_forward = FeedForward(hidden_size, intermediate_size, hidden_dropout)
 
     def forward(

@@ -41,9 +41,6 @@ def synthetic_batch(
 
     Half of the questions' second half is padding on average, as in data that is padded to a fixed
     length: without any, attention would be computed without its mask.
-
-    Raises:
-        ConfigError: its image encoder reads neither images nor regions.
     """
     draw = torch.Generator().manual_seed(0)
     count, tokens = sizes.images, sizes.tokens

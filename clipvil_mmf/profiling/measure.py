@@ -80,7 +80,7 @@ def measure(
         network: on the device of the batch.
         optimizer: over its trainable parameters.
         loss: scores (B, labels) and the task's targets -> ().
-        batch: of both.
+        batch: what both take.
         max_norm: gradients are clipped to this joint norm; None does not clip.
         precision: one of `PRECISIONS`; bf16 is autocast, as in training.
         repeats: of each measurement, at least 1.

@@ -86,7 +86,7 @@ def _sampled_peak(work: Callable[[], None]) -> int:
 
     def watch() -> None:
         while not done.wait(_SAMPLING_INTERVAL):
-            sizes[0] = max(sizes[0], _resident("VmRSS"))
+            sizes.append(_resident("VmRSS"))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -95,4 +95,4 @@ def _sampled_peak(work: Callable[[], None]) -> int:
     finally:
         done.set()
         thread.join()
-    return sizes[0]
+    return max(sizes)

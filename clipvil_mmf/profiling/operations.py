@@ -44,8 +44,7 @@ def multiply_adds(network: nn.Module, inputs: tuple[Any, ...]) -> Operations:
     Nothing is traced, so that networks which take their weights from `functional_call` can be
     counted (a ViT on a grid that is not its own). The network keeps its mode.
     """
-    training = network.training
-    fused = torch.backends.mha.get_fastpath_enabled()
+    training, fused = network.training, torch.backends.mha.get_fastpath_enabled()
     network.eval()
     try:
         # torch's fused attention of evaluation is one operator, which its counter does not know.

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.layers.dtypes import PRECISIONS
@@ -85,15 +84,10 @@ def perform(request: Request) -> Figures:
     network = ClipVilNetwork.from_config(**request.sections, num_labels=request.answers)
     device = torch.device(request.device)
     network.to(device)
-    return measure(
-        network,
-        _optimizer(network, request.optimizer),
-        _loss(request.losses, task),
-        synthetic_batch(network, request.sizes, request.answers, task, device),
-        request.max_norm,
-        request.precision,
-        request.repeats,
-    )
+    optimizer, loss = _optimizer(network, request.optimizer), _loss(request.losses, task)
+    batch = synthetic_batch(network, request.sizes, request.answers, task, device)
+    settings = request.max_norm, request.precision, request.repeats
+    return measure(network, optimizer, loss, batch, *settings)
 
 
 def _optimizer(network: ClipVilNetwork, section: dict[str, Any]) -> torch.optim.Optimizer:
@@ -115,6 +109,8 @@ def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
     if losses is None:
         return task.loss
     task.check_losses([str(loss.get("type")) for loss in losses], "losses")
+    if not losses:
+        raise ConfigError(f"losses: none is named. Choices: {', '.join(LOSSES)}.")
     terms = []
     for loss in losses:
         check_choice("losses", loss.get("type", ""), LOSSES)
@@ -122,13 +118,7 @@ def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
         scale = float((loss.get("params") or {}).get("loss_scale", 1))
         is_bce = str(loss["type"]).endswith("bce")
         terms.append(partial(scaled_bce, loss_scale=scale) if is_bce else class_cross_entropy)
-    if not terms:
-        raise ConfigError(f"losses: none is named. Choices: {', '.join(LOSSES)}.")
-
-    def total(scores: Tensor, targets: Tensor) -> Tensor:
-        return torch.stack([term(scores, targets) for term in terms]).sum()
-
-    return total
+    return lambda scores, targets: sum(term(scores, targets) for term in terms)
 
 
 def main() -> None:

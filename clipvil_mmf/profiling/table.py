@@ -71,11 +71,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
 
 
 def write_csv(rows: Sequence[Row], request: Request, path: Path) -> None:
-    """Write the same figures as CSV, with `COLUMNS`; `request` is what the rows share.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write the same figures as CSV, with `COLUMNS`; `request` is what the rows share."""
     sizes, rate = request.sizes, _best_rate(rows)
     size = f"{sizes.height}x{sizes.width}"
     shared = (sizes.images, size, request.precision, request.device, request.repeats)
@@ -134,6 +130,5 @@ def _seconds(seconds: float) -> str:
 
 def _in_words(operations: float) -> str:
     """Operations per second, for people."""
-    if operations >= 1e12:
-        return f"{operations / 1e12:.0f} TFLOP/s"
-    return f"{operations / 1e9:.0f} GFLOP/s"
+    scale, unit = (1e12, "TFLOP/s") if operations >= 1e12 else (1e9, "GFLOP/s")
+    return f"{operations / scale:.0f} {unit}"

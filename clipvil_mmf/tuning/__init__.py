@@ -11,13 +11,12 @@ from typing import Any
 from clipvil_mmf.config import build
 from clipvil_mmf.registry import Registry
 from clipvil_mmf.tuning.adapter import AdapterConfig, Adapters
-from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.bitfit import BitFit, BitFitConfig
 from clipvil_mmf.tuning.frozen import Frozen, FrozenConfig
 from clipvil_mmf.tuning.full import Full, FullConfig
 from clipvil_mmf.tuning.ladder import Ladder, LadderConfig
 from clipvil_mmf.tuning.lora import LoRA, LoRAConfig
-from clipvil_mmf.tuning.method import TuningMethod
+from clipvil_mmf.tuning.method import Network, TuningMethod
 from clipvil_mmf.tuning.sherl import Sherl, SherlConfig
 from clipvil_mmf.tuning.side import SideNetwork
 from clipvil_mmf.tuning.unipt import UniPT, UniPTConfig

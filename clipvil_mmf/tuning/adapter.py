@@ -15,11 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clipvil_mmf.config import ConfigError, check_at_least
 from clipvil_mmf.layers.published import BERT, CLIP, Names
 from clipvil_mmf.layers.transformer import init_bert_weights
-from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.method import (
     HEAD,
     TOWER,
     VISUAL_PROJECTION,
+    Network,
     TuningMethod,
     layered_fusion,
     reduced_width,
@@ -45,10 +45,6 @@ class Adapters(TuningMethod):
     """A small bottleneck after both output matrices of each layer, before dropout and LayerNorm.
 
     All LayerNorms, the visual projection and the answer head are trainable as well.
-
-    Args:
-        config: the method's `params`.
-        network: at whose modules the adapters are hooked.
 
     Raises:
         ConfigError: the fusion gives no hidden states, `reduction_factor` does not divide its
@@ -108,12 +104,9 @@ class Adapters(TuningMethod):
 
 
 class Adapter(nn.Module):
-    """Linear, tanh-approximated GELU, Linear, and a residual around them.
+    """Linear to `inner`, tanh-approximated GELU, Linear, and a residual around them.
 
-    Args:
-        width: of the tokens.
-        inner: between the linears.
-        gate: whether a learned number, 0 at the start, multiplies what is added.
+    With `gate` a learned number, 0 at the start, multiplies what is added.
     """
 
     def __init__(self, width: int, inner: int, gate: bool) -> None:
@@ -133,12 +126,7 @@ class Adapter(nn.Module):
 
 
 class VisualAdapter(nn.Module):
-    """A 1x1 convolution and BatchNorm beside a bottleneck's 3x3 ones, added before their ReLU.
-
-    Args:
-        channels: of the bottleneck's inner convolutions.
-        gate: as for :class:`Adapter`.
-    """
+    """A 1x1 convolution and BatchNorm beside a bottleneck's 3x3 ones, added before their ReLU."""
 
     def __init__(self, channels: int, gate: bool) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clipvil_mmf.fusion import Text
-from clipvil_mmf.tuning.backbone import Network
+from clipvil_mmf.tuning.method import Network
 from clipvil_mmf.vision import Regions
 
 logger = logging.getLogger(__name__)
@@ -45,22 +45,26 @@ def fisher_information(
     Args:
         network: is in evaluation mode; its parameters stay as they are.
         weights: of its fusion.
-        samples: of the train split, those of this process.
+        samples: of the train split, those of this process; at least one.
         count: how many are taken, of all processes together, or as many as there are.
-
-    Returns:
-        Each weight -> a tensor of its shape.
-
-    Raises:
-        ValueError: there is no sample.
     """
     trainable = [weight.requires_grad for weight in weights]
     sums = [torch.zeros_like(weight) for weight in weights]
-    seen, (rank, processes) = 0, _rank_and_processes()
+    rank, processes = _rank_and_processes()
+    seen, bar = (
+        0,
+        tqdm(
+            range(-(-count // processes)),
+            desc="Fisher information",
+            unit="sample",
+            disable=rank > 0 or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        ),
+    )
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        for _, sample in zip(_bar(-(-count // processes), rank), samples, strict=False):
+        for _, sample in zip(bar, samples, strict=False):
             for total, gradient in zip(sums, _gradients(network, weights, sample), strict=True):
                 total.addcmul_(gradient, gradient)
             seen += 1
@@ -92,13 +96,3 @@ def _rank_and_processes() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
-
-
-def _bar(count: int, rank: int) -> Iterable[int]:
-    return tqdm(
-        range(count),
-        desc="Fisher information",
-        unit="sample",
-        disable=rank > 0 or not sys.stderr.isatty(),
-        dynamic_ncols=True,
-    )

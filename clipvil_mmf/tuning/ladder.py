@@ -13,10 +13,15 @@ from clipvil_mmf.config import ConfigError, check_at_least, check_choice
 from clipvil_mmf.fusion import Fusion
 from clipvil_mmf.layers.published import Names, layer_names
 from clipvil_mmf.layers.transformer import TransformerLayer, attention_bias, init_bert_weights
-from clipvil_mmf.tuning.backbone import Network
 from clipvil_mmf.tuning.fisher import Sample, fisher_information
-from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SIDE_NAMES, SideConfig, SideNetwork
-from clipvil_mmf.tuning.states import HiddenStates
+from clipvil_mmf.tuning.method import Network
+from clipvil_mmf.tuning.side import (
+    PUBLISHED_ENCODER,
+    SIDE_NAMES,
+    HiddenStates,
+    SideConfig,
+    SideNetwork,
+)
 
 _TEMPERATURE = 0.1
 INITIALIZATIONS = ("random", "magnitude", "fisher")
@@ -31,9 +36,9 @@ class LadderConfig(SideConfig):
 
     # Published for CLIP-ViL.
     reduction_factor: int = 4
-    # random (as in the published recipes), or each narrow layer begins with the most important rows
-    # of the backbone's layer, head by head: those whose weights are the largest (magnitude), or
-    # matter most to the answers of the train split (fisher, LST's own choice).
+    # random (as published), or each narrow layer begins with the most important rows of the
+    # backbone's layer, head by head: those whose weights are the largest (magnitude), or matter
+    # most to the answers of the train split (fisher, LST's own choice).
     initialization: str = "random"
     # Of fisher: how many questions of the train split are read before the first update.
     fisher_samples: int = 1024
@@ -48,10 +53,6 @@ class Ladder(SideNetwork):
     """Beside each layer a narrow one, fed by a gated sum of the one before and of the backbone.
 
     After the last layer only the tokens that are wanted are computed.
-
-    Args:
-        config: the method's `params`.
-        network: the backbone.
     """
 
     published_names: ClassVar[Names] = {
@@ -64,20 +65,18 @@ class Ladder(SideNetwork):
     def __init__(self, config: LadderConfig, network: Network) -> None:
         super().__init__(config, network, "ladder")
         wide, narrow, fusion = self.width, self.reduced_width, network.fusion.config
-        factor = config.reduction_factor
-        if narrow % fusion.num_attention_heads or fusion.intermediate_size % factor:
+        factor, heads = config.reduction_factor, fusion.num_attention_heads
+        if narrow % heads or fusion.intermediate_size % factor:
             raise ConfigError(
-                f"reduction_factor: {factor} leaves a width of {narrow}, which "
-                f"the {fusion.num_attention_heads} attention heads do not divide, or does not "
-                f"divide the intermediate_size {fusion.intermediate_size}."
+                f"reduction_factor: {factor} leaves a width of {narrow}, which the {heads} "
+                "attention heads do not divide, or does not divide the intermediate_size "
+                f"{fusion.intermediate_size}."
             )
         self.first = nn.Linear(wide, narrow, bias=False)
         self.downs = nn.ModuleList(nn.Linear(wide, narrow, bias=False) for _ in range(self.depth))
         self.blocks = nn.ModuleList(
             TransformerLayer(
-                narrow,
-                fusion.num_attention_heads,
-                fusion.intermediate_size // factor,
+                *(narrow, heads, fusion.intermediate_size // factor),
                 attention_dropout=fusion.attention_probs_dropout_prob,
                 hidden_dropout=fusion.hidden_dropout_prob,
             )
@@ -96,13 +95,9 @@ class Ladder(SideNetwork):
 
     def start_from_samples(self, network: Network, samples: Iterator[Sample]) -> None:
         """Prune the backbone's layers by the Fisher information of their weights."""
-        weights = [network.fusion.embeddings.word.weight]
-        weights += [
-            module.weight
-            for layer in network.fusion.layers
-            for module in layer.modules()
-            if isinstance(module, nn.Linear)
-        ]
+        modules = network.fusion.layers.modules()
+        weights = [module.weight for module in modules if isinstance(module, nn.Linear)]
+        weights = [network.fusion.embeddings.word.weight, *weights]
         fisher = fisher_information(network, weights, samples, self.samples_wanted)
         self._begin_with(network, fisher.__getitem__)
 
@@ -140,27 +135,18 @@ def _strongest(strength: Tensor, count: int) -> Tensor:
 def _prune(
     wide: TransformerLayer, narrow: TransformerLayer, channels: Tensor, importance: Importance
 ) -> Tensor:
-    """Fill a narrow layer from a wide one.
-
-    Args:
-        wide: of the backbone.
-        narrow: of the ladder.
-        channels: (narrow,) int64, of the wide layer's input.
-        importance: of the wide layer's weights.
+    """Fill a narrow layer from a wide one of the backbone, of whose input it reads some `channels`.
 
     Returns:
         Which channels of the wide layer's output the narrow one gives, (narrow,) int64.
     """
     theirs, ours = wide.attention, narrow.attention
-    heads = theirs.num_heads
     projections = ("query", "key", "value")
-    strength = sum(
-        importance(getattr(theirs, name).weight)[:, channels].sum(1) for name in projections
-    ).unflatten(0, (heads, -1))
-    size = ours.query.out_features // heads
-    rows = torch.cat(
-        [_strongest(head, size) + i * strength.shape[1] for i, head in enumerate(strength)]
-    )
+    weights = (importance(getattr(theirs, name).weight)[:, channels] for name in projections)
+    strength = sum(weight.sum(1) for weight in weights).unflatten(0, (theirs.num_heads, -1))
+    size = ours.query.out_features // theirs.num_heads
+    rows = [_strongest(head, size) + i * strength.shape[1] for i, head in enumerate(strength)]
+    rows = torch.cat(rows)
     for name in projections:
         _copy(getattr(theirs, name), getattr(ours, name), rows, channels)
     channels = _copy_strongest(theirs.output, ours.output, rows, importance)
@@ -181,12 +167,7 @@ def _copy_strongest(
     return rows
 
 
-def _copy(
-    theirs: nn.Linear | nn.LayerNorm,
-    ours: nn.Linear | nn.LayerNorm,
-    rows: Tensor,
-    columns: Tensor | None = None,
-) -> None:
+def _copy(theirs: nn.Module, ours: nn.Module, rows: Tensor, columns: Tensor | None = None) -> None:
     weight = theirs.weight[rows]
     ours.weight.copy_(weight if columns is None else weight[:, columns])
     ours.bias.copy_(theirs.bias[rows])

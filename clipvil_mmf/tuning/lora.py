@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_probability
 from clipvil_mmf.layers.published import Names
-from clipvil_mmf.tuning.backbone import Network
-from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, TuningMethod
+from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, Network, TuningMethod
 
 # Query and value of every attention of the fusion.
 _TARGETS = r"fusion\..*\.(query|value)"
@@ -41,10 +40,6 @@ class LoRA(TuningMethod):
 
     As published, so are the visual projection and the answer head.
 
-    Args:
-        config: the method's `params`.
-        network: into whose attentions peft puts its layers.
-
     Raises:
         ConfigError: peft is not installed.
     """
@@ -57,15 +52,8 @@ class LoRA(TuningMethod):
             raise ConfigError(
                 "method: lora needs the library peft, which is not installed: pip install peft."
             ) from error
-        peft.inject_adapter_in_model(
-            peft.LoraConfig(
-                r=config.dim,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=_TARGETS,
-            ),
-            network,
-        )
+        given = {"r": config.dim, "lora_alpha": config.alpha, "lora_dropout": config.dropout}
+        peft.inject_adapter_in_model(peft.LoraConfig(**given, target_modules=_TARGETS), network)
 
     def is_trainable(self, name: str, owner: nn.Module) -> bool:
         """Low-rank factors, biases, visual projection and head are."""

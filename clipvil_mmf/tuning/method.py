@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import Fusion, Text, Visual
 from clipvil_mmf.layers.published import Names
-from clipvil_mmf.tuning.backbone import Network
 
 # The parts of a network, as their parameters' names begin.
 HEAD = "classifier."
@@ -20,6 +19,18 @@ TOWER = "image_encoder."
 VISUAL_PROJECTION = ("visual_embedding.projection.", "visual_embedding.norm.")
 # What the method itself holds.
 _OWN = "tuning."
+
+
+class Network(Protocol):
+    """A network as a tuning method sees it: :class:`clipvil_mmf.network.ClipVilNetwork`."""
+
+    image_encoder: nn.Module
+    visual_embedding: nn.Module
+    fusion: Fusion
+    classifier: nn.Module
+
+    def encode_visual(self, images: Any) -> Visual:
+        """The visual tokens (B_img, N, D) of images, or of regions."""
 
 
 class TuningMethod(nn.Module):
@@ -51,22 +62,11 @@ class TuningMethod(nn.Module):
         self.config = config
 
     def is_trainable(self, name: str, owner: nn.Module) -> bool:
-        """Whether a parameter of the network is trainable; by default the head's are.
-
-        Args:
-            name: of the parameter, such as ``fusion.layers.0.attention.query.weight``.
-            owner: the module that holds it.
-        """
+        """Whether a parameter of the network, held by `owner`, is; by default the head's are."""
         return name.startswith(HEAD)
 
     def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:
-        """The pooled output (B, D) of a batch.
-
-        Args:
-            fusion: the network's.
-            text: of the questions.
-            visual: the visual tokens of each question's image.
-        """
+        """The pooled output (B, D) of questions and the visual tokens of each one's image."""
         return fusion(text, visual)
 
     def backbone_precision(self, device: torch.device) -> AbstractContextManager[Any]:
@@ -80,11 +80,8 @@ class TuningMethod(nn.Module):
         """Begin from the network's starting weights, which are there now; by default in no way."""
 
     def start_from_samples(self, network: Network, samples: Iterator[Any]) -> None:
-        """Begin from what the network makes of samples, of the method that wants some.
-
-        Args:
-            network: in evaluation mode.
-            samples: see :class:`clipvil_mmf.tuning.fisher.Sample`, those of this process.
+        """Begin from what the network, in evaluation mode, makes of samples: of this process, and
+        each a :class:`clipvil_mmf.tuning.fisher.Sample`.
         """
         raise NotImplementedError(f"{type(self).__name__} wants no samples")
 
@@ -103,20 +100,12 @@ class TuningMethod(nn.Module):
 
     @classmethod
     def published_names_beside(cls, fusion: Names) -> Names:
-        """The published names of what it adds to a network.
-
-        Args:
-            fusion: those of the network's fusion, under the network's names.
-        """
+        """The published names of what it adds; `fusion` are those of the network's fusion."""
         return {f"{_OWN}{ours}": theirs for ours, theirs in cls.published_names.items()}
 
 
 def layered_fusion(network: Network, method: str) -> Fusion:
-    """The network's fusion, whose hidden states can be read.
-
-    Raises:
-        ConfigError: it gives none, or lacks what belongs to them.
-    """
+    """The network's fusion; a ConfigError if its hidden states cannot be read."""
     fusion = network.fusion
     if not fusion.has_hidden_states:
         raise ConfigError(
@@ -124,9 +113,11 @@ def layered_fusion(network: Network, method: str) -> Fusion:
             "another fusion, full, frozen, bitfit and lora are available."
         )
     kind = type(fusion)
-    lacking = [] if hasattr(fusion, "layers") else ["layers"]
-    if kind.hidden_states is Fusion.hidden_states:
-        lacking.append("hidden_states")
+    has = {
+        "layers": hasattr(fusion, "layers"),
+        "hidden_states": kind.hidden_states is not Fusion.hidden_states,
+    }
+    lacking = [name for name, is_there in has.items() if not is_there]
     if lacking:
         raise ConfigError(
             f"method: {method} reads the hidden states of the fusion, but {kind.__module__}."
@@ -136,11 +127,7 @@ def layered_fusion(network: Network, method: str) -> Fusion:
 
 
 def reduced_width(fusion: Fusion, reduction_factor: int) -> int:
-    """The fusion's width divided by a factor.
-
-    Raises:
-        ConfigError: the factor does not divide it.
-    """
+    """The fusion's width divided by a factor; a ConfigError if that does not divide it."""
     if fusion.hidden_size % reduction_factor:
         raise ConfigError(
             f"reduction_factor: {reduction_factor} does not divide the fusion's "

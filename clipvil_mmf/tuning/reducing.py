@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.layers.recompute import run
-from clipvil_mmf.tuning.side import SideConfig
-from clipvil_mmf.tuning.states import HiddenStates
+from clipvil_mmf.tuning.side import HiddenStates, SideConfig
 
 
 @dataclass
@@ -34,9 +33,6 @@ def reduce_states(
         reductions: modules (B, S, D) -> (B, S, d), without dropout.
         states: of which as many are read.
         recompute: see :class:`ReducingConfig`.
-
-    Returns:
-        (B, S, d) for each reduction.
     """
     if recompute and torch.is_grad_enabled():
         trainable = [parameter for reduction in reductions for parameter in _trainable(reduction)]

@@ -13,10 +13,9 @@ from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import Fusion
 from clipvil_mmf.layers.published import Names
 from clipvil_mmf.layers.transformer import attention_bias, init_bert_weights
-from clipvil_mmf.tuning.backbone import Network
+from clipvil_mmf.tuning.method import Network
 from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
-from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SideNetwork
-from clipvil_mmf.tuning.states import HiddenStates
+from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, HiddenStates, SideNetwork
 
 _TEMPERATURE = 0.1
 _EPS = 1e-6
@@ -31,10 +30,6 @@ class Sherl(SideNetwork):
     """All states but the last make one, which goes through the backbone's frozen last layer.
 
     That layer is the one part of the backbone that the backward pass crosses.
-
-    Args:
-        config: the method's `params`.
-        network: the backbone.
 
     Raises:
         ConfigError: the fusion has fewer than two layers.
@@ -82,12 +77,7 @@ class Sherl(SideNetwork):
 
 
 class GatedReduction(nn.Module):
-    """(B, S, D) -> (B, S, d): a reduced state, and itself transformed, under a gate.
-
-    Args:
-        wide: D.
-        narrow: d.
-    """
+    """(B, S, wide) -> (B, S, narrow): a reduced state, and itself transformed, under a gate."""
 
     def __init__(self, wide: int, narrow: int) -> None:
         super().__init__()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +15,8 @@ from clipvil_mmf.fusion import Fusion, Text, Visual
 from clipvil_mmf.layers.dtypes import at_least_float32
 from clipvil_mmf.layers.published import BERT, Names
 from clipvil_mmf.layers.tokens import joint_mask
-from clipvil_mmf.tuning.backbone import BackboneConfig, Network, disable_dropout, precision
-from clipvil_mmf.tuning.method import TuningMethod, layered_fusion, reduced_width
-from clipvil_mmf.tuning.states import HiddenStates
+from clipvil_mmf.tuning.frozen import Frozen, FrozenConfig
+from clipvil_mmf.tuning.method import Network, layered_fusion, reduced_width
 
 PUBLISHED_ENCODER = f"{BERT}encoder."
 # Of the reductions that UniPT and LST share.
@@ -29,7 +27,7 @@ SIDE_NAMES: Names = {
 
 
 @dataclass
-class SideConfig(BackboneConfig):
+class SideConfig(FrozenConfig):
     """What the `params` of all side networks have."""
 
     # The side network's width is the fusion's divided by this.
@@ -40,13 +38,47 @@ class SideConfig(BackboneConfig):
         check_at_least("reduction_factor", self.reduction_factor, 1)
 
 
-class SideNetwork(TuningMethod):
-    """A small network beside the backbone; it and the answer head are trainable.
+class HiddenStates(Iterator[Tensor]):
+    """The hidden states of a frozen backbone, one by one, which can be recomputed.
 
     Args:
-        config: the method's `params`.
-        network: the backbone.
-        name: of the method, for errors.
+        start: begins a pass: the embeddings and then each layer's output, under `no_grad`.
+        device: where it runs.
+
+    Attributes:
+        last: the state that was given last.
+    """
+
+    def __init__(self, start: Callable[[], Iterator[Tensor]], device: torch.device) -> None:
+        self._start, self._device = start, device
+        self._is_cuda = device.type == "cuda"
+        self._pass: Iterator[Tensor] | None = None
+        self.last: Tensor | None = None
+
+    def __next__(self) -> Tensor:
+        if self._pass is None:
+            self._random = self._random_state()
+            self._pass = self._start()
+        self.last = None  # one is held, not two
+        self.last = next(self._pass)
+        return self.last
+
+    @contextmanager
+    def repeated(self) -> Iterator[Iterator[Tensor]]:
+        """The same states from the first on, with the dropout that they had."""
+        with torch.random.fork_rng([self._device] if self._is_cuda else []):
+            torch.set_rng_state(self._random[0])
+            if self._is_cuda:
+                torch.cuda.set_rng_state(self._random[1], self._device)
+            yield self._start()
+
+    def _random_state(self) -> list[Tensor]:
+        cuda = [torch.cuda.get_rng_state(self._device)] if self._is_cuda else []
+        return [torch.get_rng_state(), *cuda]
+
+
+class SideNetwork(Frozen):
+    """A small network beside the backbone, `name` in errors; it and the answer head are trainable.
 
     Raises:
         ConfigError: the fusion gives no hidden states, or `reduction_factor` does not divide its
@@ -64,7 +96,7 @@ class SideNetwork(TuningMethod):
     def read_states(
         self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
-        """What the side network makes of the hidden states.
+        """What the side network makes of the hidden states: (B, count, D).
 
         Args:
             states: the embeddings and then each layer's output, (B, S, D) each, under `no_grad`;
@@ -72,9 +104,6 @@ class SideNetwork(TuningMethod):
             mask: (B, S), 1 for tokens, 0 for padding.
             fusion: the backbone's.
             count: how many tokens' outputs are wanted, from token 0 on; None for all.
-
-        Returns:
-            (B, count, D).
         """
 
     def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:
@@ -87,20 +116,12 @@ class SideNetwork(TuningMethod):
         states = HiddenStates(lambda: self._states(fusion, text, visual), device)
         return self.read_states(states, joint_mask(text, visual), fusion, count)
 
-    def backbone_precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        """That of the configuration."""
-        return precision(self.config, device)
-
-    def set_modes(self, network: Network) -> None:
-        """Without dropout in the backbone, if the configuration says so."""
-        disable_dropout(network, self.config)
-
     def _states(self, fusion: Fusion, text: Text, visual: Visual) -> Iterator[Tensor]:
         """The backbone's hidden states, computed under `no_grad` one by one, not in half."""
         states = fusion.hidden_states(text, visual)
         while True:
             # Not around the `yield`: what the side network does with a state needs its graph.
-            with torch.no_grad(), precision(self.config, visual.tokens.device):
+            with torch.no_grad(), self.backbone_precision(visual.tokens.device):
                 state = next(states, None)
             if state is None:
                 return

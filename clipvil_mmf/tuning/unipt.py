@@ -13,10 +13,9 @@ from clipvil_mmf.layers.dtypes import at_least_float32
 from clipvil_mmf.layers.published import Names
 from clipvil_mmf.layers.recompute import run
 from clipvil_mmf.layers.transformer import init_bert_weights
-from clipvil_mmf.tuning.backbone import Network
+from clipvil_mmf.tuning.method import Network
 from clipvil_mmf.tuning.reducing import ReducingConfig, reduce_states
-from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SIDE_NAMES, SideNetwork
-from clipvil_mmf.tuning.states import HiddenStates
+from clipvil_mmf.tuning.side import PUBLISHED_ENCODER, SIDE_NAMES, HiddenStates, SideNetwork
 
 _EPS = 1e-6
 
@@ -31,10 +30,6 @@ class UniPT(SideNetwork):
 
     Of the attention's S x S maps only the rows of the tokens that are wanted are computed, and a
     map of more than one row is recomputed in the backward pass instead of being kept.
-
-    Args:
-        config: the method's `params`.
-        network: the backbone.
     """
 
     published_names: ClassVar[Names] = {

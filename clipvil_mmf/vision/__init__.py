@@ -51,13 +51,9 @@ def build_visual_embedding(
     fusion: FusionConfig,
     where: str = "visual_embedding",
 ) -> nn.Module:
-    """The embedding that makes visual tokens of what an image encoder gives.
+    """The embedding that makes a fusion's visual tokens of what an image encoder gives.
 
-    Args:
-        section: `{pos_num: ...}` for a grid; empty or None for the published values.
-        encoder: the image encoder.
-        fusion: has the width D, the dropout and the initialisation.
-        where: dotted place of the section, the prefix of every error.
+    Its section is `{pos_num: ...}` for a grid; empty or None for the published values.
 
     Raises:
         ConfigError: an unknown key or value; any key at all for regions.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,13 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clipvil_mmf.config import (
-    ConfigError,
-    check_at_least,
-    check_choice,
-    from_config,
-    near_matches,
-)
+from clipvil_mmf.config import ConfigError, check_at_least, check_choice, from_config, near_matches
 from clipvil_mmf.layers.published import CLIP, Names
 from clipvil_mmf.vision import resnet_inference
 from clipvil_mmf.vision.encoder import ImageEncoder
@@ -38,6 +31,13 @@ BATCH_NORM_MODES = ("train", "eval")
 
 # Where a file has the vision tower: a CLIP model, a file of `clipvil import`.
 _TOWER_PREFIXES = ("visual.", "image_encoder.tower.")
+
+# How the names of what is not the vision tower begin.
+_TEXT_TOWER = (
+    *("transformer.", "text.", "token_embedding.", "positional_embedding", "ln_final."),
+    "text_projection",
+)
+_SETTINGS = ("input_resolution", "context_length", "vocab_size")
 
 # open_clip builds a text tower beside the vision tower; this one costs nothing and is dropped.
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
@@ -103,12 +103,11 @@ class ClipGridConfig:
     layer: int = -1
     # What the BatchNorms of a ResNet do in training; in evaluation they always use their running
     # statistics.
-    # train (the default, because the published models are trained so, also where their tower is
-    # frozen): each step normalises by the statistics of its own batch, and the running ones move.
-    # What an image looks like to the model then depends on the others of its batch, and the
-    # statistics of one process (rank 0) are those that are kept.
-    # eval: the pre-trained running statistics, which never move: the choice for a frozen tower
-    # whose features should be a function of the image alone, and for batches of few images.
+    # train (as published, also where the tower is frozen): each step normalises by the statistics
+    # of its own batch, and the running ones move. An image's features then depend on the others of
+    # its batch, and the statistics of one process (rank 0) are kept.
+    # eval: the pre-trained running statistics, which never move: for a frozen tower whose features
+    # should be a function of the image alone, and for batches of few images.
     batch_norm: str = "train"
     # Multiply the BatchNorms of a ResNet into its convolutions wherever they use their running
     # statistics and no graph is kept: in prediction, and with batch_norm: eval in the training of a
@@ -159,17 +158,9 @@ class ClipGridEncoder(ImageEncoder):
     published_unused: ClassVar[Names] = {
         f"{CLIP}visual.attnpool.": "attention pool: the grid is taken before it",
         f"{CLIP}visual.proj": "projection to CLIP's joint space: the grid is taken before it",
-        f"{CLIP}transformer.": "CLIP's text tower",
-        f"{CLIP}text.": "CLIP's text tower",
-        f"{CLIP}token_embedding.": "CLIP's text tower",
-        f"{CLIP}positional_embedding": "CLIP's text tower",
-        f"{CLIP}ln_final.": "CLIP's text tower",
-        f"{CLIP}text_projection": "CLIP's text tower",
-        f"{CLIP}logit_scale": "CLIP's contrastive loss",
-        f"{CLIP}logit_bias": "CLIP's contrastive loss",
-        f"{CLIP}input_resolution": "CLIP's own settings",
-        f"{CLIP}context_length": "CLIP's own settings",
-        f"{CLIP}vocab_size": "CLIP's own settings",
+        **{f"{CLIP}{name}": "CLIP's text tower" for name in _TEXT_TOWER},
+        **{f"{CLIP}{name}": "CLIP's contrastive loss" for name in ("logit_scale", "logit_bias")},
+        **{f"{CLIP}{name}": "CLIP's own settings" for name in _SETTINGS},
     }
 
     def __init__(self, config: ClipGridConfig) -> None:
@@ -183,17 +174,16 @@ class ClipGridEncoder(ImageEncoder):
         self._fixed_size = _fixed_size(self.tower)
         if config.frozen:
             self.tower.requires_grad_(False)
-        if config.channels_last and not isinstance(self.tower, VisionTransformer):
-            self._memory_format = torch.channels_last
+        is_nhwc = config.channels_last and not isinstance(self.tower, VisionTransformer)
+        self._memory_format = torch.channels_last if is_nhwc else torch.contiguous_format
+        if is_nhwc:
             self.tower.to(memory_format=torch.channels_last)
-        else:
-            self._memory_format = torch.contiguous_format
         self._warn_of_keys_without_effect()
         self.train(self.training)  # a fresh module is in training mode, its BatchNorm may not be
 
     def _warn_of_keys_without_effect(self) -> None:
         """Say which keys a tower without BatchNorms passes over."""
-        if any(isinstance(module, _BatchNorm) for module in self.tower.modules()):
+        if self._batch_norms():
             return
         given = {
             "batch_norm: eval": not self.has_moving_statistics,
@@ -201,29 +191,21 @@ class ClipGridEncoder(ImageEncoder):
             "channels_last: true": self.config.channels_last
             and self._memory_format is torch.contiguous_format,
         }
-        for key, is_given in given.items():
-            if is_given:
-                logger.warning(
-                    "image_encoder.params.%s has no effect: the tower is not a ResNet", key
-                )
+        for key in (key for key, is_given in given.items() if is_given):
+            logger.warning("image_encoder.params.%s has no effect: the tower is not a ResNet", key)
+
+    def _batch_norms(self) -> list[nn.Module]:
+        return [module for module in self.tower.modules() if isinstance(module, _BatchNorm)]
 
     def train(self, mode: bool = True) -> ClipGridEncoder:
         """Switch modes; BatchNorm stays in evaluation mode if the configuration says so."""
         super().train(mode)
-        if self.config.batch_norm == "eval":
-            for module in self.tower.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        for module in () if self.has_moving_statistics else self._batch_norms():
+            module.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode a batch of images of any size that the stride divides.
-
-        Args:
-            images: (B, 3, H, W) float, normalised.
-
-        Returns:
-            (B, C, H / stride, W / stride).
+        """Normalised images (B, 3, H, W) -> (B, C, H / stride, W / stride).
 
         Raises:
             ValueError: the images are not (B, 3, H, W), or the stride does not divide H and W.
@@ -231,16 +213,16 @@ class ClipGridEncoder(ImageEncoder):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"Expected images (B, 3, H, W), got shape {tuple(images.shape)}.")
         height, width = images.shape[-2:]
+        got = f"Images are {height}x{width} pixels (height x width), but"
         if not height or not width or height % self.stride or width % self.stride:
             raise ValueError(
-                f"Images are {height}x{width} pixels (height x width), but the tower's stride is "
-                f"{self.stride}: pad or resize them to multiples of it."
+                f"{got} the tower's stride is {self.stride}: pad or resize them to multiples of it."
             )
         if self._fixed_size not in (None, (height, width)):
             raise ValueError(
-                f"Images are {height}x{width} pixels (height x width), but {self.config.name} "
-                f"comes from timm and takes {self._fixed_size[0]}x{self._fixed_size[1]} alone: "
-                f"resize them, or use a ViT of open_clip itself, which takes any size."
+                f"{got} {self.config.name} comes from timm and takes "
+                f"{'x'.join(map(str, self._fixed_size))} alone: resize them, or use a ViT of "
+                "open_clip itself, which takes any size."
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             count = self.config.images_at_once
@@ -283,8 +265,7 @@ class _GridFeatures(nn.Module):
 
     def __init__(self, tower: nn.Module, layer: int) -> None:
         super().__init__()
-        self.tower = tower
-        self.layer = layer
+        self.tower, self.layer = tower, layer
 
     def forward(self, images: Tensor) -> Tensor:
         output = self.tower.forward_intermediates(
@@ -316,33 +297,22 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
             f"Tags: {', '.join(tags) or 'none'}; null trains from scratch."
         )
     if name is None:
-        return _described_tower(config.tower), file
-    device = torch.get_default_device()  # meta, where only names and shapes are wanted
-    with _no_warning_of_random_weights():
-        return open_clip.create_model(name, text_cfg=_NO_TEXT, device=device).visual, file
+        # The width of a pooled output that is never computed.
+        model = {"embed_dim": 1, "vision_cfg": _described_vision(config.tower)}
+    else:
+        model = open_clip.get_model_config(name)
+        model["vision_cfg"]["timm_model_pretrained"] = False
+    # By `open_clip.create_model`, which does the same, there would be a warning of random weights.
+    quick_gelu = model.get("quick_gelu", False)
+    clip = open_clip.CLIP(model["embed_dim"], model["vision_cfg"], dict(_NO_TEXT), quick_gelu)
+    return clip.visual, file
 
 
-@contextmanager
-def _no_warning_of_random_weights() -> Iterator[None]:
-    """open_clip warns on the root logger, also where the weights come from elsewhere."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("No pretrained weights loaded")
-
-    root = logging.getLogger()
-    root.addFilter(wanted)
-    try:
-        yield
-    finally:
-        root.removeFilter(wanted)
-
-
-def _described_tower(description: Mapping[str, Any]) -> nn.Module:
+def _described_vision(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What `tower` describes, as open_clip's `vision_cfg`."""
     resnet = isinstance(description.get("layers"), (list, tuple))
-    parsed = from_config(ResNetTowerConfig if resnet else ViTTowerConfig, description, "tower")
-    # embed_dim is the width of a pooled output that is never computed.
-    clip = open_clip.CLIP(embed_dim=1, vision_cfg=dict(vars(parsed)), text_cfg=dict(_NO_TEXT))
-    return clip.visual
+    kind = ResNetTowerConfig if resnet else ViTTowerConfig
+    return dict(vars(from_config(kind, description, "tower")))
 
 
 def _tagged_tower(name: str, tag: str) -> nn.Module:
@@ -357,22 +327,14 @@ def _tagged_tower(name: str, tag: str) -> nn.Module:
 
 
 def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None:
-    """Load a file that holds a CLIP model or its vision tower alone; every key must fit.
-
-    Keys in `droppable`, those of the whole tower, may be left over.
-    """
+    """Load a file of a CLIP model or its vision tower; keys in `droppable` may be left over."""
     try:
-        weights = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
+        visual = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
     except WeightFileError as error:
         raise ConfigError(f"pretrained: {error}") from error
-    visual = weights
     for prefix in _TOWER_PREFIXES:
-        if any(key.startswith(prefix) for key in weights):
-            visual = {
-                key.removeprefix(prefix): value
-                for key, value in weights.items()
-                if key.startswith(prefix)
-            }
+        part = {k.removeprefix(prefix): v for k, v in visual.items() if k.startswith(prefix)}
+        visual = part or visual
     expected = tower.state_dict()
     problems = {
         "lacks": [key for key in expected if key not in visual],
@@ -383,13 +345,13 @@ def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None
             if key in visual and visual[key].shape != value.shape
         ],
     }
-    if any(problems.values()):
-        listed = "; ".join(
-            f"{what}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' * (len(keys) > 3)}"
-            for what, keys in problems.items()
-            if keys
-        )
-        raise ConfigError(f"pretrained: {path} holds another tower ({listed}).")
+    listed = [
+        f"{what}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' * (len(keys) > 3)}"
+        for what, keys in problems.items()
+        if keys
+    ]
+    if listed:
+        raise ConfigError(f"pretrained: {path} holds another tower ({'; '.join(listed)}).")
     tower.load_state_dict({key: visual[key] for key in expected})
 
 
@@ -400,10 +362,8 @@ def _cut(tower: nn.Module, layer: int) -> tuple[int, int, int]:
         tower.attnpool = None
         for later in range(stage + 1, 5):
             setattr(tower, f"layer{later}", None)
-        width = tower.conv3.out_channels
-        if stage == 0:
-            return stage, width, 4
-        return stage, width * 4 * 2 ** (stage - 1), 4 * 2 ** (stage - 1)
+        finer = 2 ** max(stage - 1, 0)  # a stage after the first halves the grid
+        return stage, tower.conv3.out_channels * (4 * finer if stage else 1), 4 * finer
     if isinstance(tower, VisionTransformer):
         block = _absolute(layer, len(tower.transformer.resblocks))
         tower.prune_intermediate_layers([block])

@@ -29,15 +29,8 @@ class VisualEmbeddingConfig:
 class VisualEmbedding(nn.Module):
     """Position embedding, projection, LayerNorm and dropout, in CLIP-ViL's order.
 
-    Positions are added at the tower's width, before the projection. There is no box and no type
-    embedding.
-
-    Args:
-        config: the `visual_embedding` section.
-        channels: C, the width of the grid features.
-        hidden_size: D, the width of the fusion.
-        dropout: probability, the fusion's `hidden_dropout_prob`.
-        initializer_range: standard deviation of the initial weights.
+    Positions are added at the tower's width C, before the projection to the fusion's D. There is no
+    box and no type embedding.
     """
 
     published_names: ClassVar[Names] = {

@@ -12,11 +12,8 @@ class GridPositionEmbedding(nn.Module):
 
     This is the position embedding of CLIP-ViL (arXiv 2107.06383), which acts on the tower's
     features before they are projected. The published tables are called `x` and `y`, and `x`
-    indexes rows; here they are named for what they index.
-
-    Args:
-        channels: C, the width of the grid features.
-        pos_num: entries of each table: the largest grid height and width.
+    indexes rows; here they are named for what they index. Each has `pos_num` entries: the largest
+    grid height and width.
     """
 
     def __init__(self, channels: int, pos_num: int = 25) -> None:
@@ -26,13 +23,7 @@ class GridPositionEmbedding(nn.Module):
         self.columns = nn.Embedding(pos_num, channels)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Add positions, out of place: the last ReLU of a ResNet needs its output in backward.
-
-        Args:
-            grid: (B, C, h, w).
-
-        Returns:
-            (B, C, h, w).
+        """(B, C, h, w) -> (B, C, h, w), out of place: a ResNet's last ReLU needs its output.
 
         Raises:
             ValueError: h or w exceeds `pos_num`.
@@ -56,12 +47,9 @@ def resample_positions(
 
     Args:
         table: (prefix + h*w, C): the class token's position, then the grid row by row.
-        grid: (h, w) of `table`.
+        grid: (h, w) of `table`, which is given back itself where that is wanted.
         new_grid: (h', w') wanted.
         prefix: leading entries that belong to no cell and are kept.
-
-    Returns:
-        (prefix + h'*w', C); `table` itself when the grids are equal.
     """
     if grid == new_grid:
         return table

@@ -42,15 +42,7 @@ class RegionFeaturesConfig:
 
 
 class RegionFeatures(ImageEncoder):
-    """The image encoder of regions that a detector has encoded already: checks their sizes.
-
-    Args:
-        config: the sizes.
-
-    Attributes:
-        out_channels: C, the width of the region features.
-        box_size: numbers that describe a box.
-    """
+    """The image encoder of regions that a detector has encoded already: checks their sizes."""
 
     batch_fields = ("region_features", "region_boxes", "region_mask")
 
@@ -70,16 +62,16 @@ class RegionFeatures(ImageEncoder):
         Raises:
             ValueError: features, boxes or mask have other shapes than the configuration says.
         """
-        shapes = {
-            "features": (regions.features, (self.out_channels,), "feature_size"),
-            "boxes": (regions.boxes, (self.box_size,), "box_size"),
-        }
         batch = tuple(regions.features.shape[:2])
-        for name, (value, last, key) in shapes.items():
-            if tuple(value.shape) != batch + last:
+        for name, last, key in (
+            ("features", self.out_channels, "feature_size"),
+            ("boxes", self.box_size, "box_size"),
+        ):
+            shape = tuple(getattr(regions, name).shape)
+            if shape != (*batch, last):
                 raise ValueError(
-                    f"The regions' {name} have shape {tuple(value.shape)}, expected (images, "
-                    f"regions, {last[0]}): correct the files or image_encoder.params.{key}."
+                    f"The regions' {name} have shape {shape}, expected (images, regions, {last}): "
+                    f"correct the files or image_encoder.params.{key}."
                 )
         if regions.mask is not None and tuple(regions.mask.shape) != batch:
             raise ValueError(
@@ -89,15 +81,7 @@ class RegionFeatures(ImageEncoder):
 
 
 class RegionEmbedding(nn.Module):
-    """Features and boxes, each projected and normalised, averaged (LXMERT, arXiv 1908.07490).
-
-    Args:
-        feature_size: C, the width of the region features.
-        box_size: numbers that describe a box.
-        hidden_size: D, the width of the fusion.
-        dropout: probability, the fusion's `hidden_dropout_prob`.
-        initializer_range: standard deviation of the initial weights.
-    """
+    """Features and boxes, each projected and normalised, averaged (LXMERT, arXiv 1908.07490)."""
 
     published_names: ClassVar[Names] = {
         "projection.": f"{BERT}encoder.visn_fc.visn_fc.",

@@ -37,10 +37,7 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     Args:
         tower: in either mode, even BatchNorm by BatchNorm.
         images: (B, 3, H, W) float.
-        stage: 0 to 4.
-
-    Returns:
-        (B, C, h, w).
+        stage: 0 to 4, whose grid (B, C, h, w) is returned.
     """
     # NHWC is faster, and takes less of oneDNN's working memory.
     features = images.contiguous(memory_format=torch.channels_last)
@@ -59,15 +56,12 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
 
 
 def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
-    """A block's output; both inputs are overwritten.
+    """A block's output (B, 4C, h, w); both inputs are overwritten.
 
     Args:
         block: a bottleneck.
         shortcut: the block's input (B, 4C, h, w), or (B, C', h, w) if its projection comes yet.
         features: (B, C, h, w), what conv3 takes.
-
-    Returns:
-        (B, 4C, h, w).
     """
     batch, channels, height, width = features.shape
     # Of few pixels the covariance costs more than it saves: in RN50x4's last stage.
@@ -75,12 +69,10 @@ def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
         if block.downsample is not None:
             shortcut = _convolve(shortcut, *block.downsample[1:])
         return _convolve(features, block.conv3, block.bn3).add_(shortcut).relu_()
-    if block.downsample is None:
-        rows = _pixels(shortcut)
-    else:
-        pixels = _pixels(shortcut)
-        weight, bias = _linear(pixels, *block.downsample[1:])
-        rows = torch.addmm(bias, pixels, weight)
+    rows = _pixels(shortcut)
+    if block.downsample is not None:
+        weight, bias = _linear(rows, *block.downsample[1:])
+        rows = torch.addmm(bias, rows, weight)
     pixels = _pixels(features)
     weight, bias = _linear(pixels, block.conv3, block.bn3)
     rows.add_(bias).addmm_(pixels, weight).relu_()
@@ -88,7 +80,7 @@ def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
 
 
 def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A convolution of 1x1 and its BatchNorm as the weight and bias of one matrix product.
+    """A convolution of 1x1 and its BatchNorm as weight (C, 4C) and bias (4C,) of one product.
 
     In training the statistics of the output follow from the mean and the covariance of the input
     (in float64: a channel may vary little though its inputs do), which is four times narrower, so
@@ -98,9 +90,6 @@ def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tens
         pixels: (P, C) float32, the input; in training its mean is subtracted in place.
         conv: without bias.
         norm: in either mode.
-
-    Returns:
-        (C, 4C) and (4C,).
     """
     weight = conv.weight.flatten(1)
     if norm.training:
@@ -134,10 +123,10 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
 
 
 def _by_hand(features: Tensor) -> bool:
-    """Whether statistics are taken here, and not by torch's own BatchNorm.
+    """Whether statistics are taken here, and not by torch's own BatchNorm: for float32 on CPU.
 
-    That is for float32 on CPU, where torch's is slow or inexact. On CUDA its kernels read NHWC
-    once, and float64 is slow on most cards; of half precision it takes float32 statistics.
+    There torch's is slow or inexact. On CUDA its kernels read NHWC once, and float64 is slow on
+    most cards; of half precision it takes float32 statistics.
     """
     return features.device.type == "cpu" and features.dtype == torch.float32
 
@@ -148,13 +137,8 @@ def _in_parts(
     """A convolution, on CPU some output channels at a time where its weight is large.
 
     oneDNN copies the weight twice into layouts of its own, and the scaled weight is one more: in
-    the last stage that would be more memory than all features.
-
-    Args:
-        features: (B, C, h, w).
-        conv: its own bias is not read.
-        scale: (C',) by which the weight's rows are multiplied.
-        bias: (C',).
+    the last stage that would be more memory than all features. `scale` (C',) multiplies the
+    weight's rows, and `bias` (C',) stands for the convolution's own.
     """
     weight = conv.weight
     size = len(weight)

@@ -12,22 +12,11 @@ from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.text_files import TextFileError, read_labels
 
 _ARTICLES = ("a ", "an ", "the ")
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORDS: dict[str, str] = {
+    **{word: str(number) for number, word in enumerate(_NUMBERS, 1)},
     # What a second article leaves: "the a man".
-    "a man": "man",
-    "the man": "man",
-    "a woman": "woman",
-    "the woman": "woman",
-    "one": "1",
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
-    "ten": "10",
+    **{f"{article} {who}": who for article in ("a", "the") for who in ("man", "woman")},
     "grey": "gray",
 }
 
@@ -51,12 +40,10 @@ def pretraining_form(answer: str) -> str:
 def rows_of(
     labels: Sequence[str], table: Sequence[str], form: Callable[[str], str] = str
 ) -> Tensor:
-    """Which row of a table each label has: (labels,) int64, -1 for none.
+    """Which row of a table, that writes labels in this form, each label has.
 
-    Args:
-        labels: of the run.
-        table: those of the rows.
-        form: how the table writes a label.
+    Returns:
+        (labels,) int64, -1 for none.
     """
     place = {label: row for row, label in enumerate(table)}
     return torch.tensor([place.get(form(label), -1) for label in labels], dtype=torch.int64)

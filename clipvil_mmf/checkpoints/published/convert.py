@@ -1,8 +1,13 @@
-"""Published files and ours: translated, imported into a folder of ours, exported again."""
+"""Published files and ours: translated, imported into a folder of ours, exported again.
+
+Which network a file is for is read off the shapes of its tensors. What these cannot say takes the
+published value (64 channels an attention head, the dropout), unless a configuration is given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +35,6 @@ from clipvil_mmf.checkpoints.published.layouts import (
     take_shared_tasks,
 )
 from clipvil_mmf.checkpoints.published.names import table_for, table_of_published
-from clipvil_mmf.checkpoints.published.shapes import infer_network, infer_tuning
 from clipvil_mmf.fusion import build_fusion
 from clipvil_mmf.layers.published import BERT
 from clipvil_mmf.network import ClipVilNetwork
@@ -41,14 +45,24 @@ from clipvil_mmf.weight_files import read_weights, write_torch
 
 # BERT's own copy of the word embeddings, in checkpoints with the head for masked words.
 _TIED = ("cls.predictions.decoder.weight", f"{BERT}embeddings.word_embeddings.weight")
-# Kind -> the parts of the network that it holds.
-_PARTS: dict[Kind, tuple[str, ...]] = {
-    Kind.finetuned: (*SECTIONS, "num_labels"),
-    Kind.pretrained: (*SECTIONS, "num_labels"),
-    Kind.clip: ("image_encoder",),
-    Kind.bert: ("fusion",),
-}
+# Kind -> the parts of the network that it holds, where these are not all.
+_PARTS: dict[Kind, tuple[str, ...]] = {Kind.clip: ("image_encoder",), Kind.bert: ("fusion",)}
 _OPTIONAL = ("visual_embedding", "tuning")
+_HEAD_WIDTH = 64
+# Bottleneck blocks and stem width of OpenAI's ResNets -> name.
+_RESNETS: dict[tuple[tuple[int, ...], int], str] = {
+    ((3, 4, 6, 3), 64): "RN50",
+    ((3, 4, 23, 3), 64): "RN101",
+    ((4, 6, 10, 6), 80): "RN50x4",
+    ((6, 8, 18, 8), 96): "RN50x16",
+    ((3, 15, 36, 10), 128): "RN50x64",
+}
+# Side network -> its last matrix, from its width to the fusion's.
+_SIDES = {
+    "unipt": "tuning.output.weight",
+    "ladder": "tuning.up.weight",
+    "sherl": "tuning.out.weight",
+}
 
 
 class Published(NamedTuple):
@@ -61,12 +75,7 @@ class Published(NamedTuple):
 
 
 def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) -> Published:
-    """Bring a published file's tensors under our names.
-
-    Args:
-        state: as the file has it.
-        path: the file, for errors.
-        kind: what it is known to hold; None to find out.
+    """Bring the tensors of a published file under our names, of a known kind or not.
 
     Raises:
         CheckpointError: its layout is unknown, or it has tensors of several tasks.
@@ -79,7 +88,7 @@ def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) 
     tensors = {name: published[key] for name, key in keys.items()}
     reasons = {name: table.why_unused(key) for name, key in keys.items()}
     spare = {name: reason for name, reason in reasons.items() if reason is not None}
-    tuning = infer_tuning({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    tuning = _infer_tuning(_Shapes(tensors))
 
     def key_of(name: str) -> str:
         return keys.get(name) or table.find_published(name) or name
@@ -127,11 +136,13 @@ def import_checkpoint(
     given = {} if config is None else read_sections(config)
     network = _sections(given, published, str(path))
     with torch.device("meta"):
-        expected, untuned = _expected(network)
-    found, report = match(expected, source, untuned, file=path)
+        module = _build(network)
+    untuned = module.tuning.backbone_name if "classifier" in network else str
+    found, report = match(module.state_dict(), source, untuned, file=path)
     unused, tied = {key: published.tensors[key] for key in report.unused}, dict(published.shared)
     copy, original = _TIED
-    if _same(unused.get(copy), published.tensors.get(original)):
+    tensors = unused.get(copy), published.tensors.get(original)
+    if None not in tensors and tensors[0].dtype == tensors[1].dtype and torch.equal(*tensors):
         del unused[copy]
         tied[copy] = original
     description = Description(
@@ -144,37 +155,53 @@ def import_checkpoint(
     model = SavedModel(description, found, unused)
     if answers is not None:
         model.labels = read_answer_table(answers)
-        _check_count("answers", len(model.labels), network["num_labels"], answers)
+        _check_count("answers", model.labels, network["num_labels"], answers)
     if vocabulary is not None:
         if not Path(vocabulary).is_file():
             raise CheckpointError(f"{vocabulary}: no such file; expected BERT's vocab.txt.")
         model.tokens = read_tokens(Path(vocabulary))
         words = network["fusion"]["params"]["vocab_size"]
-        _check_count("word pieces", len(model.tokens), words, vocabulary)
+        _check_count("word pieces", model.tokens, words, vocabulary)
         description.text_vocabulary = VOCABULARY
     write_saved(model, output)
     return ImportReport(model, report, len(published.shared))
+
+
+def _check_count(what: str, got: list[str], expected: int, file: str | Path) -> None:
+    if len(got) != expected:
+        raise CheckpointError(
+            f"{file} has {len(got)} {what}, but the checkpoint has {expected}: it is another list "
+            "than the one that the checkpoint was trained with."
+        )
+
+
+def _build(network: Mapping[str, Any]) -> nn.Module:
+    """The network that these sections describe, or its one part under its name there."""
+    if "classifier" in network:
+        return ClipVilNetwork.from_config(**network, where="network")
+    part, build = (
+        ("fusion", build_fusion) if "fusion" in network else ("image_encoder", build_image_encoder)
+    )
+    return nn.ModuleDict({part: build(network[part], f"network.{part}")})
 
 
 def _sections(given: Mapping[str, Any], published: Published, source: str) -> dict[str, Any]:
     """The sections of a checkpoint's network: from its shapes, under those that are given.
 
     An image encoder that is given counts as a whole; of the other sections the keys count that are
-    not null.
-
-    Raises:
-        CheckpointError: the shapes do not say what is not given, or the file lacks a part.
+    not null. What neither says, or a part that is not there, is a CheckpointError.
     """
-    tensors, kind = published.source.tensors, published.layout.kind
-    encoder = "image_encoder."
-    described = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if not ("image_encoder" in given and name.startswith(encoder))
-    }
-    found = infer_network(described, source)
-    if len(described) < len(tensors):
+    shapes, kind = _Shapes(published.source.tensors), published.layout.kind
+    found = {}
+    if "image_encoder" in given and shapes.drop("image_encoder."):
         found["image_encoder"] = given["image_encoder"]
+    try:
+        found |= _infer_network(shapes)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source}: the network cannot be told by the shapes, because {error.args[0]}. Give "
+            "its image_encoder, visual_embedding, fusion and classifier in a yaml file: --config"
+        ) from error
     for key in ("visual_embedding", "fusion", "classifier"):
         if key in found and key in given:
             found[key] = _overlay(found[key], given[key])
@@ -188,7 +215,7 @@ def _sections(given: Mapping[str, Any], published: Published, source: str) -> di
                 f"{tuning['method']}. Leave the section tuning out, or set its method."
             )
         found["tuning"] = _overlay(found["tuning"], tuning)
-    parts = _PARTS[kind]
+    parts = _PARTS.get(kind, (*SECTIONS, "num_labels"))
     lacking = [part for part in parts if part not in (*_OPTIONAL, *found)]
     if lacking:
         raise CheckpointError(
@@ -208,35 +235,100 @@ def _overlay(inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     return merged
 
 
-def _expected(
-    network: Mapping[str, Any],
-) -> tuple[dict[str, Tensor], Callable[[str], str | None]]:
-    """Names and shapes of the network that these sections describe, or of its one part.
+class _Shapes(dict[str, tuple[int, ...]]):
+    """The shapes of tensors by our names; for one that is not there the KeyError says so."""
 
-    And what gives the names without its tuning method.
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+
+    def __missing__(self, name: str) -> tuple[int, ...]:
+        raise KeyError(f"it lacks {name}")
+
+    def some(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self)
+
+    def drop(self, prefix: str) -> int:
+        """Take out what begins so; how many there were."""
+        return sum(self.pop(name) is not None for name in [*self] if name.startswith(prefix))
+
+    def count(self, prefix: str) -> int:
+        """How many layers there are whose names begin so, numbered from 0."""
+        found = [re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in self]
+        return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _infer_network(shapes: _Shapes) -> dict[str, Any]:
+    """The sections of the parts that are there, and ``num_labels``; a KeyError says why not."""
+    network: dict[str, Any] = {}
+    if shapes.some("image_encoder.tower."):
+        network["image_encoder"] = {"type": "clip_grid", "params": _infer_tower(shapes)}
+    elif shapes.some("visual_embedding.box_projection."):
+        _, features = shapes["visual_embedding.projection.weight"]
+        _, box = shapes["visual_embedding.box_projection.weight"]
+        params = {"feature_size": features, "box_size": box}
+        network["image_encoder"] = {"type": "region_features", "params": params}
+    if shapes.some("visual_embedding.positions."):
+        network["visual_embedding"] = {
+            "pos_num": shapes["visual_embedding.positions.rows.weight"][0]
+        }
+    if shapes.some("fusion."):
+        network["fusion"] = _infer_fusion(shapes)
+    if shapes.some("classifier."):
+        network["num_labels"], hidden = shapes["classifier.output.weight"]
+        network["classifier"] = {"type": "mlp", "params": {"hidden_size": hidden}}
+    tuning = _infer_tuning(shapes)
+    return network if tuning is None else {**network, "tuning": tuning}
+
+
+def _infer_tower(shapes: _Shapes) -> dict[str, Any]:
+    prefix = "image_encoder.tower."
+    blocks = [shapes.count(f"{prefix}layer{stage}.") for stage in (1, 2, 3, 4)]
+    if not all(blocks):
+        raise KeyError("its tower is not a ResNet")
+    width = shapes[f"{prefix}conv3.weight"][0]
+    name = _RESNETS.get((tuple(blocks), width))
+    return {"name": name} if name else {"tower": {"layers": blocks, "width": width}}
+
+
+def _infer_fusion(shapes: _Shapes) -> dict[str, Any]:
+    words, width = shapes["fusion.embeddings.word.weight"]
+    is_cross = shapes.some("fusion.cross_layers.")
+    if is_cross:
+        stacks = ("language_layers", "cross_layers", "visual_layers")
+        depths = {stack: shapes.count(f"fusion.{stack}.") for stack in stacks}
+    else:
+        depths = {"num_hidden_layers": shapes.count("fusion.layers.")}
+    first = "fusion.cross_layers.0.language." if is_cross else "fusion.layers.0."
+    params = {
+        "hidden_size": width,
+        **depths,
+        "num_attention_heads": max(1, width // _HEAD_WIDTH),
+        "intermediate_size": shapes[f"{first}feed_forward.intermediate.weight"][0],
+        "vocab_size": words,
+        "max_position_embeddings": shapes["fusion.embeddings.position.weight"][0],
+        "type_vocab_size": shapes["fusion.embeddings.segment.weight"][0],
+    }
+    return {"type": "cross_modal" if is_cross else "joint", "params": params}
+
+
+def _infer_tuning(shapes: _Shapes) -> dict[str, Any] | None:
+    """The section `tuning` of the method that added some of these tensors; None if none did.
+
+    LoRA's scale and dropout leave no trace in a checkpoint; they are the published ones.
     """
-    if "classifier" in network:
-        whole = ClipVilNetwork.from_config(**network, where="network")
-        return whole.state_dict(), whole.tuning.backbone_name
-    holder = nn.Module()
-    if "fusion" in network:
-        holder.fusion = build_fusion(network["fusion"], "network.fusion")
-    if "image_encoder" in network:
-        encoder = build_image_encoder(network["image_encoder"], "network.image_encoder")
-        holder.image_encoder = encoder
-    return holder.state_dict(), str
-
-
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and a.dtype == b.dtype and torch.equal(a, b)
-
-
-def _check_count(what: str, got: int, expected: int, file: str | Path) -> None:
-    if got != expected:
-        raise CheckpointError(
-            f"{file} has {got} {what}, but the checkpoint has {expected}: it is another list than "
-            "the one that the checkpoint was trained with."
-        )
+    for method, part in _SIDES.items():
+        if part in shapes:
+            wide, narrow = shapes[part]
+            return {"method": method, "params": {"reduction_factor": wide // narrow}}
+    if "tuning.attention.0.down.weight" in shapes:
+        narrow, wide = shapes["tuning.attention.0.down.weight"]
+        gate, visual = "tuning.attention.0.gate" in shapes, shapes.some("tuning.visual.")
+        params = {"reduction_factor": wide // narrow, "gate": gate, "visual": visual}
+        return {"method": "adapter", "params": params}
+    for name, shape in shapes.items():
+        if ".lora_A." in name:
+            return {"method": "lora", "params": {"dim": shape[0], "alpha": 32, "dropout": 0.1}}
+    return None
 
 
 class ExportReport(NamedTuple):
@@ -258,14 +350,12 @@ def export_checkpoint(
     network does not have, such as CLIP's text tower).
 
     Args:
-        model: see :func:`clipvil_mmf.checkpoints.native.read_saved`.
+        model: see :func:`clipvil_mmf.checkpoints.native.read_saved`, also for what is raised.
         output: the file to write, a ``.pth``.
         ddp: whether keys get DDP's ``module.``; None for what the imported file had.
 
     Raises:
-        CheckpointError: the model is incomplete, not one of ours, or has a component without a
-            published counterpart.
-        WeightFileError: a file cannot be read or written.
+        CheckpointError: a component has no published counterpart.
     """
     saved = read_saved(model)
     table = table_for(saved.network)
@@ -275,7 +365,8 @@ def export_checkpoint(
         tensors[key] = tensors[source]
     described = saved.description.layout
     layout = Layout(**{**described, "kind": Kind(described["kind"])})
-    layout = layout if ddp is None else replace(layout, ddp=ddp)
+    if ddp is not None:
+        layout = replace(layout, ddp=ddp)
     write_torch({layout.in_file(name): tensor for name, tensor in tensors.items()}, output)
     unused = len(saved.unused) + len(saved.description.tied)
     added = sum(map(is_added, saved.network))

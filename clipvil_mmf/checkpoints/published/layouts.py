@@ -34,106 +34,81 @@ class Kind(str, Enum):
     bert = "bert"  # BERT, with or without its heads
 
 
-# Kind -> (prefix in BEST.pth, prefix in this file); the first that fits counts.
-_PREFIXES: dict[Kind, list[tuple[str, str]]] = {
-    Kind.finetuned: [],
-    Kind.pretrained: [(BERT, "bert."), ("logit_fc.", "answer_head.logit_fc.")],
-    Kind.clip: [(CLIP, "")],
-    Kind.bert: [(BERT, "bert.")],
-}
-# The same for files of the part alone: a vision tower, a BertModel.
-_BARE_PREFIXES: dict[Kind, list[tuple[str, str]]] = {
-    Kind.clip: [(f"{CLIP}visual.", "")],
-    Kind.bert: [(BERT, "")],
+# Kind, and whether the file is bare -> (prefix in BEST.pth, prefix in the file); the first that
+# fits counts.
+_PREFIXES: dict[tuple[Kind, bool], list[tuple[str, str]]] = {
+    (Kind.finetuned, False): [],
+    (Kind.pretrained, False): [(BERT, "bert."), ("logit_fc.", "answer_head.logit_fc.")],
+    (Kind.clip, False): [(CLIP, "")],
+    (Kind.clip, True): [(f"{CLIP}visual.", "")],
+    (Kind.bert, False): [(BERT, "bert.")],
+    (Kind.bert, True): [(BERT, "")],
 }
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the keys of one file are written.
-
-    Args:
-        kind: what the file holds.
-        ddp: every key has DDP's ``module.`` in front.
-        bare: the file holds a vision tower alone (no ``visual.``) or a BertModel alone (no
-            ``bert.``).
-        old_norms: LayerNorms have ``gamma`` and ``beta``.
-        task: the part of the keys of LoRA and adapters that names the task.
-    """
+    """How the keys of one file are written."""
 
     kind: Kind
-    ddp: bool = False
-    bare: bool = False
-    old_norms: bool = False
-    task: str = _TASK
+    ddp: bool = False  # every key has DDP's ``module.`` in front
+    bare: bool = False  # a tower alone (no ``visual.``) or a BertModel alone (no ``bert.``)
+    old_norms: bool = False  # LayerNorms have ``gamma`` and ``beta``
+    task: str = _TASK  # the part of the keys of LoRA and adapters that names the task
 
     def canonical(self, key: str) -> str:
         """The name that `BEST.pth` would give this key of the file."""
         key = key.removeprefix(_DDP)
-        if self.old_norms:
-            for old, new in _OLD_NORMS.items():
-                if f".LayerNorm{old}" in key:
-                    key = key.replace(f".LayerNorm{old}", f".LayerNorm{new}")
-        key = _renamed(key, self.task, _TASK)
-        for ours, theirs in self._prefixes:
+        for old, new in _OLD_NORMS.items() if self.old_norms else ():
+            key = key.replace(f".LayerNorm{old}", f".LayerNorm{new}")
+        key = _with_task(key, self.task, _TASK)
+        for ours, theirs in _PREFIXES[self.kind, self.bare]:
             if key.startswith(theirs):
                 return ours + key[len(theirs) :]
         return key
 
     def in_file(self, canonical: str) -> str:
         """The key in the file of a name of `BEST.pth`; the inverse of :meth:`canonical`."""
-        key = _renamed(canonical, _TASK, self.task)
-        for ours, theirs in self._prefixes:
+        key = _with_task(canonical, _TASK, self.task)
+        for ours, theirs in _PREFIXES[self.kind, self.bare]:
             if key.startswith(ours):
                 key = theirs + key[len(ours) :]
                 break
-        if self.old_norms:
-            for old, new in _OLD_NORMS.items():
-                key = key.replace(f".LayerNorm{new}", f".LayerNorm{old}")
+        for old, new in _OLD_NORMS.items() if self.old_norms else ():
+            key = key.replace(f".LayerNorm{new}", f".LayerNorm{old}")
         return _DDP + key if self.ddp else key
-
-    @property
-    def _prefixes(self) -> list[tuple[str, str]]:
-        return (_BARE_PREFIXES if self.bare else _PREFIXES)[self.kind]
 
 
 def detect_layout(keys: Collection[str], source: str, kind: Kind | None = None) -> Layout:
-    """Recognise a published file by its keys.
-
-    Args:
-        keys: the file's.
-        source: its name, for the error.
-        kind: what it is known to hold; None to find out.
+    """Recognise a published file, named `source`, by its keys.
 
     Raises:
         CheckpointError: the keys are not those of a known file, or not of one of this kind.
     """
     ddp = all(key.startswith(_DDP) for key in keys)
-    tasks = list(dict.fromkeys(_tasks(keys).values())) or [_TASK]
-    task = _TASK if _TASK in tasks else tasks[0]
+    tasks = list(_tasks(keys).values())
+    task = _TASK if _TASK in tasks or not tasks else tasks[0]
     plain = [key.removeprefix(_DDP) for key in keys]
 
     def some(*prefixes: str) -> bool:
         return any(key.startswith(prefixes) for key in plain)
 
-    found: dict[Kind, Layout] = {}
+    found = None
     if some(BERT):
-        found[Kind.finetuned] = Layout(Kind.finetuned, ddp, task=task)
+        found = Layout(Kind.finetuned, ddp, task=task)
     elif some("bert.encoder.visn_fc.", "answer_head."):
-        found[Kind.pretrained] = Layout(Kind.pretrained, ddp)
+        found = Layout(Kind.pretrained, ddp)
     elif some("visual."):
-        found[Kind.clip] = Layout(Kind.clip, ddp)
+        found = Layout(Kind.clip, ddp)
     elif some("bert.embeddings.", "embeddings.word_embeddings."):
         old = any(key.endswith(".LayerNorm.gamma") for key in plain)
-        found[Kind.bert] = Layout(Kind.bert, ddp, bare=not some("bert."), old_norms=old)
+        found = Layout(Kind.bert, ddp, bare=not some("bert."), old_norms=old)
     elif any(_TOWER_ALONE.match(key) for key in plain):
-        found[Kind.clip] = Layout(Kind.clip, ddp, bare=True)
-    if kind is None and found:
-        return next(iter(found.values()))
-    if kind in found:
-        return found[kind]
+        found = Layout(Kind.clip, ddp, bare=True)
+    if found is not None and kind in (None, found.kind):
+        return found
     what = f"is not a {kind.value} checkpoint" if kind else "is not a checkpoint of a known layout"
-    instead = f", but a {next(iter(found)).value} one" if found else ""
+    instead = f", but a {found.kind.value} one" if found else ""
     raise CheckpointError(
         f"{source} {what}{instead}: it has {len(plain)} keys, such as {', '.join(plain[:3])}. "
         "Expected: finetuned (lxrt_encoder.model.bert.*, logit_fc.*), pretrained (bert.*, "
@@ -157,17 +132,13 @@ def take_shared_tasks(tensors: dict[str, Tensor], source: str) -> dict[str, str]
     Raises:
         CheckpointError: the tensors of two tasks differ.
     """
-    shared = {}
-    for key, task in _tasks(tensors).items():
-        if task == _TASK:
-            continue
-        first = _renamed(key, task, _TASK)
+    shared = {key: _with_task(key, task) for key, task in _tasks(tensors).items() if task != _TASK}
+    for key, first in shared.items():
         if first not in tensors or not torch.equal(tensors[key], tensors[first]):
             raise CheckpointError(
                 f"{source} was tuned for several tasks, each with tensors of its own: {key} is not "
                 f"{first}. A network has one task: keep the keys of one task in the file."
             )
-        shared[key] = first
     for key in shared:
         del tensors[key]
     return shared
@@ -179,8 +150,6 @@ def _tasks(keys: Iterable[str]) -> dict[str, str]:
     return {key: match.group(2) for key, match in found.items() if match}
 
 
-def _renamed(key: str, task: str, new: str) -> str:
-    match = _OF_A_TASK.search(key)
-    if match is None or match.group(2) != task:
-        return key
-    return f"{key[: match.start(2)]}{new}{key[match.end(2) :]}"
+def _with_task(key: str, task: str, new: str = _TASK) -> str:
+    """A key of one task as another one's; other keys as they are."""
+    return _OF_A_TASK.sub(lambda m: m[1] + (new if m[2] == task else m[2]), key, count=1)

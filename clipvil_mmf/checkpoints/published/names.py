@@ -49,7 +49,7 @@ class NameTable:
         """The same, None where the published models have no counterpart."""
         untuned = {kind.backbone_name(ours) for _, kind in METHODS.values()} - {None, ours}
         found = (_translate(self._to_published, name) for name in (*untuned, ours))
-        return next((name for name in found if name is not None), None)
+        return next(filter(None, found), None)
 
     def ours(self, published: str) -> str | None:
         """Our name of a published key, None where the table has none."""
@@ -57,9 +57,8 @@ class NameTable:
 
     def why_unused(self, published: str) -> str | None:
         """Why we have no counterpart to a published key, None where the table does not say."""
-        return next(
-            (why for prefix, why in self.unused.items() if published.startswith(prefix)), None
-        )
+        fitting = (why for prefix, why in self.unused.items() if published.startswith(prefix))
+        return next(fitting, None)
 
     @cached_property
     def _to_published(self) -> list[tuple[re.Pattern[str], str]]:
@@ -82,14 +81,12 @@ def table_with(fusion: str) -> NameTable:
         "classifier.": [kind for _, kind in HEADS.values()],
         "pretraining.": [PretrainingHeads],
     }
-    names: dict[str, str] = {}
-    unused: dict[str, str] = {}
+    names, added, unused = {}, {}, {}
     for part, classes in kinds.items():
         for kind in classes:
             names |= {f"{part}{ours}": theirs for ours, theirs in kind.published_names.items()}
             unused |= kind.published_unused
     of_fusion = {ours: theirs for ours, theirs in names.items() if ours.startswith("fusion.")}
-    added: dict[str, str] = {}
     for _, method in METHODS.values():
         added |= method.published_names_beside(of_fusion)
     # The added ones first: names of low-rank factors begin with those of their matrix.
@@ -98,15 +95,16 @@ def table_with(fusion: str) -> NameTable:
 
 def table_for(ours: Iterable[str]) -> NameTable:
     """The table of a network, from the names of its parameters."""
-    cross = any(name.startswith("fusion.cross_layers.") for name in ours)
-    return table_with("cross_modal" if cross else "joint")
+    return _table_where(any(name.startswith("fusion.cross_layers.") for name in ours))
 
 
 def table_of_published(published: Iterable[str]) -> NameTable:
     """The table of a checkpoint, from its keys under the names of `BEST.pth`."""
-    return table_with(
-        "cross_modal" if any(".encoder.x_layers." in key for key in published) else "joint"
-    )
+    return _table_where(any(".encoder.x_layers." in key for key in published))
+
+
+def _table_where(has_cross_layers: bool) -> NameTable:
+    return table_with("cross_modal" if has_cross_layers else "joint")
 
 
 def _pattern(prefix: str) -> re.Pattern[str]:
