@@ -22,14 +22,8 @@ _CPU_CHUNK = 2**20
 class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay, applied after the step.
 
-    Args:
-        params: parameters or parameter groups.
-        lr: learning rate.
-        betas: decay of the running averages of the gradient and of its square.
-        eps: added to the root of the *uncorrected* second moment.
-        weight_decay: decoupled decay, in units of the learning rate.
-        correct_bias: whether the start of the running averages at zero is corrected (BERT's
-            original code does not).
+    `eps` is added to the root of the *uncorrected* second moment. `correct_bias` says whether the
+    start of the running averages at zero is corrected (BERT's original code does not).
 
     Raises:
         ValueError: a value is out of its range.
@@ -51,11 +45,7 @@ class AdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
-        """Makes one update and returns the closure's loss, if a closure was given.
-
-        Raises:
-            RuntimeError: a gradient is sparse.
-        """
+        """Makes one update and returns the closure's loss, if a closure was given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -39,11 +39,6 @@ def synchronize() -> None:
         dist.barrier()
 
 
-def local_device(local_rank: int) -> torch.device:
-    """The device of this process: its own GPU if there are any, else the CPU."""
-    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-
-
 def read_torchrun(config: MutableMapping[str, Any]) -> bool:
     """Take rank, world size and local rank from torchrun's environment into MMF's ``config``.
 
@@ -94,21 +89,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]
-
-
-def wrap_model(
-    model: nn.Module, device: torch.device, find_unused_parameters: bool = False
-) -> nn.Module:
-    """Wrap ``model`` in DistributedDataParallel, on CPUs as well.
-
-    No ``device_ids``: the model is on its device already, and DDP's own scattering would take
-    MMF's batches apart.
-    """
-    if get_world_size() < 2 or not any(p.requires_grad for p in model.parameters()):
-        return model
-    return nn.parallel.DistributedDataParallel(
-        model.to(device), find_unused_parameters=find_unused_parameters
-    )
 
 
 def unwrap(model: nn.Module) -> nn.Module:

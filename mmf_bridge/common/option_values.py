@@ -9,9 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mmf_bridge.common.intervals import AUTO, KEYS
 from mmf_bridge.common.precision import PRECISIONS
-from mmf_bridge.common.run_length import LEFTOVERS
+from mmf_bridge.common.run_length import AUTO, KEYS, LEFTOVERS
 
 SECTIONS = ("training", "checkpoint", "evaluation", "distributed", "env")
 RUN_TYPES = ("train", "val", "test", "inference", "predict")

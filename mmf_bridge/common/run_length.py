@@ -1,21 +1,28 @@
-"""How the micro-batches of a run form updates: ``training.update_frequency``, ``leftover_batches``.
+"""The length of a run: how its micro-batches form updates, and what happens after how many.
 
-An epoch's number of micro-batches need not be a multiple of ``update_frequency``.
-``training.leftover_batches`` says what becomes of those that are left over at its end:
+``training.leftover_batches`` says what becomes of micro-batches that do not fill an update of
+``training.update_frequency`` at the end of an epoch:
 
 * ``step`` (default, as MMF main does): they make an update of their own, averaged over themselves;
 * ``carry``: they join the first update of the next epoch, each divided by ``update_frequency``
   (CLIP-ViL's published training); those of the last epoch, which no update follows, are left out;
 * ``drop``: they are left out.
+
+``training.{log,evaluation,checkpoint}_interval`` are numbers of updates, or ``auto`` (or null): at
+least ten log lines, an evaluation an epoch, and a checkpoint with it or every 500 updates.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from omegaconf import read_write
+
 LEFTOVERS = ("step", "carry", "drop")
+AUTO = "auto"
+KEYS = ("log_interval", "evaluation_interval", "checkpoint_interval")
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,10 @@ class RunLength:
                 f"training.update_frequency={frequency}: with training.leftover_batches={leftover} "
                 "there would be no update. Use step, or a lower update_frequency"
             )
-        max_epochs = None if batches_per_epoch is None else training.max_epochs
-        run = cls(batches_per_epoch, training.max_updates, frequency, leftover, max_epochs)
-        if max_epochs is not None:
-            updates = run.updates_per_epoch * max_epochs
-            return cls(batches_per_epoch, updates, frequency, leftover, max_epochs)
+        run = cls(batches_per_epoch, training.max_updates, frequency, leftover)
+        if batches_per_epoch is not None and training.max_epochs is not None:
+            updates = run.updates_per_epoch * training.max_epochs
+            return replace(run, max_updates=updates, max_epochs=training.max_epochs)
         if training.max_updates is None:
             raise ValueError(
                 "Set training.max_updates or training.max_epochs"
@@ -113,3 +119,28 @@ class RunLength:
         if done % self.update_frequency == 0:
             return True
         return self.leftover_batches == "step" and done == self.batches_per_epoch
+
+
+def set_intervals(training: Any, run: RunLength) -> dict[str, Any]:
+    """Put numbers of updates in the place of ``auto`` in MMF's ``training`` section.
+
+    Returns:
+        What was written there, of the keys that were changed.
+
+    Raises:
+        ValueError: the evaluation interval is ``auto``, but an epoch has no length.
+    """
+    written = {key: training[key] for key in KEYS if training[key] in (None, AUTO)}
+    with read_write(training):
+        if "log_interval" in written:
+            training.log_interval = max(1, min(100, run.max_updates // 10))
+        if "evaluation_interval" in written:
+            if run.updates_per_epoch is None:
+                raise ValueError(
+                    f"training.evaluation_interval is {written['evaluation_interval']}, an "
+                    "evaluation an epoch, but the data have no length: give a number of updates"
+                )
+            training.evaluation_interval = max(1, run.updates_per_epoch)
+        if "checkpoint_interval" in written:
+            training.checkpoint_interval = min(500, training.evaluation_interval)
+    return written
