@@ -13,7 +13,7 @@ import importlib.util
 import re
 import sys
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmf_bridge.line import detect
 
@@ -40,11 +40,7 @@ ALIASES: dict[str, dict[str, str]] = {
 # module of MMF is being executed, so that other packages which probe for it are not deceived.
 LENT: dict[str, tuple[str, str, str]] = {
     "mmf.modules.optimizers": ("transformers.optimization", "AdamW", "mmf_bridge.common.adamw"),
-    "mmf.datasets.builders.charades._utils": (
-        "torchvision.io",
-        "read_video",
-        "mmf_bridge.common.video",
-    ),
+    "mmf.datasets.builders.charades._utils": ("torchvision.io", "read_video", __name__),
 }
 
 # transformers 3 kept every model in one folder: `transformers.modeling_bert`.
@@ -125,6 +121,18 @@ def take_back(module: ModuleType) -> None:
         lender, attribute, _ = LENT[module.__name__]
         delattr(sys.modules[lender], attribute)
         _on_loan.discard(module.__name__)
+
+
+def read_video(*_args: Any, **_kwargs: Any) -> NoReturn:
+    """Stands in for `torchvision.io.read_video`, for MMF's Charades dataset alone.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        "torchvision.io.read_video was removed from torchvision, so MMF's Charades dataset cannot "
+        "read videos here. Use torchvision 0.23 or older with the torch of its time for it."
+    )
 
 
 def patch_mapping(module: ModuleType) -> None:

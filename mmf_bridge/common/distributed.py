@@ -40,11 +40,7 @@ def synchronize() -> None:
 
 
 def read_torchrun(config: MutableMapping[str, Any]) -> bool:
-    """Take rank, world size and local rank from torchrun's environment into MMF's ``config``.
-
-    Returns:
-        whether the environment names a run of several processes.
-    """
+    """Take rank and world size from torchrun's environment; whether it names several processes."""
     if not all(key in os.environ for key in _TORCHRUN) or int(os.environ["WORLD_SIZE"]) < 2:
         return False
     config.distributed.init_method = "env://"
@@ -52,36 +48,6 @@ def read_torchrun(config: MutableMapping[str, Any]) -> bool:
     config.distributed.rank = int(os.environ["RANK"])
     config.distributed.no_spawn = True
     return True
-
-
-def local_rank_from_environment(default: int = 0) -> int:
-    """Torchrun's LOCAL_RANK: which GPU of its host this process takes."""
-    return int(os.environ.get("LOCAL_RANK", default))
-
-
-def init_process_group(distributed: MutableMapping[str, Any]) -> int:
-    """Join the process group that MMF's ``distributed`` section describes.
-
-    The backend is ``distributed.backend`` on GPUs; NCCL needs one, so on CPUs it is gloo.
-
-    Returns:
-        the rank of this process.
-    """
-    if not initialized():
-        backend = distributed.backend if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(
-            backend=backend,
-            init_method=distributed.init_method,
-            world_size=distributed.world_size,
-            rank=distributed.rank,
-        )
-        print(
-            f"Initialized host {socket.gethostname()} as rank {dist.get_rank()} of "
-            f"{dist.get_world_size()} ({backend})",
-            flush=True,
-        )
-    distributed.rank = dist.get_rank()
-    return distributed.rank
 
 
 def free_port() -> int:
@@ -156,10 +122,26 @@ def patch(module: ModuleType) -> None:
             stock_infer(config)
 
     def distributed_init(config: Any) -> int:
-        rank = init_process_group(config.distributed)
-        module.suppress_output(rank == 0)
+        """Join the process group that MMF's ``distributed`` section describes; return the rank."""
+        settings = config.distributed
+        if not initialized():
+            # NCCL needs GPUs.
+            backend = settings.backend if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(
+                backend=backend,
+                init_method=settings.init_method,
+                world_size=settings.world_size,
+                rank=settings.rank,
+            )
+            print(
+                f"Initialized host {socket.gethostname()} as rank {get_rank()} of "
+                f"{get_world_size()} ({backend})",
+                flush=True,
+            )
+        settings.rank = get_rank()
+        module.suppress_output(settings.rank == 0)
         silence_empty_defaults()  # again: MMF has just put a filter of its own before it
-        return rank
+        return settings.rank
 
     for function in (get_rank, get_world_size, reduce_dict):
         setattr(module, function.__name__, function)
