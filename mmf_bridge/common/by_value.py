@@ -17,17 +17,12 @@ from torch.utils.data import get_worker_info
 
 
 class HandOver:
-    """A collate function whose batches leave a worker by value.
-
-    Args:
-        collate: makes a batch of samples.
-    """
+    """A collate function whose batches leave a worker by value."""
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self._collate = collate
 
     def __call__(self, samples: list[Any]) -> Any:
-        """The batch; in a worker, what arrives as the batch."""
         batch = self._collate(samples)
         return batch if get_worker_info() is None else _ByValue(batch)
 
@@ -51,16 +46,5 @@ class _Pickler(pickle.Pickler):
         return NotImplemented  # plain pickle, which writes other tensors in torch's own format
 
 
-_WITH_NUMPY = frozenset(
-    {
-        torch.bool,
-        torch.uint8,
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.float16,
-        torch.float32,
-        torch.float64,
-    }
-)
+_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_WITH_NUMPY = _INTEGERS | {torch.float16, torch.float32, torch.float64}

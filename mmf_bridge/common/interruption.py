@@ -26,12 +26,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The run ends because a signal asks for it.
-
-    Args:
-        signum: the signal.
-        message: one line for the user; empty where it has been said already.
-    """
+    """A signal ends the run; the message, a line for the user, is empty if it has been said."""
 
     def __init__(self, signum: int, message: str = "") -> None:
         super().__init__(message)
@@ -53,16 +48,15 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._process: int | None = None
-        self._start(None)
+        self._start(None, None)
 
-    def _start(self, parent: int | None) -> None:
+    def _start(self, process: int | None, parent: int | None) -> None:
         self.asked: int | None = None
         self.waits = False
         self.loses = "nothing has been saved"
         self.speaks = True
         self._ends = False
-        self._parent = parent
+        self._process, self._parent = process, parent
 
     @contextmanager
     def handled(self, parent: int | None = None) -> Iterator[None]:
@@ -79,8 +73,7 @@ class Interruption:
         if self._process == os.getpid() or not main:
             yield
             return
-        self._start(parent)
-        self._process = os.getpid()
+        self._start(os.getpid(), parent)
         # Who starts a run in the background may have them ignored.
         handled = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
         before = {signum: signal.signal(signum, self._handle) for signum in handled}
@@ -104,14 +97,6 @@ class Interruption:
         if get_world_size() < 2:
             return asked
         return any_process(torch.tensor(asked, device=device))
-
-    def end(self, message: str = "") -> NoReturn:
-        """End the run.
-
-        Raises:
-            Interrupted: always.
-        """
-        raise Interrupted(self.asked or signal.SIGTERM, message)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # forked from the run: a worker, say
@@ -145,11 +130,8 @@ def shield_worker(trainer: int, number: int) -> None:
     """Let a data loader's worker live until its trainer ends it, whoever else gets the signals.
 
     Ctrl-C in a terminal reaches all processes, and so does SIGTERM from many job schedulers. Only a
-    thread can tell who sends a signal, and end a worker that hangs.
-
-    Args:
-        trainer: the process that has the loader, and need not be the worker's parent.
-        number: of the worker, as ``worker_init_fn`` gets it.
+    thread can tell who sends a signal, and end a worker that hangs. ``trainer`` is the process that
+    has the loader, and need not be the worker's parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

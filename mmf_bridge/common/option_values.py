@@ -50,9 +50,7 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def check_values(config: DictConfig, default: DictConfig) -> None:
-    """Check the values of the keys that MMF's defaults describe.
-
-    A whole number written as 1e5 becomes one.
+    """Check the values of the keys that MMF's defaults describe; 1e5 becomes a whole number.
 
     Args:
         config: the merged configuration.
@@ -60,8 +58,7 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
 
     Raises:
         ValueError: a value is of another type than its key's, out of its range, or none of its
-            choices; or the trainer is Lightning's. It names the key, the value, and what was
-            expected.
+            choices; or the trainer is Lightning's.
     """
     check_run_type(config.run_type)
     for section in SECTIONS:
@@ -77,11 +74,7 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
 
 
 def check_run_type(run_type: Any) -> None:
-    """Check that ``run_type`` is made of MMF's words.
-
-    Raises:
-        ValueError: it holds another word, or none.
-    """
+    """Raise a ``ValueError`` unless ``run_type`` is made of MMF's words."""
     words = re.split(r"[\s_+,-]+", run_type) if isinstance(run_type, str) else [repr(run_type)]
     for word in words:
         if word not in RUN_TYPES:
@@ -92,11 +85,7 @@ def check_run_type(run_type: Any) -> None:
 
 
 def check_splits(run_type: str, predict: bool) -> None:
-    """Check that ``run_type`` names a split for ``mmf_predict``.
-
-    Raises:
-        ValueError: it names none, so that nothing would be predicted.
-    """
+    """Raise a ``ValueError`` if ``run_type`` names no split for ``mmf_predict``."""
     if predict and not any(word in run_type for word in RUN_TYPES[1:]):
         raise ValueError(
             f"run_type: got {run_type!r}, which names no split to predict: give run_type=test or "
@@ -113,11 +102,10 @@ def _check_section(config: DictConfig, default: Any, path: str) -> None:
             if not isinstance(value, Mapping):
                 raise ValueError(f"{key}: got {value!r}, expected a section of keys")
             _check_section(config, expected, key)
-        elif isinstance(expected, ListConfig):
-            if not isinstance(value, ListConfig):
-                raise ValueError(f"{key}: got {value!r}, expected a list")
-        else:
+        elif not isinstance(expected, ListConfig):
             _check_value(config, key, value, default[name])
+        elif not isinstance(value, ListConfig):
+            raise ValueError(f"{key}: got {value!r}, expected a list")
 
 
 def _check_value(config: DictConfig, key: str, value: Any, default: Any) -> None:

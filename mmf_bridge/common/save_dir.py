@@ -25,10 +25,6 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 def reserved(config: Any, predict: bool) -> Iterator[None]:
     """Hold ``env.save_dir`` for a training, if the run is one; rank 0 does it for all its ranks.
 
-    Args:
-        config: MMF's whole configuration.
-        predict: whether the run predicts instead.
-
     Raises:
         FileExistsError: the folder holds a run, with which this one does not go on.
         RuntimeError: a run trains in the folder now.
@@ -86,14 +82,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
     The kernel frees it however its holder ends. Its text tells of the holder, and counts where a
     kernel does not know of the locks of other hosts.
-
-    Raises:
-        RuntimeError: another process holds it, or one on another host may.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    file = _open_locked(path)
-    with file:
+    with _open_locked(path) as file:
         file.seek(0)
         file.truncate()
         file.write(_holder())
@@ -107,19 +99,16 @@ def _locked(folder: Path) -> Iterator[None]:
 def _open_locked(path: Path) -> Any:
     while True:
         file = path.open("a+", encoding="utf-8")
+        file.seek(0)
         try:
             # lockf, not flock: workers that outlive their trainer for a moment don't inherit it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_free = True
+            text, is_free = file.read(), True
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN, *_NO_LOCKS):
                 raise
-            is_free = False
-            if error.errno in _NO_LOCKS:
-                file.seek(0)
-                is_free = not _lives_here(file.read())
-        file.seek(0)
-        text = file.read()
+            text = file.read()
+            is_free = error.errno in _NO_LOCKS and not _lives_here(text)
         if not is_free or (text and not _is_of_this_host(text)):
             file.close()
             raise RuntimeError(_refusal(path, text, is_free))

@@ -6,6 +6,7 @@ A resume continues an interrupted run bit for bit. Imported where MMF is there.
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ from mmf_bridge.common.distributed import (
     unwrap,
 )
 from mmf_bridge.common.evaluator import Evaluator
-from mmf_bridge.common.interruption import EvaluationCut, interruption
+from mmf_bridge.common.interruption import EvaluationCut, Interrupted, interruption
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.run_length import RunLength, set_intervals
 from mmf_bridge.common.run_report import RunReport
@@ -443,7 +444,7 @@ class Trainer(Evaluator):
             f"Interrupted after update {self.num_updates}, which is saved in "
             f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"
         )
-        interruption.end()
+        raise Interrupted(interruption.asked or signal.SIGTERM)
 
     def _prepare_model(self) -> None:
         """Show the train split to a model that has ``before_training(batches)``.

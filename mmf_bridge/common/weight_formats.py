@@ -21,11 +21,8 @@ _PROTOCOLS = (2, 3)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Tell the format of a file of weights.
-
-    Returns:
-        ``SAFETENSORS``, ``TORCHSCRIPT``, ``TORCH_ZIP`` (``torch.save`` since 1.6), or
-        ``TORCH_PICKLE``: that of torch before, or nothing that is known.
+    """Tell the format of a file of weights: ``TORCH_ZIP`` is that of ``torch.save`` since 1.6,
+    ``TORCH_PICKLE`` that of torch before, or nothing that is known.
 
     Raises:
         OSError: it cannot be opened.

@@ -32,10 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def partial_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the name of a file beside ``path`` for what is not finished; nothing of it is left.
-
-    See :func:`replacing`, which gives it the name of ``path``.
-    """
+    """Give the name of a file beside ``path`` for what is not finished; nothing of it is left."""
     partial = _partial(Path(path))
     try:
         yield partial
@@ -79,9 +76,9 @@ def remove_abandoned(folder: str | os.PathLike[str], also: tuple[str, ...] = ())
             continue
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-            continue
-        with suppress(PermissionError):  # of another user, who shall see to it
-            partial.unlink(missing_ok=True)
+        else:
+            with suppress(PermissionError):  # of another user, who shall see to it
+                partial.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
