@@ -30,13 +30,7 @@ class MmfFinder:
     ) -> "ModuleSpec | None":
         """Returns the spec that the other finders give, with the patches of `name` put around it.
 
-        Args:
-            name: full name of the module that is being imported.
-            path: search path of its parent package, `None` for a top-level package.
-            target: the module being reloaded, if any.
-
-        Returns:
-            `None` for every module outside MMF (the other finders then do their work).
+        `None` stands for every module outside MMF: the other finders then do their work.
         """
         if name.partition(".")[0] not in _PACKAGES:
             return None

@@ -22,26 +22,17 @@ _MAIN_GUARD = "__name__ == '__main__'"
 class MendingLoader(SourceFileLoader):
     """Reads a module of MMF as Python itself does and applies its patches.
 
-    Args:
-        name: full name of the module.
-        path: its source file.
-        before: patches called with the name, before the module's code runs.
-        after: patches called with the module, after its code has run.
+    Those of `before` are called with its name before its code runs, those of `after` with it.
     """
 
     def __init__(
         self, name: str, path: str, before: tuple[str, ...] = (), after: tuple[str, ...] = ()
     ) -> None:
         super().__init__(name, path)
-        self.before = before
-        self.after = after
+        self.before, self.after = before, after
 
     def exec_module(self, module: ModuleType) -> None:
-        """Runs the module's code between its patches.
-
-        Raises:
-            ImportError: a patch failed; names the patch and the module.
-        """
+        """Runs the module's code between its patches."""
         for patch in self.before:
             _apply(patch, self.name, self.name)
         exec(super().get_code(self.name), module.__dict__)
@@ -51,10 +42,9 @@ class MendingLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Returns what `python -m <fullname>` is to run as `__main__`.
 
-        `runpy` never calls `exec_module`: it runs this code in a namespace of its own, where no
-        patch would reach it. So the code imports the patched module under its normal name (which
-        also lets spawned workers find its functions) and then runs the module's own
-        `if __name__ == "__main__":` block on it.
+        `runpy` runs this code in a namespace of its own, where no patch would reach it. So the code
+        imports the patched module under its normal name (which also lets spawned workers find its
+        functions) and then runs the module's own `if __name__ == "__main__":` block on it.
         """
         source = ast.parse(self.get_source(fullname), self.path)
         guarded = [
@@ -64,8 +54,7 @@ class MendingLoader(SourceFileLoader):
         ]
         program = ast.parse(
             "from mmf_bridge.loader import public_names\n"
-            f"globals().update(public_names({fullname!r}))\n",
-            self.path,
+            f"globals().update(public_names({fullname!r}))\n"
         )
         program.body.extend(guarded)
         return compile(program, self.path, "exec", dont_inherit=True)

@@ -1,8 +1,7 @@
 """Modules and names that moved or went away since MMF was written, under their old names.
 
-`install` runs when MMF's code is about to be executed, never before: a program that does not
-import MMF meets none of this. The finder stands *last* in `sys.meta_path`, so a package that is
-really installed is always preferred to what stands here for it.
+The finder stands *last* in `sys.meta_path`, so that a package which is really installed is
+preferred to what stands here for it.
 """
 
 from __future__ import annotations
@@ -22,18 +21,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # line -> old module name -> module that takes its place.
+_BOTH = {
+    "demjson": "demjson3",
+    "torchtext": "mmf_bridge.common.word_vectors",
+    "transformers.modeling_bert": "mmf_bridge.common.bert",
+}
 ALIASES: dict[str, dict[str, str]] = {
-    "rc7": {
-        "demjson": "demjson3",
-        "torchtext": "mmf_bridge.common.word_vectors",
-        "transformers.modeling_bert": "mmf_bridge.common.bert",
-    },
-    "main": {
-        "demjson": "demjson3",
-        "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks",
-        "torchtext": "mmf_bridge.common.word_vectors",
-        "transformers.modeling_bert": "mmf_bridge.common.bert",
-    },
+    "rc7": _BOTH,
+    "main": {**_BOTH, "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks"},
 }
 
 # Module of MMF -> (module, name it asks of it, what it gets). The name is lent for as long as the
@@ -50,11 +45,7 @@ _on_loan: set[str] = set()
 
 
 class AliasLoader:
-    """Puts another module into `sys.modules` under an old name.
-
-    Args:
-        target: full name of the module that takes the place.
-    """
+    """Puts another module into `sys.modules` under an old name."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -68,11 +59,7 @@ class AliasLoader:
 
 
 class MovedFinder:
-    """Stands last in `sys.meta_path` and finds the old names of one line.
-
-    Args:
-        line: `"rc7"` or `"main"`.
-    """
+    """Finds the old names of one line, `"rc7"` or `"main"`."""
 
     def __init__(self, line: str) -> None:
         self.aliases = ALIASES[line]
@@ -89,7 +76,7 @@ class MovedFinder:
             flat = _FLAT.fullmatch(name)
             if flat is None:
                 return None
-            new_name = f"transformers.models.{flat.group(2)}.{flat.group(1)}"
+            new_name = f"transformers.models.{flat[2]}.{flat[1]}"
             if not _exists(new_name):
                 return None
         return ModuleSpec(name, AliasLoader(new_name), origin=new_name)
@@ -103,11 +90,7 @@ def install(_name: str) -> None:
 
 
 def lend(name: str) -> None:
-    """Gives the module that `name` is about to import from the name which went away.
-
-    Args:
-        name: module of MMF, a key of `LENT`. A name that is still there is left alone.
-    """
+    """Gives a module what went away of it and `name`, a key of `LENT`, is about to import."""
     lender, attribute, stand_in = LENT[name]
     module = importlib.import_module(lender)
     if not hasattr(module, attribute):

@@ -57,9 +57,6 @@ def patch(module: ModuleType) -> None:
         def check_criterion(self, trainer: Any) -> None:
             """Look before training whether evaluations will give the criterion.
 
-            Args:
-                trainer: with its metrics, its model and its ``val_loader``.
-
             Raises:
                 ValueError: they will not, though training should stop by it.
             """

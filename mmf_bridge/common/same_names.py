@@ -1,8 +1,4 @@
-"""Patch of ``mmf.common.registry``: datasets of one name, each for the models that it suits.
-
-A plugin may register a dataset under a name that MMF has already, and MMF then forgets its own. If
-the plugin's says which models it suits, the others keep getting MMF's.
-"""
+"""Patch of ``mmf.common.registry``: datasets of one name, each for the models that it suits."""
 
 from __future__ import annotations
 
@@ -49,11 +45,8 @@ def patch(module: ModuleType) -> None:
         return keep_and_register
 
     def get_builder_class(cls: Any, name: str) -> Any:
-        newest = builders.get(name)
-        model = _model(cls)
-        if model is None:
-            return newest
-        for builder in (newest, *reversed(replaced.get(name, []))):
+        newest, model = builders.get(name), _model(cls)
+        for builder in (newest, *reversed(replaced.get(name, []))) if model else ():
             if not isinstance(builder, SuitsModels) or builder.suits(model):
                 return builder
         return newest
