@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from importlib.machinery import SourceFileLoader
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any
 
 from mmf_bridge.line import detect
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
 
 _MOVED = "mmf_bridge.moved:install"
 _MAIN_GUARD = "__name__ == '__main__'"
@@ -83,11 +80,7 @@ def find_elsewhere(
 def patched_spec(
     name: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
-    """Returns the spec of a module of MMF whose loader applies the patches of that module.
-
-    Raises:
-        ImportError: MMF's module has patches, but is no Python source file.
-    """
+    """Returns the spec of a module of MMF whose loader applies the patches of that module."""
     spec = find_elsewhere(name, path, target)
     if spec is None:
         return None

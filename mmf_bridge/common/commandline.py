@@ -94,13 +94,9 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
 
 
 def check_keys(user: Mapping[str, Any], default: Mapping[str, Any]) -> None:
-    """Find misspelt keys in the sections of a yaml file that MMF's defaults describe.
+    """Raise a ``ValueError`` for misspelt keys in the sections that MMF's defaults describe.
 
-    A key that MMF does not know may belong to a plugin, and gets a warning; one that is nearly a
-    key of MMF's is a slip, and training on would ignore it.
-
-    Raises:
-        ValueError: a key is nearly, but not quite, one of MMF's.
+    Any other key that MMF does not know may belong to a plugin, and gets a warning.
     """
     for name in ("training", "checkpoint", "evaluation", "distributed", "env"):
         section, known = user.get(name), default.get(name)

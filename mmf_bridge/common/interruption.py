@@ -1,10 +1,9 @@
 """Ctrl-C and SIGTERM: a run saves after its current update and ends with one line.
 
-Python calls a handler between two of its instructions, in the main thread. Before the first update
-of a run, and after its training, there is nothing to save: there the handler ends the run at once.
-Between them it takes a note that the trainer reads after each update. A second Ctrl-C ends the run
-at once in any case; a second SIGTERM is ignored, since a launcher may pass on what the system has
-sent to all of its processes already.
+Before the first update of a run, and after its training, the handler ends the run at once; between
+them it takes a note that the trainer reads after each update. A second Ctrl-C ends the run at once
+in any case; a second SIGTERM is ignored, since a launcher may pass on what the system has sent to
+all of its processes already.
 """
 
 from __future__ import annotations
@@ -38,23 +37,16 @@ class EvaluationCut(Interrupted):
 
 
 class Interruption:
-    """What signals have asked of the run of this process.
-
-    Attributes:
-        asked: the first signal, or None.
-        waits: whether somebody will look at ``asked`` soon; else the handler ends the run.
-        loses: what ending at once means, for the message.
-        speaks: whether this process tells the user; one of several does.
-    """
+    """What signals have asked of the run of this process."""
 
     def __init__(self) -> None:
         self._start(None, None)
 
     def _start(self, process: int | None, parent: int | None) -> None:
-        self.asked: int | None = None
-        self.waits = False
-        self.loses = "nothing has been saved"
-        self.speaks = True
+        self.asked: int | None = None  # the first signal
+        self.waits = False  # whether somebody will look at it soon; else the handler ends the run
+        self.loses = "nothing has been saved"  # by an end at once
+        self.speaks = True  # whether this process tells the user; one of several does
         self._ends = False
         self._process, self._parent = process, parent
 
@@ -62,12 +54,9 @@ class Interruption:
     def handled(self, parent: int | None = None) -> Iterator[None]:
         """Handle the signals in this block, if it is in the main thread and not within another one.
 
-        Args:
-            parent: the process that passes on what it gets, if there is one: Ctrl-C then reaches
-                this process as well, and is not for it while the parent lives.
-
-        Raises:
-            SystemExit: a signal has ended the run; the exit code is 128 and its number.
+        ``parent`` is the process that passes on what it gets, if there is one: Ctrl-C then reaches
+        this process as well, and is not for it while the parent lives. A run that a signal ends
+        raises ``SystemExit`` with 128 and its number.
         """
         main = threading.current_thread() is threading.main_thread()
         if self._process == os.getpid() or not main:

@@ -188,12 +188,7 @@ def tensorboard_writer(trainer: Any) -> Any:
 
 
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:
-    """Start the processes, wait for their end, and pass on to them what signals ask.
-
-    Raises:
-        Interrupted: a signal has ended them.
-        ProcessRaisedException: one has failed.
-    """
+    """Start the processes, wait for their end, and pass on to them what signals ask."""
     interruption.waits = True
     spawned = torch.multiprocessing.spawn(
         fn=module.distributed_main, args=(configuration, predict), nprocs=processes, join=False

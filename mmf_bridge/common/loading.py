@@ -1,8 +1,4 @@
-"""Data loaders: exact splits over processes, an order that can be resumed, the dataset's own hooks.
-
-A dataset may bring its own batches and collation (see ``protocols.py``); others get shuffled or
-sequential batches, and MMF's ``BatchCollator``.
-"""
+"""Data loaders: exact splits over processes, an order that can be resumed, datasets' own hooks."""
 
 from __future__ import annotations
 
@@ -113,12 +109,8 @@ def build_dataloader(
 ) -> tuple[DataLoader, EpochBatches]:
     """The loader of one dataset and its batch sampler, by MMF's ``training`` section.
 
-    Args:
-        dataset: an MMF dataset; ``dataset.dataset_type`` is train, val or test.
-        training: the section.
-        seed: what the order of samples is drawn from, with the epoch.
-        fallback_collate: for datasets without ``collate``.
-        shuffle: by default the train split is, and no other.
+    The order of samples is drawn from ``seed`` and the epoch; by default the train split alone is
+    shuffled. ``fallback_collate`` is for datasets without ``collate``.
     """
     if shuffle is None:
         shuffle = dataset.dataset_type == "train"

@@ -35,10 +35,8 @@ def row_id(row: dict[str, Any]) -> Any:
 def gather_rows(rows: Sequence[dict[str, Any]], batches: Any = None) -> list[dict[str, Any]]:
     """The rows of all processes, without the exact repeats of padded batches.
 
-    Args:
-        rows: of this process, in the order of its loader.
-        batches: the loader's batch sampler. Where it is the bridge's and each sample has made one
-            row, the rows stand in the order of the split, else in that of the processes.
+    Where ``batches``, the loader's batch sampler, is the bridge's and each sample has made one row,
+    they stand in the order of the split, else in that of the processes.
     """
     gathered = [row for shard in gather_objects(list(rows)) for row in shard]
     if isinstance(batches, EpochBatches):
@@ -88,16 +86,10 @@ def write_report(
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> Path:
-    """Write rows as JSON, or as CSV where the name ends so; the file appears whole or not at all.
+    """Write rows as JSON, or as CSV where the name ends so, whole or not at all; return the path.
 
     No file is replaced: where the name is taken, also by another process just now, ``-2`` or a
     higher number goes behind it.
-
-    Returns:
-        where they are.
-
-    Raises:
-        OSError: the file could not be written.
     """
     path = Path(path)
     with _explained(path), partial_file(path) as partial:

@@ -27,22 +27,13 @@ KEYS = ("log_interval", "evaluation_interval", "checkpoint_interval")
 
 @dataclass(frozen=True)
 class RunLength:
-    """The length of a run; registered with MMF as ``run_length`` before its scheduler is built.
+    """The length of a run; registered with MMF as ``run_length`` before its scheduler is built."""
 
-    Attributes:
-        batches_per_epoch: micro-batches of one process in an epoch; None where no one knows, as
-            with a stream of samples.
-        max_updates: updates of the whole run.
-        update_frequency: micro-batches of an update.
-        leftover_batches: ``step``, ``carry`` or ``drop``.
-        max_epochs: epochs of the whole run, or None where ``max_updates`` was given.
-    """
-
-    batches_per_epoch: int | None
+    batches_per_epoch: int | None  # micro-batches of one process; None for a stream of samples
     max_updates: int
-    update_frequency: int = 1
+    update_frequency: int = 1  # micro-batches of an update
     leftover_batches: str = "step"
-    max_epochs: int | None = None
+    max_epochs: int | None = None  # None where max_updates was given
 
     @classmethod
     def of(cls, training: Any, batches_per_epoch: int | None) -> RunLength:

@@ -213,9 +213,7 @@ class Trainer(Evaluator):
         self._run_epochs()
         if self.last_evaluated != self.num_updates:
             self._validate()
-        if self.last_saved != self.num_updates:
-            self.checkpoint.save(self.num_updates, self.current_iteration)
-        self.progress.close()
+        self._save_and_close()
         self._training_ended()
         self.checkpoint.restore()
         self.checkpoint.finalize()
@@ -277,11 +275,7 @@ class Trainer(Evaluator):
     def run_training_batch(
         self, batch: Any, divisor: int, synchronize_gradients: bool = True
     ) -> Report:
-        """Add the gradients of a batch, whose losses are divided by ``divisor``.
-
-        Raises:
-            ValueError: the model gave no loss.
-        """
+        """Add the gradients of a batch, whose losses are divided by ``divisor``."""
         waits = self.distributed and not synchronize_gradients and hasattr(self.model, "no_sync")
         prepared = self.on_device(batch)
         self.run_report.batch_begins(prepared)
@@ -312,11 +306,7 @@ class Trainer(Evaluator):
         self.profile("Update time")
 
     def _after_update(self, report: Report) -> bool:
-        """Log, save and validate where their intervals say so; say whether to stop early.
-
-        Raises:
-            Interrupted: a signal has asked any process to end.
-        """
+        """Log, save and validate where their intervals say so; say whether to stop early."""
         training = self.config.training
         # From the first update on, before it is saved, a signal waits for the save.
         interruption.waits = True
@@ -381,11 +371,7 @@ class Trainer(Evaluator):
         self.summarize(meter, {**position, **extra})
 
     def _validate(self) -> bool:
-        """Evaluate the val split, if there is one, and save; say whether to stop early.
-
-        Raises:
-            Interrupted: a signal has cut it short; what was before it is saved.
-        """
+        """Evaluate the val split, if there is one, and save; say whether to stop early."""
         if not self.val_loader.num_datasets:
             return False
         self.tell("on_validation_start")
@@ -424,11 +410,7 @@ class Trainer(Evaluator):
         return stop
 
     def _training_ended(self) -> None:
-        """Once the last update has been judged and saved: what follows can be interrupted anywhere.
-
-        Raises:
-            Interrupted: a signal has come since the last update.
-        """
+        """Once the last update is judged and saved: what follows can be interrupted anywhere."""
         interruption.loses = (
             "the training is complete and saved; checkpoint.resume=true does what comes after it"
         )
@@ -436,10 +418,13 @@ class Trainer(Evaluator):
         if interruption.asked_anywhere(self.device):
             self._save_and_end()
 
-    def _save_and_end(self) -> NoReturn:
+    def _save_and_close(self) -> None:
         if self.last_saved != self.num_updates:
             self.checkpoint.save(self.num_updates, self.current_iteration)
         self.progress.close()
+
+    def _save_and_end(self) -> NoReturn:
+        self._save_and_close()
         self.writer.write(
             f"Interrupted after update {self.num_updates}, which is saved in "
             f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"
@@ -447,10 +432,9 @@ class Trainer(Evaluator):
         raise Interrupted(interruption.asked or signal.SIGTERM)
 
     def _prepare_model(self) -> None:
-        """Show the train split to a model that has ``before_training(batches)``.
+        """Show the train split to a model that has ``before_training``, unless a run goes on.
 
-        Not where a run goes on. Nothing of the training depends on how many batches it takes: they
-        have an order of their own, and random numbers are put back.
+        Nothing depends on how many batches it takes: they have an order of their own.
         """
         model = unwrap(self.model)
         if self.num_updates or not isinstance(model, PreparesFromData):
@@ -464,7 +448,7 @@ class Trainer(Evaluator):
         """The batches of the current epoch from ``batches_done`` on.
 
         The mixture of several datasets is drawn as it goes, so there the batches before are drawn
-        once more. Left-over batches that are dropped are not loaded at all.
+        once more.
         """
         if self.run_length.leftover_batches != "carry":
             self.pending = 0  # of a stream, whose end nobody foresaw
@@ -498,9 +482,6 @@ class Trainer(Evaluator):
 
         One look at the device per update, for loss and norm together. With loss scaling a norm
         may be infinite: the scaler then skips the step itself.
-
-        Raises:
-            RuntimeError: the loss is NaN on one of the processes, or the norm is not finite.
         """
         self.ends = get_world_size() > 1 and interruption.asked_anywhere(self.device)
         norm = None

@@ -42,11 +42,7 @@ def partial_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give an empty folder beside ``path``, which takes its place if all goes well.
-
-    Raises:
-        OSError: it cannot be written; nothing half-written is left.
-    """
+    """Give an empty folder beside ``path``, which takes its place if all goes well."""
     path = Path(path)
     partial = _partial(path)
     old = partial.with_name(f"{partial.name}.old")
@@ -67,9 +63,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_abandoned(folder: str | os.PathLike[str], also: tuple[str, ...] = ()) -> None:
     """Remove what killed processes of this host have left half-written in a folder.
 
-    Args:
-        folder: which need not exist.
-        also: endings of names that no living process writes there: whoever left those.
+    ``also``: endings of names that no living process writes there, whoever left them.
     """
     for partial in Path(folder).glob(f"{_PREFIX}*"):
         if not partial.name.endswith(also) and not _is_abandoned(partial.name):
