@@ -73,11 +73,9 @@ class TrainingProgress(tqdm):
 class Trainer(Evaluator):
     """Mixed into a line's trainer, which has ``config``, ``training_config``, ``run_type``,
     ``model``, ``optimizer``, ``metrics``, ``dataset_loader``, ``train_loader``, ``val_loader``,
-    ``test_loader``, ``checkpoint``, ``early_stopping``, ``lr_scheduler``, ``tb_writer``, ``writer``
-    and ``profile(text)``, and builds them in ``load()``; besides
-
-    * ``rebuild_train_loader()``, which takes the registered ``sampler_seed``;
-    * ``summarize(meter, extra)``, a line of the log and TensorBoard's figures, on rank 0 alone.
+    ``test_loader``, ``checkpoint`` (may be None), ``early_stopping``, ``lr_scheduler``,
+    ``tb_writer``, ``writer`` and ``profile(text)``, and builds them in ``load()``. Its own are
+    :meth:`rebuild_train_loader`, :meth:`summarize`, :meth:`tell` and :meth:`combined`.
     """
 
     run_length: RunLength
@@ -213,7 +211,9 @@ class Trainer(Evaluator):
         self._run_epochs()
         if self.last_evaluated != self.num_updates:
             self._validate()
-        self._save_and_close()
+        if self.last_saved != self.num_updates:
+            self.checkpoint.save(self.num_updates, self.current_iteration)
+        self.progress.close()
         self._training_ended()
         self.checkpoint.restore()
         self.checkpoint.finalize()
@@ -308,12 +308,7 @@ class Trainer(Evaluator):
     def _after_update(self, report: Report) -> bool:
         """Log, save and validate where their intervals say so; say whether to stop early."""
         training = self.config.training
-        # From the first update on, before it is saved, a signal waits for the save.
-        interruption.waits = True
-        interruption.loses = (
-            "the updates after the last checkpoint are lost; checkpoint.resume=true goes on from "
-            f"the one in {self.checkpoint.ckpt_foldername}"
-        )
+        self._let_signals_wait()
         registry.register("current_iteration", self.current_iteration)
         registry.register("num_updates", self.num_updates)
         evaluates = self.num_updates % training.evaluation_interval == 0
@@ -346,6 +341,7 @@ class Trainer(Evaluator):
         left = (self.max_updates - self.num_updates) / rate if rate else math.inf
         lr = self.optimizer.param_groups[0]["lr"]
         extra = {
+            **self._position(),
             "lr": f"{lr:.3g}",
             "ups": f"{rate:.2f}",
             "time": self._line_timer.get_time_since_start(),
@@ -358,17 +354,16 @@ class Trainer(Evaluator):
             extra["experiment"] = training.experiment_name
         if self.tb_writer is not None:
             self.tb_writer.add_scalars({"train/lr": lr, "train/ups": rate}, self.num_updates)
-        self._summarize_at_position(self.meter, extra)
+        self.summarize(self.meter, extra)
         self._begin_log_line()
 
-    def _summarize_at_position(self, meter: Any, extra: Mapping[str, Any]) -> None:
-        position = {
+    def _position(self) -> dict[str, Any]:
+        return {
             "epoch": self.current_epoch,
             "num_updates": self.num_updates,
             "iterations": self.current_iteration,
             "max_updates": self.max_updates,
         }
-        self.summarize(meter, {**position, **extra})
 
     def _validate(self) -> bool:
         """Evaluate the val split, if there is one, and save; say whether to stop early."""
@@ -388,7 +383,7 @@ class Trainer(Evaluator):
         stop = self.early_stopping(self.num_updates, self.current_iteration, meter)
         self.tell("on_validation_end", report=report, meter=meter)
         spent = {"val_time": timer.get_time_since_start()}
-        self._summarize_at_position(meter, {**spent, **self.early_stopping.get_info()})
+        self.summarize(meter, {**self._position(), **spent, **self.early_stopping.get_info()})
         criterion = meter.meters[self.early_stopping.early_stop_criteria]
         self.progress.show(val=float(criterion.global_avg))
         if stop:
@@ -409,6 +404,14 @@ class Trainer(Evaluator):
         self.resumed_rng = rng_state()
         return stop
 
+    def _let_signals_wait(self) -> None:
+        """From the first update on, before it is saved: there is something to save."""
+        interruption.waits = True
+        interruption.loses = (
+            "the updates after the last checkpoint are lost; checkpoint.resume=true goes on from "
+            f"the one in {self.checkpoint.ckpt_foldername}"
+        )
+
     def _training_ended(self) -> None:
         """Once the last update is judged and saved: what follows can be interrupted anywhere."""
         interruption.loses = (
@@ -418,13 +421,10 @@ class Trainer(Evaluator):
         if interruption.asked_anywhere(self.device):
             self._save_and_end()
 
-    def _save_and_close(self) -> None:
+    def _save_and_end(self) -> NoReturn:
         if self.last_saved != self.num_updates:
             self.checkpoint.save(self.num_updates, self.current_iteration)
         self.progress.close()
-
-    def _save_and_end(self) -> NoReturn:
-        self._save_and_close()
         self.writer.write(
             f"Interrupted after update {self.num_updates}, which is saved in "
             f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"

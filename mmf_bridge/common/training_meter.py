@@ -1,4 +1,7 @@
-"""The training losses of the log. Imported by the trainers alone, when MMF is there."""
+"""The training losses of the log: means over all that was trained since the line before.
+
+Imported by the trainers alone, when MMF is there.
+"""
 
 from __future__ import annotations
 
