@@ -1,8 +1,7 @@
 """The import hook: patches MMF's modules as they are imported, and does nothing else.
 
-`install` is called by the `.pth` file at every start of Python, therefore this file imports
-nothing but `os` and `sys`, which Python has loaded by then. What follows the first import of MMF
-lives in `mmf_bridge.loader`.
+The `.pth` file calls `install` at every start of Python, therefore this file imports nothing but
+`os` and `sys`, which Python has loaded by then.
 """
 
 import os

@@ -57,11 +57,7 @@ class AdamW(torch.optim.AdamW):
         return loss
 
     def update_parameters(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
-        """Make one update of parameters that have a gradient.
-
-        Raises:
-            RuntimeError: a gradient is sparse.
-        """
+        """Make one update of parameters that have a gradient."""
         self.move_by_moments(params, group)
         if group["weight_decay"] > 0:
             self.decay(params, group)
@@ -78,9 +74,8 @@ class AdamW(torch.optim.AdamW):
         step_sizes = []
         for state in states:
             state["step"] += 1
-            size = float(group["lr"])
+            step, size = int(state["step"]), float(group["lr"])
             if group["correct_bias"]:
-                step = int(state["step"])
                 size *= math.sqrt(1 - beta2**step) / (1 - beta1**step)
             step_sizes.append(-size)
         for some, grad, average, square in _pieces(params, grads, averages, squares):
@@ -106,9 +101,8 @@ class AdamW(torch.optim.AdamW):
     def _state_of(self, param: torch.Tensor) -> dict[str, Any]:
         state = self.state[param]
         if not state:
-            state["step"] = torch.tensor(0.0)  # a tensor, as load_state_dict makes of it
-            state["exp_avg"] = torch.zeros_like(param)
-            state["exp_avg_sq"] = torch.zeros_like(param)
+            moments = {name: torch.zeros_like(param) for name in ("exp_avg", "exp_avg_sq")}
+            state.update(step=torch.tensor(0.0), **moments)  # a tensor, as load_state_dict makes it
         return state
 
 

@@ -1,6 +1,4 @@
-"""Patches of ``mmf.utils.early_stopping``: all processes decide, a resumed run remembers, and a
-criterion that no evaluation gives is found before training.
-"""
+"""Patches of ``mmf.utils.early_stopping``: one decision, and a criterion that exists."""
 
 from __future__ import annotations
 
@@ -34,10 +32,6 @@ def patch(module: ModuleType) -> None:
 
             The figures come from rank 0 and every rank returns the same answer; restoring the best
             weights is left to the end of training.
-
-            Raises:
-                ValueError: ``early_stop.criteria`` is not among the evaluation's figures, though
-                    training should stop by it.
             """
             figures = {name: float(value.global_avg) for name, value in meter.meters.items()}
             figures = broadcast_object(figures if get_rank() == 0 else None)

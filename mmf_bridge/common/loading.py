@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    Sampler,
+    get_worker_info,
+)
 
-from mmf_bridge.common.by_value import HandOver
 from mmf_bridge.common.distributed import get_rank, get_world_size
 from mmf_bridge.common.interruption import shield_worker
 from mmf_bridge.protocols import BringsBatches, Collates
@@ -146,3 +154,41 @@ def patch_sample_list(module: ModuleType) -> None:
         return clone
 
     module.SampleList.copy = copy
+
+
+class HandOver:
+    """A collate function whose batches leave a worker by value, as bytes through a pipe.
+
+    torch passes tensors as open shared memory, of which containers often have little, and for which
+    each worker makes a socket in the temporary folder; a worker that is killed leaves it there.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        batch = self._collate(samples)
+        return batch if get_worker_info() is None else _ByValue(batch)
+
+
+class _ByValue:
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        written = io.BytesIO()
+        _Pickler(written, pickle.HIGHEST_PROTOCOL).dump(self._value)
+        return pickle.loads, (written.getvalue(),)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a tensor's numbers, not its place in memory."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dtype in _WITH_NUMPY:
+            return torch.from_numpy, (value.detach().contiguous().numpy(),)
+        return NotImplemented  # plain pickle, which writes other tensors in torch's own format
+
+
+_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_WITH_NUMPY = _INTEGERS | {torch.float16, torch.float32, torch.float64}

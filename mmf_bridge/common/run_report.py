@@ -51,7 +51,6 @@ class RunReport:
         self._batch = copy_fields(batch)
 
     def update_ended(self) -> None:
-        """Note the end of an update."""
         self._ends.append(time.perf_counter())
 
     def figures(self) -> dict[str, Any]:
@@ -63,7 +62,7 @@ class RunReport:
         """
         seconds = time.perf_counter() - self.start
         sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
-        trainable, total = sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
+        trainable, total = sum(n for n, is_trained in sizes if is_trained), sum(n for n, _ in sizes)
         times = [after - before for before, after in zip(self._ends, self._ends[1:], strict=False)]
         return {
             "trainable": trainable,

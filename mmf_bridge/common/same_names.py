@@ -35,11 +35,10 @@ def patch(module: ModuleType) -> None:
         def keep_and_register(builder: Any) -> Any:
             former = builders.get(name)
             register(builder)
-            if former is None or former is builder:
-                return builder
-            if _is_of_mmf(builder) and not _is_of_mmf(former):  # a plugin imported before MMF's
-                former, builders[name] = builder, former
-            replaced.setdefault(name, []).append(former)
+            if former not in (None, builder):
+                if _is_of_mmf(builder) and not _is_of_mmf(former):  # a plugin imported before MMF's
+                    former, builders[name] = builder, former
+                replaced.setdefault(name, []).append(former)
             return builder
 
         return keep_and_register

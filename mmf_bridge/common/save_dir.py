@@ -29,12 +29,10 @@ def reserved(config: Any, predict: bool) -> Iterator[None]:
         FileExistsError: the folder holds a run, with which this one does not go on.
         RuntimeError: a run trains in the folder now.
     """
-    if not trains(config, predict):
-        yield
-        return
-    folder = Path(config.env.save_dir)
-    if config.distributed.rank:
-        check(config)
+    folder, is_training = Path(config.env.save_dir), trains(config, predict)
+    if not is_training or config.distributed.rank:
+        if is_training:
+            check(config)
         yield
         return
     with _locked(folder):
@@ -119,15 +117,11 @@ def _open_locked(path: Path) -> Any:
 
 def _holder() -> str:
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    told = {
-        "host": socket.gethostname(),
-        "boot": _boot(),
-        "place": place(),
-        "pid": os.getpid(),
-        "start": start_of(os.getpid()),
-        "since": since,
-    }
-    return "".join(f"{name}: {value}\n" for name, value in told.items())
+    pid, host = os.getpid(), socket.gethostname()
+    return (
+        f"host: {host}\nboot: {_boot()}\nplace: {place()}\npid: {pid}\nstart: {start_of(pid)}\n"
+        f"since: {since}\n"
+    )
 
 
 def _is_of_this_host(text: str) -> bool:
@@ -160,10 +154,10 @@ def _fields(text: str) -> dict[str, str]:
 def _refusal(path: Path, text: str, is_free: bool) -> str:
     told = {"pid": "unknown", "host": "an unknown host", "since": "a time unknown", **_fields(text)}
     who = f"process {told['pid']} on {told['host']}, since {told['since']}"
-    refused = f"{path.parent} is taken: a run trains there ({who}). "
+    advice = "Wait for its end, or choose another env.save_dir"
     if is_free:
-        return (
-            f"{refused}Whether it still does cannot be seen from {socket.gethostname()}: if it has "
-            f"ended, remove {path}; else choose another env.save_dir"
+        advice = (
+            f"Whether it still does cannot be seen from {socket.gethostname()}: if it has ended, "
+            f"remove {path}; else choose another env.save_dir"
         )
-    return f"{refused}Wait for its end, or choose another env.save_dir"
+    return f"{path.parent} is taken: a run trains there ({who}). {advice}"
