@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
@@ -42,32 +41,13 @@ _FLAT = re.compile(r"transformers\.((?:configuration|modeling|tokenization)_(\w+
 _on_loan: set[str] = set()
 
 
-class AliasLoader:
-    """Puts another module into `sys.modules` under an old name."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """Leaves it to Python to make an empty module; `exec_module` replaces it."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Imports the target; Python hands out what stands in `sys.modules` afterwards."""
-        sys.modules[module.__name__] = importlib.import_module(self.target)
-
-
 class MovedFinder:
-    """Finds the old names of one line, `"rc7"` or `"main"`."""
+    """Finds and loads the old names of one line, `"rc7"` or `"main"`."""
 
     def __init__(self, line: str) -> None:
         self.aliases = ALIASES[line]
 
-    def find_spec(
-        self,
-        name: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         """Returns a spec that leads to the new place of `name`, or `None` if it never moved."""
         new_name = self.aliases.get(name)
         if new_name is None:
@@ -77,7 +57,14 @@ class MovedFinder:
             new_name = f"transformers.models.{flat[2]}.{flat[1]}"
             if not _exists(new_name):
                 return None
-        return ModuleSpec(name, AliasLoader(new_name), origin=new_name)
+        return ModuleSpec(name, self, origin=new_name)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leaves it to Python to make an empty module; `exec_module` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Imports the new place; Python hands out what stands in `sys.modules` afterwards."""
+        sys.modules[module.__name__] = importlib.import_module(module.__spec__.origin)
 
 
 def install(_name: str) -> None:

@@ -33,8 +33,8 @@ def get_world_size() -> int:
     return dist.get_world_size() if initialized() else 1
 
 
-def synchronize() -> None:
-    """Wait for the other processes, if there are any."""
+def synchronize(message: str = "") -> None:
+    """Wait for the other processes, if there are any; MMF main gives a message."""
     if get_world_size() > 1:
         dist.barrier()
 
@@ -111,10 +111,6 @@ def patch(module: ModuleType) -> None:
     """Let ``mmf.utils.distributed`` use any backend, torchrun's environment, and groups on CPU."""
     stock_infer = module.infer_init_method
 
-    def synchronize_all(message: str = "") -> None:
-        """Wait for the other processes, if there are any."""
-        synchronize()
-
     def infer_init_method(config: Any) -> None:
         settings = config.distributed
         alone = settings.init_method is None and not read_torchrun(config)
@@ -143,7 +139,6 @@ def patch(module: ModuleType) -> None:
         silence_empty_defaults()  # again: MMF has just put a filter of its own before it
         return settings.rank
 
-    for function in (get_rank, get_world_size, reduce_dict):
+    for function in (get_rank, get_world_size, reduce_dict, synchronize):
         setattr(module, function.__name__, function)
-    module.synchronize = synchronize_all
     replace(module, infer_init_method, distributed_init)

@@ -31,6 +31,7 @@ _AT_LEAST: dict[str, int] = {
     "training.max_epochs": 0,
     "training.batch_size": 1,
     "training.batch_size_per_device": 1,
+    "training.update_frequency": 1,
     "training.num_workers": 0,
     **dict.fromkeys(_INTERVALS, 1),
     "training.early_stop.patience": 0,

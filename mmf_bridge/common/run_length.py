@@ -40,19 +40,9 @@ class RunLength:
         """Read MMF's ``training`` section; ``max_epochs`` goes before ``max_updates``.
 
         Raises:
-            ValueError: a value is none of its choices, neither length is given, or the epoch is
-                too short for an update.
+            ValueError: neither length is given, or the epoch is too short for an update.
         """
         frequency, leftover = training.update_frequency, training.leftover_batches
-        if leftover not in LEFTOVERS:
-            raise ValueError(
-                f"training.leftover_batches is {leftover!r}: choose one of {', '.join(LEFTOVERS)}"
-            )
-        if not isinstance(frequency, int) or frequency < 1:
-            raise ValueError(
-                f"training.update_frequency is {frequency!r}: give a whole number of micro-batches "
-                "an update, 1 or more"
-            )
         if batches_per_epoch and leftover != "step" and batches_per_epoch < frequency:
             raise ValueError(
                 f"An epoch has {batches_per_epoch} micro-batches, fewer than "
