@@ -105,13 +105,11 @@ class MetricMeans:
 
     def __init__(self, metrics: Any) -> None:
         """Take MMF's ``Metrics`` apart; ``others`` are those that need a whole split."""
-        means = {
-            name: metric
-            for name, metric in metrics.metrics.items()
-            if isinstance(metric, MeanOfSamples) and metric.mean_of_samples
-        }
-        self._metrics = _with(metrics, means)
-        self.others = _with(metrics, {k: v for k, v in metrics.metrics.items() if k not in means})
+        means, others = {}, {}
+        for name, metric in metrics.metrics.items():
+            is_mean = isinstance(metric, MeanOfSamples) and metric.mean_of_samples
+            (means if is_mean else others)[name] = metric
+        self._metrics, self.others = _with(metrics, means), _with(metrics, others)
         self._average = LossAverage()
         self._missing: set[str] = set()
 

@@ -105,8 +105,7 @@ def _fresh_configuration(module: ModuleType, opts: list[str] | None, predict: bo
     config = configuration.get_config()
     check_weights(config, predict)
     check_splits(config.run_type, predict)
-    config.start_rank = 0
-    config.device_id = 0
+    config.start_rank = config.device_id = 0
     if config.distributed.init_method is None:
         module.infer_init_method(config)
     gpu = gpu_number(str(config.training.device))
@@ -148,10 +147,9 @@ def _start(module: ModuleType, configuration: Any, predict: bool) -> None:
 def read_configuration(module: ModuleType, opts: list[str] | None, predict: bool = False) -> Any:
     """MMF's ``Configuration`` of these options (the command line's, if ``opts`` is None)."""
     module.setup_imports()
+    args = argparse.Namespace(config_override=None, opts=opts)
     if opts is None:
         args = module.flags.get_parser().parse_args()
-    else:
-        args = argparse.Namespace(config_override=None, opts=opts)
     pairs = option_pairs(args.opts)
     if predict and "evaluation.predict" not in dict(pairs):
         pairs.append(("evaluation.predict", "true"))

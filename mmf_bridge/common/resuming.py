@@ -66,8 +66,7 @@ def choose_checkpoint(
     found = next((path for path in own if PathManager.exists(path)), None)
     if found is not None:
         return CheckpointChoice(found, is_own=True, is_whole=True)
-    predicts = bool(OmegaConf.select(config, "evaluation.predict"))
-    if not trains(config, predicts):
+    if not trains(config, bool(OmegaConf.select(config, "evaluation.predict"))):
         raise FileNotFoundError(
             f"checkpoint.resume=true, but there is neither {own[0]} nor {own[1]} to go on with: "
             "train first, or name a file with checkpoint.resume_file"
