@@ -48,10 +48,9 @@ def detect(mmf_dir: str | None = None) -> str | None:
     Returns:
         `None` when MMF is absent or, after one warning, when its version is not supported.
     """
+    mmf_dir = mmf_dir or find_mmf()
     if mmf_dir is None:
-        mmf_dir = find_mmf()
-        if mmf_dir is None:
-            return None
+        return None
     version = read_version(mmf_dir)
     line = line_of(version)
     if line is None:

@@ -55,7 +55,8 @@ def patch(module: ModuleType) -> None:
                 ValueError: they will not, though training should stop by it.
             """
             datasets = [dataset.dataset_name for dataset in trainer.val_loader.get_datasets()]
-            losses = _loss_names(unwrap(trainer.model))
+            losses = getattr(getattr(unwrap(trainer.model), "losses", None), "losses", ())
+            losses = [name for loss in losses if (name := getattr(loss, "name", None))]
             names = [*trainer.metrics.metrics, *losses]
             figures = [f"val/{dataset}/{name}" for dataset in datasets for name in names]
             figures.append(_TOTAL_LOSS)
@@ -89,9 +90,3 @@ def patch(module: ModuleType) -> None:
                 self.best_monitored_update = load["best_update"]
 
     replace(module, EarlyStopping)
-
-
-def _loss_names(model: Any) -> list[str]:
-    """Names of the losses that a model's configuration has, as MMF's figures are named."""
-    losses = getattr(getattr(model, "losses", None), "losses", ())
-    return [name for loss in losses if (name := getattr(loss, "name", None))]

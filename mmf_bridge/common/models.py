@@ -1,7 +1,5 @@
 """Models: FFT functions that are gone, tensors put on the GPU wherever the model is, forward passes
-that today's autograd refuses.
-
-BERT classes that changed their calling convention are in `mmf_bridge.common.bert`.
+that today's autograd refuses. BERT's classes are in `mmf_bridge.common.bert`.
 """
 
 from __future__ import annotations

@@ -58,12 +58,7 @@ class MMFTrainer(Trainer, BaseTrainer):
         self.checkpoint = Checkpoint(self)
         stop = training.early_stop
         self.early_stopping = EarlyStopping(
-            self.model,
-            self.checkpoint,
-            stop.criteria,
-            patience=stop.patience,
-            minimize=stop.minimize,
-            should_stop=stop.enabled,
+            self.model, self.checkpoint, stop.criteria, stop.patience, stop.minimize, stop.enabled
         )
         # Before loading: building a scheduler sets the learning rates of update 0.
         self.lr_scheduler = None
