@@ -1,8 +1,7 @@
 """The import hook: patches MMF's modules as they are imported, and does nothing else.
 
-`install` is called by the `.pth` file at every start of Python, therefore this file imports
-nothing but `os` and `sys`, which Python has loaded by then. What follows the first import of MMF
-lives in `mmf_bridge.loader`.
+The `.pth` file calls `install` at every start of Python, therefore this file imports nothing but
+`os` and `sys`, which Python has loaded by then.
 """
 
 import os
@@ -30,13 +29,7 @@ class MmfFinder:
     ) -> "ModuleSpec | None":
         """Returns the spec that the other finders give, with the patches of `name` put around it.
 
-        Args:
-            name: full name of the module that is being imported.
-            path: search path of its parent package, `None` for a top-level package.
-            target: the module being reloaded, if any.
-
-        Returns:
-            `None` for every module outside MMF (the other finders then do their work).
+        `None` stands for every module outside MMF: the other finders then do their work.
         """
         if name.partition(".")[0] not in _PACKAGES:
             return None

@@ -35,36 +35,22 @@ def read_version(mmf_dir: str) -> str | None:
 
 
 def line_of(version: str | None) -> str | None:
-    """Maps a version of MMF to its line.
-
-    Args:
-        version: such as `"1.0.0rc7"`.
-
-    Returns:
-        `"rc7"`, `"main"`, or `None` for a version that the bridge does not know.
-    """
+    """Maps a version such as `"1.0.0rc7"` to its line, `"rc7"` or `"main"`, or to `None`."""
     release = _RELEASE.fullmatch(version or "")
-    if release is None:
-        return None
-    if int(release.group(1)) == 7:
-        return "rc7"
-    return "main" if int(release.group(1)) >= _FIRST_OF_MAIN else None
+    number = int(release[1]) if release else 0
+    return "rc7" if number == 7 else "main" if number >= _FIRST_OF_MAIN else None
 
 
 @functools.cache
 def detect(mmf_dir: str | None = None) -> str | None:
-    """Reads the version of MMF from its text and returns the line: `"rc7"` or `"main"`.
-
-    Args:
-        mmf_dir: folder of the package `mmf`; by default the one that `import mmf` would take.
+    """Reads the line from the text of the package `mmf` in a folder, by default the installed one.
 
     Returns:
         `None` when MMF is absent or, after one warning, when its version is not supported.
     """
+    mmf_dir = mmf_dir or find_mmf()
     if mmf_dir is None:
-        mmf_dir = find_mmf()
-        if mmf_dir is None:
-            return None
+        return None
     version = read_version(mmf_dir)
     line = line_of(version)
     if line is None:

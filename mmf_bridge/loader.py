@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from importlib.machinery import SourceFileLoader
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any
 
 from mmf_bridge.line import detect
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
 
 _MOVED = "mmf_bridge.moved:install"
 _MAIN_GUARD = "__name__ == '__main__'"
@@ -22,26 +19,17 @@ _MAIN_GUARD = "__name__ == '__main__'"
 class MendingLoader(SourceFileLoader):
     """Reads a module of MMF as Python itself does and applies its patches.
 
-    Args:
-        name: full name of the module.
-        path: its source file.
-        before: patches called with the name, before the module's code runs.
-        after: patches called with the module, after its code has run.
+    Those of `before` are called with its name before its code runs, those of `after` with it.
     """
 
     def __init__(
         self, name: str, path: str, before: tuple[str, ...] = (), after: tuple[str, ...] = ()
     ) -> None:
         super().__init__(name, path)
-        self.before = before
-        self.after = after
+        self.before, self.after = before, after
 
     def exec_module(self, module: ModuleType) -> None:
-        """Runs the module's code between its patches.
-
-        Raises:
-            ImportError: a patch failed; names the patch and the module.
-        """
+        """Runs the module's code between its patches."""
         for patch in self.before:
             _apply(patch, self.name, self.name)
         exec(super().get_code(self.name), module.__dict__)
@@ -51,10 +39,9 @@ class MendingLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Returns what `python -m <fullname>` is to run as `__main__`.
 
-        `runpy` never calls `exec_module`: it runs this code in a namespace of its own, where no
-        patch would reach it. So the code imports the patched module under its normal name (which
-        also lets spawned workers find its functions) and then runs the module's own
-        `if __name__ == "__main__":` block on it.
+        `runpy` runs this code in a namespace of its own, where no patch would reach it. So the code
+        imports the patched module under its normal name (which also lets spawned workers find its
+        functions) and then runs the module's own `if __name__ == "__main__":` block on it.
         """
         source = ast.parse(self.get_source(fullname), self.path)
         guarded = [
@@ -64,8 +51,7 @@ class MendingLoader(SourceFileLoader):
         ]
         program = ast.parse(
             "from mmf_bridge.loader import public_names\n"
-            f"globals().update(public_names({fullname!r}))\n",
-            self.path,
+            f"globals().update(public_names({fullname!r}))\n"
         )
         program.body.extend(guarded)
         return compile(program, self.path, "exec", dont_inherit=True)
@@ -94,11 +80,7 @@ def find_elsewhere(
 def patched_spec(
     name: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
-    """Returns the spec of a module of MMF whose loader applies the patches of that module.
-
-    Raises:
-        ImportError: MMF's module has patches, but is no Python source file.
-    """
+    """Returns the spec of a module of MMF whose loader applies the patches of that module."""
     spec = find_elsewhere(name, path, target)
     if spec is None:
         return None

@@ -1,8 +1,7 @@
 """Modules and names that moved or went away since MMF was written, under their old names.
 
-`install` runs when MMF's code is about to be executed, never before: a program that does not
-import MMF meets none of this. The finder stands *last* in `sys.meta_path`, so a package that is
-really installed is always preferred to what stands here for it.
+The finder stands *last* in `sys.meta_path`, so that a package which is really installed is
+preferred to what stands here for it.
 """
 
 from __future__ import annotations
@@ -13,38 +12,27 @@ import importlib.util
 import re
 import sys
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import Any, NoReturn
 
 from mmf_bridge.line import detect
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
 # line -> old module name -> module that takes its place.
+_BOTH = {
+    "demjson": "demjson3",
+    "torchtext": "mmf_bridge.common.word_vectors",
+    "transformers.modeling_bert": "mmf_bridge.common.bert",
+}
 ALIASES: dict[str, dict[str, str]] = {
-    "rc7": {
-        "demjson": "demjson3",
-        "torchtext": "mmf_bridge.common.word_vectors",
-        "transformers.modeling_bert": "mmf_bridge.common.bert",
-    },
-    "main": {
-        "demjson": "demjson3",
-        "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks",
-        "torchtext": "mmf_bridge.common.word_vectors",
-        "transformers.modeling_bert": "mmf_bridge.common.bert",
-    },
+    "rc7": _BOTH,
+    "main": {**_BOTH, "pytorch_lightning.callbacks.base": "pytorch_lightning.callbacks"},
 }
 
 # Module of MMF -> (module, name it asks of it, what it gets). The name is lent for as long as the
 # module of MMF is being executed, so that other packages which probe for it are not deceived.
 LENT: dict[str, tuple[str, str, str]] = {
     "mmf.modules.optimizers": ("transformers.optimization", "AdamW", "mmf_bridge.common.adamw"),
-    "mmf.datasets.builders.charades._utils": (
-        "torchvision.io",
-        "read_video",
-        "mmf_bridge.common.video",
-    ),
+    "mmf.datasets.builders.charades._utils": ("torchvision.io", "read_video", __name__),
 }
 
 # transformers 3 kept every model in one folder: `transformers.modeling_bert`.
@@ -53,50 +41,30 @@ _FLAT = re.compile(r"transformers\.((?:configuration|modeling|tokenization)_(\w+
 _on_loan: set[str] = set()
 
 
-class AliasLoader:
-    """Puts another module into `sys.modules` under an old name.
-
-    Args:
-        target: full name of the module that takes the place.
-    """
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """Leaves it to Python to make an empty module; `exec_module` replaces it."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Imports the target; Python hands out what stands in `sys.modules` afterwards."""
-        sys.modules[module.__name__] = importlib.import_module(self.target)
-
-
 class MovedFinder:
-    """Stands last in `sys.meta_path` and finds the old names of one line.
-
-    Args:
-        line: `"rc7"` or `"main"`.
-    """
+    """Finds and loads the old names of one line, `"rc7"` or `"main"`."""
 
     def __init__(self, line: str) -> None:
         self.aliases = ALIASES[line]
 
-    def find_spec(
-        self,
-        name: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         """Returns a spec that leads to the new place of `name`, or `None` if it never moved."""
         new_name = self.aliases.get(name)
         if new_name is None:
             flat = _FLAT.fullmatch(name)
             if flat is None:
                 return None
-            new_name = f"transformers.models.{flat.group(2)}.{flat.group(1)}"
+            new_name = f"transformers.models.{flat[2]}.{flat[1]}"
             if not _exists(new_name):
                 return None
-        return ModuleSpec(name, AliasLoader(new_name), origin=new_name)
+        return ModuleSpec(name, self, origin=new_name)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leaves it to Python to make an empty module; `exec_module` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Imports the new place; Python hands out what stands in `sys.modules` afterwards."""
+        sys.modules[module.__name__] = importlib.import_module(module.__spec__.origin)
 
 
 def install(_name: str) -> None:
@@ -107,11 +75,7 @@ def install(_name: str) -> None:
 
 
 def lend(name: str) -> None:
-    """Gives the module that `name` is about to import from the name which went away.
-
-    Args:
-        name: module of MMF, a key of `LENT`. A name that is still there is left alone.
-    """
+    """Gives a module what went away of it and `name`, a key of `LENT`, is about to import."""
     lender, attribute, stand_in = LENT[name]
     module = importlib.import_module(lender)
     if not hasattr(module, attribute):
@@ -125,6 +89,18 @@ def take_back(module: ModuleType) -> None:
         lender, attribute, _ = LENT[module.__name__]
         delattr(sys.modules[lender], attribute)
         _on_loan.discard(module.__name__)
+
+
+def read_video(*_args: Any, **_kwargs: Any) -> NoReturn:
+    """Stands in for `torchvision.io.read_video`, for MMF's Charades dataset alone.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        "torchvision.io.read_video was removed from torchvision, so MMF's Charades dataset cannot "
+        "read videos here. Use torchvision 0.23 or older with the torch of its time for it."
+    )
 
 
 def patch_mapping(module: ModuleType) -> None:

@@ -102,7 +102,7 @@ TABLE = (
     ),
     Patch(
         "mmf.utils.patch",
-        "mmf_bridge.main.startup:patch",
+        "mmf_bridge.main.command:patch_transformers",
         _FAULTS,
         "main/test_options.py::test_a_start_imports_no_models_of_transformers_for_their_names",
         MAIN,
@@ -159,7 +159,7 @@ TABLE = (
     # Data
     Patch(
         "mmf.common.sample",
-        "mmf_bridge.common.sample_list:patch",
+        "mmf_bridge.common.loading:patch_sample_list",
         "a plugin whose batches hold each image once",
         "both/test_resume.py::test_a_killed_run_continues_bit_for_bit",
     ),

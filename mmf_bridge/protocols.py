@@ -1,8 +1,7 @@
-"""The hooks that a model, a metric or a dataset of a plugin may have.
+"""The hooks that a model, a metric or a dataset of a plugin may have, on both lines of MMF.
 
-The bridge asks ``isinstance(thing, Protocol)``, so nobody needs to inherit from one: a method of
-that name is enough. Each is called by the trainer of both lines of MMF. An error that a hook raises
-ends the run, if nothing else is said.
+Nobody needs to inherit from a protocol: a method of that name is enough. An error that a hook
+raises ends the run, if nothing else is said.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ class AdaptsStateDict(Protocol):
     """A model that reads checkpoints of other layouts."""
 
     def adapt_state_dict(self, state: Mapping[str, Any], file: str) -> Mapping[str, Any]:
-        """Called once for each checkpoint that is loaded into the model, before its keys are
-        compared with the model's: at a resume, for ``checkpoint.resume_file``, and for
-        ``best.ckpt`` at the end of the training. Every process calls it, with the bare model.
+        """Called by every process for each checkpoint that is loaded, before its keys are compared
+        with the model's: at a resume, for ``checkpoint.resume_file``, and for ``best.ckpt``.
 
         Args:
             state: what the file holds, tensors by name, on the CPU or the run's device; it may be
@@ -41,11 +39,7 @@ class WritesFinal(Protocol):
     def write_final(self, folder: str) -> None:
         """Called by rank 0 at the end of the training, with the weights of the best evaluation.
 
-        Args:
-            folder: ``env.save_dir``.
-
-        Raises:
-            OSError: a file could not be written.
+        ``folder`` is ``env.save_dir``. A file that cannot be written is an ``OSError``.
         """
         ...
 
@@ -70,15 +64,10 @@ class CountsMultiplyAdds(Protocol):
     """A model that knows what a forward pass costs."""
 
     def multiply_adds(self, batch: Any) -> int:
-        """Called with the first training batch, for ``run_report.json``.
+        """The multiply-adds of one sample, for ``run_report.json``.
 
-        An error does not end the run: it stands in the report under ``failures``.
-
-        Args:
-            batch: as ``forward`` gets it; it may be changed.
-
-        Returns:
-            the multiply-adds of one sample.
+        Called with the first training batch as ``forward`` gets it; it may be changed. An error
+        does not end the run: it stands in the report under ``failures``.
         """
         ...
 
@@ -101,12 +90,8 @@ class Collates(Protocol):
     def collate(self, samples: Any) -> Any:
         """Called by the data loader, in its worker processes, in place of MMF's ``BatchCollator``.
 
-        Args:
-            samples: a list of what ``__getitem__`` gives, or what ``__getitems__`` gives as a
-                whole.
-
-        Returns:
-            a ``SampleList``; its fields may have different lengths.
+        ``samples`` is a list of what ``__getitem__`` gives, or what ``__getitems__`` gives as a
+        whole. Returns a ``SampleList``; its fields may have different lengths.
         """
         ...
 

@@ -22,14 +22,8 @@ _CPU_CHUNK = 2**20
 class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay, applied after the step.
 
-    Args:
-        params: parameters or parameter groups.
-        lr: learning rate.
-        betas: decay of the running averages of the gradient and of its square.
-        eps: added to the root of the *uncorrected* second moment.
-        weight_decay: decoupled decay, in units of the learning rate.
-        correct_bias: whether the start of the running averages at zero is corrected (BERT's
-            original code does not).
+    `eps` is added to the root of the *uncorrected* second moment. `correct_bias` says whether the
+    start of the running averages at zero is corrected (BERT's original code does not).
 
     Raises:
         ValueError: a value is out of its range.
@@ -51,11 +45,7 @@ class AdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
-        """Makes one update and returns the closure's loss, if a closure was given.
-
-        Raises:
-            RuntimeError: a gradient is sparse.
-        """
+        """Makes one update and returns the closure's loss, if a closure was given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -67,11 +57,7 @@ class AdamW(torch.optim.AdamW):
         return loss
 
     def update_parameters(self, params: list[torch.Tensor], group: Mapping[str, Any]) -> None:
-        """Make one update of parameters that have a gradient.
-
-        Raises:
-            RuntimeError: a gradient is sparse.
-        """
+        """Make one update of parameters that have a gradient."""
         self.move_by_moments(params, group)
         if group["weight_decay"] > 0:
             self.decay(params, group)
@@ -88,9 +74,8 @@ class AdamW(torch.optim.AdamW):
         step_sizes = []
         for state in states:
             state["step"] += 1
-            size = float(group["lr"])
+            step, size = int(state["step"]), float(group["lr"])
             if group["correct_bias"]:
-                step = int(state["step"])
                 size *= math.sqrt(1 - beta2**step) / (1 - beta1**step)
             step_sizes.append(-size)
         for some, grad, average, square in _pieces(params, grads, averages, squares):
@@ -116,9 +101,8 @@ class AdamW(torch.optim.AdamW):
     def _state_of(self, param: torch.Tensor) -> dict[str, Any]:
         state = self.state[param]
         if not state:
-            state["step"] = torch.tensor(0.0)  # a tensor, as load_state_dict makes of it
-            state["exp_avg"] = torch.zeros_like(param)
-            state["exp_avg_sq"] = torch.zeros_like(param)
+            moments = {name: torch.zeros_like(param) for name in ("exp_avg", "exp_avg_sq")}
+            state.update(step=torch.tensor(0.0), **moments)  # a tensor, as load_state_dict makes it
         return state
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from transformers.activations import ACT2FN
 from transformers.models.bert import modeling_bert as today
-from transformers.models.bert.configuration_bert import BertConfig
-from transformers.models.bert.modeling_bert import (
+from transformers.models.bert.modeling_bert import (  # noqa: F401 (MMF imports them from here)
+    ACT2FN,
+    BertConfig,
     BertForPreTraining,
     BertIntermediate,
     BertOnlyMLMHead,
@@ -26,29 +26,6 @@ from transformers.models.bert.modeling_bert import (
     BertPreTrainingHeads,
     BertSelfOutput,
 )
-
-__all__ = [
-    "ACT2FN",
-    "BertAttention",
-    "BertConfig",
-    "BertEmbeddings",
-    "BertEncoder",
-    "BertForPreTraining",
-    "BertIntermediate",
-    "BertLMPredictionHead",
-    "BertLayer",
-    "BertLayerNorm",
-    "BertModel",
-    "BertOnlyMLMHead",
-    "BertOnlyNSPHead",
-    "BertOutput",
-    "BertPooler",
-    "BertPreTrainedModel",
-    "BertPreTrainingHeads",
-    "BertPredictionHeadTransform",
-    "BertSelfAttention",
-    "BertSelfOutput",
-]
 
 BertLayerNorm = nn.LayerNorm
 
@@ -68,11 +45,7 @@ class InitWeights:
 
 
 class BertPreTrainedModel(InitWeights, today.BertPreTrainedModel):
-    """What MMF derives its models from.
-
-    Args:
-        config: `output_attentions` selects the attention that keeps its probabilities.
-    """
+    """What MMF derives its models from; `output_attentions` needs the eager attention."""
 
     def __init__(self, config: BertConfig) -> None:
         if config.output_attentions:
@@ -103,15 +76,9 @@ class BertSelfAttention(today.BertSelfAttention):
         encoder_attention_mask: torch.Tensor | None = None,
         output_attentions: bool = True,
     ) -> tuple[torch.Tensor, ...]:
-        """Attends.
+        """Attends from `(B, T, D)` to itself, or to another stream `(B, S, D)` if there is one.
 
-        Args:
-            hidden_states: `(B, T, D)`, the queries, and the keys too if there is no other stream.
-            attention_mask: added to the scores, broadcast to `(B, heads, T, T)`.
-            head_mask: `None`.
-            encoder_hidden_states: `(B, S, D)`, another stream to attend to.
-            encoder_attention_mask: added to the scores of the other stream, `(B, heads, T, S)`.
-            output_attentions: whether the probabilities are returned too.
+        Masks are added to the scores, broadcast to `(B, heads, T, T or S)`.
 
         Returns:
             The attended `(B, T, D)`, and the probabilities `(B, heads, T, T or S)`.
@@ -166,11 +133,7 @@ class BertLayer(today.BertLayer):
 
 
 class BertLMPredictionHead(today.BertLMPredictionHead):
-    """Hidden states `(B, T, D)` to scores `(B, T, vocabulary)`.
-
-    transformers ties the decoder's bias to `bias` in whole models only; MMF uses the head alone,
-    where `bias` would be a parameter that nothing reads.
-    """
+    """Its decoder's bias is `bias`, which transformers ties in whole models only."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
@@ -192,39 +155,30 @@ class BertEncoder(today.BertEncoder):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> tuple[torch.Tensor | tuple[torch.Tensor, ...], ...]:
-        """Runs all layers.
-
-        Args:
-            hidden_states: `(B, T, D)`.
-            attention_mask: added to the attention scores, broadcast to `(B, heads, T, T)`.
-            head_mask: one entry a layer, each `None`.
-            output_attentions: whether the probabilities are returned; by default the
-                configuration says so.
-            output_hidden_states: the same of the hidden states.
+        """Runs all layers on `(B, T, D)`, with a mask that is added to the attention scores.
 
         Returns:
-            The last hidden states `(B, T, D)`; then, if asked for, the tuple of all hidden states
-            (input first) and the tuple of all attention probabilities `(B, heads, T, T)`.
+            The last hidden states `(B, T, D)`; then, if arguments or the configuration ask for
+            them, the tuple of all hidden states (input first) and the tuple of all attention
+            probabilities `(B, heads, T, T)`.
 
         Raises:
-            NotImplementedError: a head is masked, which transformers 5 cannot do.
+            NotImplementedError: a head is masked.
         """
         refuse_masked_heads(head_mask)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        states, attentions = [hidden_states], []
+        states, attentions = (hidden_states,), ()
         for layer in self.layer:
             hidden_states, probabilities = layer(hidden_states, attention_mask)
-            states.append(hidden_states)
-            attentions.append(probabilities)
+            states += (hidden_states,)
+            attentions += (probabilities,)
         outputs = (hidden_states,)
         if output_hidden_states:
-            outputs += (tuple(states),)
-        if output_attentions:
-            outputs += (tuple(attentions),)
-        return outputs
+            outputs += (states,)
+        return (*outputs, attentions) if output_attentions else outputs
 
 
 class BertModel(today.BertModel):
@@ -241,12 +195,7 @@ class BertModel(today.BertModel):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """Runs all of it.
-
-        Args:
-            input_ids: `(B, T)` int64.
-            attention_mask: `(B, T)`, 1 where there is a token.
-            token_type_ids: `(B, T)` int64.
+        """Runs all of it on ids `(B, T)` int64; the mask `(B, T)` is 1 where there is a token.
 
         Returns:
             The hidden states `(B, T, D)`, the pooled ones `(B, D)`, and what the encoder returns
@@ -260,11 +209,7 @@ class BertModel(today.BertModel):
 
 
 def refuse_masked_heads(head_mask: Sequence[torch.Tensor | None] | torch.Tensor | None) -> None:
-    """Raises unless every entry of a head mask is `None`.
-
-    Raises:
-        NotImplementedError: a head is masked.
-    """
+    """Raises `NotImplementedError` unless every entry of a head mask is `None`."""
     if head_mask is not None and any(mask is not None for mask in head_mask):
         raise NotImplementedError(
             "BERT: head_mask is not supported on transformers 5; pass None for each layer "

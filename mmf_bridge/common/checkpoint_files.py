@@ -68,11 +68,8 @@ def prune(folder: str | os.PathLike[str], max_to_keep: int) -> None:
 
 def not_finite(state: Mapping[str, Any]) -> list[str]:
     """The names of the floating-point tensors that hold NaN or infinity; one look at the device."""
-    floating = {
-        name: tensor
-        for name, tensor in state.items()
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
-    }
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floating:
         return []
     device = next(iter(floating.values())).device
@@ -168,21 +165,19 @@ def _first_line(error: BaseException) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A copy of ``value`` from plain containers, numbers, strings and tensors.
+    """A copy of ``value`` that ``torch.load``'s safe default reads.
 
-    ``torch.load``'s safe default reads such a copy. Numpy scalars become numbers, OmegaConf
-    nodes containers; functions and other objects (a scheduler's lambdas) are left out.
+    Numpy scalars become numbers, OmegaConf nodes containers; functions and other objects (a
+    scheduler's lambdas) are left out.
     """
     kept = _plain(value)
     return None if kept is _DROP else kept
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) or value is None:
-        return value
-    if isinstance(value, (np.generic,)):
+    if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, (bool, int, float, str, bytes)):
+    if value is None or isinstance(value, (torch.Tensor, bool, int, float, str, bytes)):
         return value
     if isinstance(value, (DictConfig, ListConfig)):
         return OmegaConf.to_container(value, resolve=True)
@@ -191,20 +186,20 @@ def _plain(value: Any) -> Any:
         return {key: item for key, item in items.items() if item is not _DROP}
     if isinstance(value, (list, tuple)):
         items = [_plain(item) for item in value]
-        if any(item is _DROP for item in items):
-            return _DROP
-        return items if isinstance(value, list) else tuple(items)
+        kind = list if isinstance(value, list) else tuple
+        return _DROP if any(item is _DROP for item in items) else kind(items)
     return _DROP
 
 
 def numbers(state: Mapping[str, Any]) -> dict[str, Any]:
     """A scheduler's or scaler's state without functions and settings, which the yaml gives."""
-
-    def is_setting(key: str, value: Any) -> bool:
-        is_config = isinstance(value, (DictConfig, ListConfig))
-        return key == "lr_lambdas" or is_config or _plain(value) is _DROP
-
-    return {key: value for key, value in state.items() if not is_setting(key, value)}
+    return {
+        key: value
+        for key, value in state.items()
+        if key != "lr_lambdas"
+        and not isinstance(value, (DictConfig, ListConfig))
+        and _plain(value) is not _DROP
+    }
 
 
 def continued(live: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,11 +242,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 
 def report_keys(path: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Raise one clear error when a checkpoint does not belong to the model.
-
-    Raises:
-        ValueError: keys are missing or left over.
-    """
+    """Raise a ``ValueError`` if keys of a checkpoint are missing or left over."""
     missing, unexpected = list(missing), list(unexpected)
     if not missing and not unexpected:
         return

@@ -21,11 +21,10 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def decode_value(value: Any) -> Any:
-    """Turn an option's text into a Python value.
+    """Turn an option's text into a Python value: a literal's, else the text that it is.
 
-    A Python literal is read as such; ``true``, ``false``, ``null`` and ``none`` count in any case
-    (stock MMF keeps ``'true'`` as text, so that ``checkpoint.resume=true`` silently does nothing);
-    anything else stays the text it was.
+    ``true``, ``false``, ``null`` and ``none`` count in any case: stock MMF keeps ``'true'`` as
+    text, so that ``checkpoint.resume=true`` silently does nothing.
     """
     if not isinstance(value, str):
         return value
@@ -38,19 +37,13 @@ def decode_value(value: Any) -> Any:
 
 
 def option_pairs(opts: Sequence[str] | None) -> list[tuple[str, str]]:
-    """Split options into ``(key, value)`` pairs.
-
-    Args:
-        opts: either ``["a=1", "b=x=y"]`` (only the first ``=`` of an item separates) or
-            ``["a", "1", "b", "x=y"]``.
+    """Split options, ``["a=1", "b=x=y"]`` or ``["a", "1", "b", "x=y"]``, into pairs.
 
     Raises:
         ValueError: an item has no ``=``, or a key of the second form has no value.
     """
     opts = list(opts or [])
-    if not opts:
-        return []
-    if "=" in opts[0]:
+    if opts and "=" in opts[0]:
         for opt in opts:
             if "=" not in opt:
                 raise ValueError(f"Option {opt!r} has no value: write it as {opt}=VALUE")
@@ -82,14 +75,13 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
             elif name == "params" and name in section and not last:
                 section[name] = {}
         if not isinstance(section, Mapping) or name not in section:
-            choices = list(section) if isinstance(section, Mapping) else []
-            near = difflib.get_close_matches(name, [str(c) for c in choices], n=1)
+            choices = [str(c) for c in section] if isinstance(section, Mapping) else []
+            near = difflib.get_close_matches(name, choices, n=1)
             where = ".".join(walked) or "the configuration"
-            hint = f"did you mean {'.'.join([*walked, near[0]])}?" if near else ""
-            raise ValueError(
-                f"Unknown option {key}: {where} has no key {name!r}"
-                + (f"; {hint}" if hint else f". Its keys: {', '.join(map(str, choices))}")
-            )
+            hint = f". Its keys: {', '.join(choices)}"
+            if near:
+                hint = f"; did you mean {'.'.join([*walked, near[0]])}?"
+            raise ValueError(f"Unknown option {key}: {where} has no key {name!r}{hint}")
         section = section[name]
         if index:
             section = section[int(index.rstrip("]"))]
@@ -102,13 +94,9 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
 
 
 def check_keys(user: Mapping[str, Any], default: Mapping[str, Any]) -> None:
-    """Find misspelt keys in the sections of a yaml file that MMF's defaults describe.
+    """Raise a ``ValueError`` for misspelt keys in the sections that MMF's defaults describe.
 
-    A key that MMF does not know may belong to a plugin, and gets a warning; one that is nearly a
-    key of MMF's is a slip, and training on would ignore it.
-
-    Raises:
-        ValueError: a key is nearly, but not quite, one of MMF's.
+    Any other key that MMF does not know may belong to a plugin, and gets a warning.
     """
     for name in ("training", "checkpoint", "evaluation", "distributed", "env"):
         section, known = user.get(name), default.get(name)

@@ -33,23 +33,14 @@ def get_world_size() -> int:
     return dist.get_world_size() if initialized() else 1
 
 
-def synchronize() -> None:
-    """Wait for the other processes, if there are any."""
+def synchronize(message: str = "") -> None:
+    """Wait for the other processes, if there are any; MMF main gives a message."""
     if get_world_size() > 1:
         dist.barrier()
 
 
-def local_device(local_rank: int) -> torch.device:
-    """The device of this process: its own GPU if there are any, else the CPU."""
-    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-
-
 def read_torchrun(config: MutableMapping[str, Any]) -> bool:
-    """Take rank, world size and local rank from torchrun's environment into MMF's ``config``.
-
-    Returns:
-        whether the environment names a run of several processes.
-    """
+    """Take rank and world size from torchrun's environment; whether it names several processes."""
     if not all(key in os.environ for key in _TORCHRUN) or int(os.environ["WORLD_SIZE"]) < 2:
         return False
     config.distributed.init_method = "env://"
@@ -59,56 +50,11 @@ def read_torchrun(config: MutableMapping[str, Any]) -> bool:
     return True
 
 
-def local_rank_from_environment(default: int = 0) -> int:
-    """Torchrun's LOCAL_RANK: which GPU of its host this process takes."""
-    return int(os.environ.get("LOCAL_RANK", default))
-
-
-def init_process_group(distributed: MutableMapping[str, Any]) -> int:
-    """Join the process group that MMF's ``distributed`` section describes.
-
-    The backend is ``distributed.backend`` on GPUs; NCCL needs one, so on CPUs it is gloo.
-
-    Returns:
-        the rank of this process.
-    """
-    if not initialized():
-        backend = distributed.backend if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(
-            backend=backend,
-            init_method=distributed.init_method,
-            world_size=distributed.world_size,
-            rank=distributed.rank,
-        )
-        print(
-            f"Initialized host {socket.gethostname()} as rank {dist.get_rank()} of "
-            f"{dist.get_world_size()} ({backend})",
-            flush=True,
-        )
-    distributed.rank = dist.get_rank()
-    return distributed.rank
-
-
 def free_port() -> int:
     """A TCP port of this host that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]
-
-
-def wrap_model(
-    model: nn.Module, device: torch.device, find_unused_parameters: bool = False
-) -> nn.Module:
-    """Wrap ``model`` in DistributedDataParallel, on CPUs as well.
-
-    No ``device_ids``: the model is on its device already, and DDP's own scattering would take
-    MMF's batches apart.
-    """
-    if get_world_size() < 2 or not any(p.requires_grad for p in model.parameters()):
-        return model
-    return nn.parallel.DistributedDataParallel(
-        model.to(device), find_unused_parameters=find_unused_parameters
-    )
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -165,10 +111,6 @@ def patch(module: ModuleType) -> None:
     """Let ``mmf.utils.distributed`` use any backend, torchrun's environment, and groups on CPU."""
     stock_infer = module.infer_init_method
 
-    def synchronize_all(message: str = "") -> None:
-        """Wait for the other processes, if there are any."""
-        synchronize()
-
     def infer_init_method(config: Any) -> None:
         settings = config.distributed
         alone = settings.init_method is None and not read_torchrun(config)
@@ -176,12 +118,27 @@ def patch(module: ModuleType) -> None:
             stock_infer(config)
 
     def distributed_init(config: Any) -> int:
-        rank = init_process_group(config.distributed)
-        module.suppress_output(rank == 0)
+        """Join the process group that MMF's ``distributed`` section describes; return the rank."""
+        settings = config.distributed
+        if not initialized():
+            # NCCL needs GPUs.
+            backend = settings.backend if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(
+                backend=backend,
+                init_method=settings.init_method,
+                world_size=settings.world_size,
+                rank=settings.rank,
+            )
+            print(
+                f"Initialized host {socket.gethostname()} as rank {get_rank()} of "
+                f"{get_world_size()} ({backend})",
+                flush=True,
+            )
+        settings.rank = get_rank()
+        module.suppress_output(settings.rank == 0)
         silence_empty_defaults()  # again: MMF has just put a filter of its own before it
-        return rank
+        return settings.rank
 
-    for function in (get_rank, get_world_size, reduce_dict):
+    for function in (get_rank, get_world_size, reduce_dict, synchronize):
         setattr(module, function.__name__, function)
-    module.synchronize = synchronize_all
     replace(module, infer_init_method, distributed_init)

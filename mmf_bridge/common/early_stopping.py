@@ -1,6 +1,4 @@
-"""Patches of ``mmf.utils.early_stopping``: all processes decide, a resumed run remembers, and a
-criterion that no evaluation gives is found before training.
-"""
+"""Patches of ``mmf.utils.early_stopping``: one decision, and a criterion that exists."""
 
 from __future__ import annotations
 
@@ -34,10 +32,6 @@ def patch(module: ModuleType) -> None:
 
             The figures come from rank 0 and every rank returns the same answer; restoring the best
             weights is left to the end of training.
-
-            Raises:
-                ValueError: ``early_stop.criteria`` is not among the evaluation's figures, though
-                    training should stop by it.
             """
             figures = {name: float(value.global_avg) for name, value in meter.meters.items()}
             figures = broadcast_object(figures if get_rank() == 0 else None)
@@ -57,14 +51,12 @@ def patch(module: ModuleType) -> None:
         def check_criterion(self, trainer: Any) -> None:
             """Look before training whether evaluations will give the criterion.
 
-            Args:
-                trainer: with its metrics, its model and its ``val_loader``.
-
             Raises:
                 ValueError: they will not, though training should stop by it.
             """
             datasets = [dataset.dataset_name for dataset in trainer.val_loader.get_datasets()]
-            losses = _loss_names(unwrap(trainer.model))
+            losses = getattr(getattr(unwrap(trainer.model), "losses", None), "losses", ())
+            losses = [name for loss in losses if (name := getattr(loss, "name", None))]
             names = [*trainer.metrics.metrics, *losses]
             figures = [f"val/{dataset}/{name}" for dataset in datasets for name in names]
             figures.append(_TOTAL_LOSS)
@@ -98,9 +90,3 @@ def patch(module: ModuleType) -> None:
                 self.best_monitored_update = load["best_update"]
 
     replace(module, EarlyStopping)
-
-
-def _loss_names(model: Any) -> list[str]:
-    """Names of the losses that a model's configuration has, as MMF's figures are named."""
-    losses = getattr(getattr(model, "losses", None), "losses", ())
-    return [name for loss in losses if (name := getattr(loss, "name", None))]

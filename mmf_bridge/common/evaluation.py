@@ -1,6 +1,4 @@
-"""Metrics over a whole split and over all processes: summed up batch by batch where a metric is a
-mean over samples, over the fields of all samples, collected in one copy, where it is not.
-"""
+"""Metrics and losses over a whole split and over all processes."""
 
 from __future__ import annotations
 
@@ -16,13 +14,7 @@ from mmf_bridge.protocols import MeanOfSamples
 
 
 class NoTargetsError(ValueError):
-    """A split lacks what the metrics compare with.
-
-    Args:
-        dataset_type: val or test.
-        dataset_name: the dataset's name.
-        lacks: what it lacks, such as ``targets``.
-    """
+    """A split lacks what the metrics compare with, such as ``targets``."""
 
     def __init__(self, dataset_type: str, dataset_name: str, lacks: str) -> None:
         super().__init__(
@@ -34,41 +26,28 @@ class NoTargetsError(ValueError):
 class FieldAccumulator:
     """Keep some fields of each batch's report and join them once at the end.
 
-    Stock MMF concatenates all it has so far with each new batch, which copies O(N^2) bytes; here
-    storage doubles when it is full.
-
-    Args:
-        fields: names of the fields to keep.
+    Stock MMF joins all it has so far with each new batch, which copies O(N^2) bytes.
     """
 
     def __init__(self, fields: Iterable[str]) -> None:
         self._fields = list(fields)
-        self._storage: dict[str, torch.Tensor] = {}
+        self._tensors: dict[str, list[torch.Tensor]] = {}
         self._lists: dict[str, list[Any]] = {}
-        self.count = 0
 
     def add(self, report: Mapping[str, Any], batch_size: int) -> None:
         """Take the kept fields of a batch: tensors ``(batch_size, ...)`` and lists."""
         for name in self._fields:
             value = report.get(name)
             if isinstance(value, torch.Tensor) and value.dim() and len(value) == batch_size:
-                end = self.count + batch_size
-                self._room(name, value, end)[self.count : end] = value
+                # A copy: it may be a view of a larger tensor.
+                self._tensors.setdefault(name, []).append(value.clone())
             elif isinstance(value, list):
                 self._lists.setdefault(name, []).extend(value)
-        self.count += batch_size
-
-    def _room(self, name: str, value: torch.Tensor, needed: int) -> torch.Tensor:
-        held = self._storage.get(name, value[:0])
-        if len(held) < needed:
-            grown = value.new_empty((max(needed, 2 * len(held)), *value.shape[1:]))
-            grown[: self.count] = held[: self.count]
-            self._storage[name] = held = grown
-        return held
 
     def joined(self) -> dict[str, Any]:
         """The fields of all samples of all processes: tensors ``(N, ...)`` and lists of N."""
-        fields: dict[str, Any] = {k: v[: self.count] for k, v in self._storage.items()}
+        names = list(self._tensors)
+        fields: dict[str, Any] = {name: torch.cat(self._tensors.pop(name)) for name in names}
         fields.update(self._lists)
         if get_world_size() < 2:
             return fields
@@ -122,27 +101,23 @@ class LossAverage:
 
 
 class MetricMeans:
-    """The metrics that are means over samples, batch by batch, so that no field is held for them.
-
-    Args:
-        metrics: MMF's ``Metrics``.
-    """
+    """Metrics that are means over samples, batch by batch, so that no field is held for them."""
 
     def __init__(self, metrics: Any) -> None:
-        means = {k: v for k, v in metrics.metrics.items() if _is_mean(v)}
-        self._metrics = _with(metrics, means)
-        self.others = _with(metrics, {k: v for k, v in metrics.metrics.items() if k not in means})
+        """Take MMF's ``Metrics`` apart; ``others`` are those that need a whole split."""
+        means, others = {}, {}
+        for name, metric in metrics.metrics.items():
+            is_mean = isinstance(metric, MeanOfSamples) and metric.mean_of_samples
+            (means if is_mean else others)[name] = metric
+        self._metrics, self.others = _with(metrics, means), _with(metrics, others)
         self._average = LossAverage()
         self._missing: set[str] = set()
 
     def add(self, report: Any) -> None:
         """Take a batch; ``report`` is MMF's ``Report`` of it."""
-        if not self._metrics.metrics:
-            return
         missing = fields_of(self._metrics) - set(report.keys())
-        if missing:
-            self._missing |= missing
-        else:
+        self._missing |= missing
+        if self._metrics.metrics and not missing:
             self._average.add(self._metrics(report, report), report.batch_size)
 
     def mean(self) -> tuple[dict[str, torch.Tensor], set[str]]:
@@ -160,10 +135,6 @@ class MetricMeans:
 def fields_of(metrics: Any, without: Collection[str] = ()) -> set[str]:
     """The fields of a report that MMF's ``Metrics`` compute from, but these."""
     return metrics.required_params - {"dataset_name", "dataset_type", *without}
-
-
-def _is_mean(metric: Any) -> bool:
-    return isinstance(metric, MeanOfSamples) and metric.mean_of_samples
 
 
 def _with(metrics: Any, some: Mapping[str, Any]) -> Any:

@@ -64,12 +64,7 @@ class Evaluator:
     def evaluation_loop(
         self, dataset_type: str, use_tqdm: bool = False, single_batch: bool = False
     ) -> tuple[Report, Meter]:
-        """Losses and metrics over a split of every dataset that has it.
-
-        Args:
-            dataset_type: val or test.
-            use_tqdm: show a progress bar.
-            single_batch: stop after one batch of each dataset.
+        """Losses and metrics over a split of every dataset that has it, or over a batch of each.
 
         Returns:
             the last dataset's report, with the fields of all its samples that metrics need (those
@@ -177,11 +172,7 @@ class Evaluator:
             yield self.on_device(reporter.prepare_batch(batch))
 
     def _until_interrupted(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches of an evaluation, whose numbers differ between processes.
-
-        Raises:
-            EvaluationCut: a signal has asked any process to end.
-        """
+        """The batches of an evaluation, whose numbers differ between processes."""
         for batch in batches:
             yield batch
             if interruption.asked is not None:

@@ -1,10 +1,9 @@
 """Ctrl-C and SIGTERM: a run saves after its current update and ends with one line.
 
-Python calls a handler between two of its instructions, in the main thread. Before the first update
-of a run, and after its training, there is nothing to save: there the handler ends the run at once.
-Between them it takes a note that the trainer reads after each update. A second Ctrl-C ends the run
-at once in any case; a second SIGTERM is ignored, since a launcher may pass on what the system has
-sent to all of its processes already.
+Before the first update of a run, and after its training, the handler ends the run at once; between
+them it takes a note that the trainer reads after each update. A second Ctrl-C ends the run at once
+in any case; a second SIGTERM is ignored, since a launcher may pass on what the system has sent to
+all of its processes already.
 """
 
 from __future__ import annotations
@@ -26,12 +25,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The run ends because a signal asks for it.
-
-    Args:
-        signum: the signal.
-        message: one line for the user; empty where it has been said already.
-    """
+    """A signal ends the run; the message, a line for the user, is empty if it has been said."""
 
     def __init__(self, signum: int, message: str = "") -> None:
         super().__init__(message)
@@ -43,44 +37,32 @@ class EvaluationCut(Interrupted):
 
 
 class Interruption:
-    """What signals have asked of the run of this process.
-
-    Attributes:
-        asked: the first signal, or None.
-        waits: whether somebody will look at ``asked`` soon; else the handler ends the run.
-        loses: what ending at once means, for the message.
-        speaks: whether this process tells the user; one of several does.
-    """
+    """What signals have asked of the run of this process."""
 
     def __init__(self) -> None:
-        self._process: int | None = None
-        self._start(None)
+        self._start(None, None)
 
-    def _start(self, parent: int | None) -> None:
-        self.asked: int | None = None
-        self.waits = False
-        self.loses = "nothing has been saved"
-        self.speaks = True
+    def _start(self, process: int | None, parent: int | None) -> None:
+        self.asked: int | None = None  # the first signal
+        self.waits = False  # whether somebody will look at it soon; else the handler ends the run
+        self.loses = "nothing has been saved"  # by an end at once
+        self.speaks = True  # whether this process tells the user; one of several does
         self._ends = False
-        self._parent = parent
+        self._process, self._parent = process, parent
 
     @contextmanager
     def handled(self, parent: int | None = None) -> Iterator[None]:
         """Handle the signals in this block, if it is in the main thread and not within another one.
 
-        Args:
-            parent: the process that passes on what it gets, if there is one: Ctrl-C then reaches
-                this process as well, and is not for it while the parent lives.
-
-        Raises:
-            SystemExit: a signal has ended the run; the exit code is 128 and its number.
+        ``parent`` is the process that passes on what it gets, if there is one: Ctrl-C then reaches
+        this process as well, and is not for it while the parent lives. A run that a signal ends
+        raises ``SystemExit`` with 128 and its number.
         """
         main = threading.current_thread() is threading.main_thread()
         if self._process == os.getpid() or not main:
             yield
             return
-        self._start(parent)
-        self._process = os.getpid()
+        self._start(os.getpid(), parent)
         # Who starts a run in the background may have them ignored.
         handled = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
         before = {signum: signal.signal(signum, self._handle) for signum in handled}
@@ -104,14 +86,6 @@ class Interruption:
         if get_world_size() < 2:
             return asked
         return any_process(torch.tensor(asked, device=device))
-
-    def end(self, message: str = "") -> NoReturn:
-        """End the run.
-
-        Raises:
-            Interrupted: always.
-        """
-        raise Interrupted(self.asked or signal.SIGTERM, message)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # forked from the run: a worker, say
@@ -145,11 +119,8 @@ def shield_worker(trainer: int, number: int) -> None:
     """Let a data loader's worker live until its trainer ends it, whoever else gets the signals.
 
     Ctrl-C in a terminal reaches all processes, and so does SIGTERM from many job schedulers. Only a
-    thread can tell who sends a signal, and end a worker that hangs.
-
-    Args:
-        trainer: the process that has the loader, and need not be the worker's parent.
-        number: of the worker, as ``worker_init_fn`` gets it.
+    thread can tell who sends a signal, and end a worker that hangs. ``trainer`` is the process that
+    has the loader, and need not be the worker's parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

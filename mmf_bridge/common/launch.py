@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
@@ -14,28 +14,26 @@ import torch
 
 from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.device import gpu_number
-from mmf_bridge.common.distributed import free_port, local_rank_from_environment
+from mmf_bridge.common.distributed import broadcast_object, free_port, get_rank
 from mmf_bridge.common.interruption import Interrupted, interruption
 from mmf_bridge.common.option_values import check_splits
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
 from mmf_bridge.common.same_names import log_choices
 from mmf_bridge.common.save_dir import reserved
-from mmf_bridge.common.seeding import seed_processes
 from mmf_bridge.common.user_errors import one_line_errors
 
 _POLL = 0.5  # seconds between two looks at whether a signal has come
 _PATIENCE = 60.0  # seconds for the other processes to end once the first one has
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+# What main's modules put into the registry as they are imported, and expect there for ever.
+_KEPT = "original_patch_functions"
 
 
-def patch(module: ModuleType, begin: Callable[[Any], Any], kept: Collection[str] = ()) -> None:
+def patch(module: ModuleType, begin: Callable[[Any], Any]) -> None:
     """Give ``mmf_cli.run`` one signature and one meaning on both lines, on CPU and GPU.
 
-    Args:
-        module: it.
-        begin: starts logging and builds the trainer of a ``Configuration``.
-        kept: entries of MMF's registry that a second run does not forget.
+    ``begin`` starts logging and builds the trainer of a ``Configuration``.
     """
     registry = module.registry
 
@@ -54,47 +52,60 @@ def patch(module: ModuleType, begin: Callable[[Any], Any], kept: Collection[str]
         work(begin(configuration), predict)
 
     def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
-        join(module, device_id, configuration, predict)
+        config = configuration.get_config()
+        config.device_id = device_id
+        registry.register("config", config)  # a spawned process starts with an empty registry
+        if config.distributed.rank is None:
+            config.distributed.rank = config.start_rank + device_id
+        with interruption.handled(parent=os.getppid()):
+            interruption.speaks = not config.distributed.rank
+            module.main(configuration, init_distributed=True, predict=predict)
 
     def run(opts: list[str] | None = None, predict: bool = False) -> None:
-        """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``."""
-        _run(module, opts, predict, kept)
+        """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``.
+
+        Raises:
+            ValueError: an option is wrong, or more processes are asked for than this host has GPUs.
+            FileExistsError: a training would overwrite the run in ``env.save_dir``.
+            RuntimeError: another run trains there.
+            SystemExit: a signal has ended the run; or a user's error has, on the command line.
+        """
+        with interruption.handled(), one_line_errors() if opts is None else nullcontext():
+            configuration = _fresh_configuration(module, opts, predict)
+            config = configuration.get_config()
+            interruption.speaks = not config.distributed.rank
+            with reserved(config, predict):
+                _start(module, configuration, predict)
 
     replace(module, main, distributed_main, run)
 
 
-def _run(module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str]) -> None:
-    """Read the options (the command line's, if ``opts`` is None) and start what they describe.
+def seed_processes(training: Any, set_seed: Callable[[int], int]) -> bool:
+    """Seed this process from ``training.seed``; whether the user gave the seed.
 
-    What an earlier run of this process has left in MMF's registry, its processors and counters, is
-    forgotten first, but for the entries ``kept``.
-
-    Raises:
-        ValueError: more processes are asked for than this host has GPUs, or several for one GPU.
-        FileExistsError: a training would overwrite the run in ``env.save_dir``.
-        RuntimeError: another run trains there.
-        SystemExit: a signal has ended the run; or a user's error has, on the command line.
+    -1 draws a seed, which all processes then share in ``training.seed`` (it names folders); each
+    adds its rank for its own numbers, so that they draw different dropout masks. Null seeds
+    nothing.
     """
-    with interruption.handled(), one_line_errors() if opts is None else nullcontext():
-        configuration = _fresh_configuration(module, opts, predict, kept)
-        config = configuration.get_config()
-        interruption.speaks = not config.distributed.rank
-        with reserved(config, predict):
-            _start(module, configuration, predict)
+    seed = training.seed
+    if seed is None:
+        return False
+    if seed == -1:
+        training.seed = broadcast_object(set_seed(-1))
+    set_seed(training.seed + get_rank())
+    return seed != -1
 
 
-def _fresh_configuration(
-    module: ModuleType, opts: list[str] | None, predict: bool, kept: Collection[str]
-) -> Any:
+def _fresh_configuration(module: ModuleType, opts: list[str] | None, predict: bool) -> Any:
+    # What an earlier run of this process has left: its processors and counters.
     state = module.registry.mapping["state"]
-    for key in [key for key in state if key not in kept]:
+    for key in state.keys() - {_KEPT}:
         del state[key]
     configuration = read_configuration(module, opts, predict)
     config = configuration.get_config()
     check_weights(config, predict)
     check_splits(config.run_type, predict)
-    config.start_rank = 0
-    config.device_id = 0
+    config.start_rank = config.device_id = 0
     if config.distributed.init_method is None:
         module.infer_init_method(config)
     gpu = gpu_number(str(config.training.device))
@@ -118,7 +129,7 @@ def _start(module: ModuleType, configuration: Any, predict: bool) -> None:
             config.distributed.rank = None
             _spawn(module, configuration, predict, gpus)
         else:
-            local_rank = local_rank_from_environment(config.device_id)
+            local_rank = int(os.environ.get("LOCAL_RANK", config.device_id))  # torchrun's
             module.distributed_main(local_rank, configuration, predict)
     elif world_size > 1:
         if torch.cuda.is_available() and world_size > torch.cuda.device_count():
@@ -136,10 +147,9 @@ def _start(module: ModuleType, configuration: Any, predict: bool) -> None:
 def read_configuration(module: ModuleType, opts: list[str] | None, predict: bool = False) -> Any:
     """MMF's ``Configuration`` of these options (the command line's, if ``opts`` is None)."""
     module.setup_imports()
+    args = argparse.Namespace(config_override=None, opts=opts)
     if opts is None:
         args = module.flags.get_parser().parse_args()
-    else:
-        args = argparse.Namespace(config_override=None, opts=opts)
     pairs = option_pairs(args.opts)
     if predict and "evaluation.predict" not in dict(pairs):
         pairs.append(("evaluation.predict", "true"))
@@ -147,18 +157,6 @@ def read_configuration(module: ModuleType, opts: list[str] | None, predict: bool
     configuration = module.Configuration(args)
     configuration.args = args
     return configuration
-
-
-def join(module: ModuleType, device_id: int, configuration: Any, predict: bool) -> None:
-    """Be one of several processes: ``device_id`` is its number on this host."""
-    config = configuration.get_config()
-    config.device_id = device_id
-    module.registry.register("config", config)  # a spawned process starts with an empty registry
-    if config.distributed.rank is None:
-        config.distributed.rank = config.start_rank + device_id
-    with interruption.handled(parent=os.getppid()):
-        interruption.speaks = not config.distributed.rank
-        module.main(configuration, init_distributed=True, predict=predict)
 
 
 def work(trainer: Any, predict: bool) -> None:
@@ -195,12 +193,7 @@ def tensorboard_writer(trainer: Any) -> Any:
 
 
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:
-    """Start the processes, wait for their end, and pass on to them what signals ask.
-
-    Raises:
-        Interrupted: a signal has ended them.
-        ProcessRaisedException: one has failed.
-    """
+    """Start the processes, wait for their end, and pass on to them what signals ask."""
     interruption.waits = True
     spawned = torch.multiprocessing.spawn(
         fn=module.distributed_main, args=(configuration, predict), nprocs=processes, join=False

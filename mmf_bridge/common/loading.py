@@ -1,46 +1,37 @@
-"""Data loaders: exact splits over processes, an order that can be resumed, the dataset's own hooks.
-
-A dataset may bring its own batches and collation (see ``protocols.py``); others get shuffled or
-sequential batches, and MMF's ``BatchCollator``.
-"""
+"""Data loaders: exact splits over processes, an order that can be resumed, datasets' own hooks."""
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    Sampler,
+    get_worker_info,
+)
 
-from mmf_bridge.common.by_value import HandOver
 from mmf_bridge.common.distributed import get_rank, get_world_size
 from mmf_bridge.common.interruption import shield_worker
 from mmf_bridge.protocols import BringsBatches, Collates
 
 
-class Shard(Sampler[int]):
-    """Every ``world_size``-th index, in order: over all ranks each sample exactly once."""
-
-    def __init__(self, length: int, rank: int, world_size: int) -> None:
-        self._indices = range(rank, length, world_size)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._indices)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-
 class EpochBatches(Sampler[list[int]]):
     """A batch sampler that knows its epoch and can start an epoch in its middle.
 
-    Args:
-        batches: a batch sampler, or a ``BatchSampler`` over a sampler that has ``set_epoch``.
-        seed: what workers are seeded from, with the epoch.
+    ``batches`` has ``set_epoch`` itself, or its ``sampler`` has, or they are always the same;
+    ``seed`` is what workers are seeded from, with the epoch.
     """
 
     def __init__(self, batches: Any, seed: int = 0) -> None:
@@ -53,11 +44,10 @@ class EpochBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         self.generator.manual_seed(self._seed + epoch)
-        target = self._batches
-        if not hasattr(target, "set_epoch"):
-            target = getattr(target, "sampler", None)
-        if hasattr(target, "set_epoch"):
-            target.set_epoch(epoch)
+        for target in (self._batches, getattr(self._batches, "sampler", None)):
+            if hasattr(target, "set_epoch"):
+                target.set_epoch(epoch)
+                return
 
     def start_at(self, batch: int) -> None:
         """Let the next iteration, and only that one, begin with this batch of its epoch."""
@@ -88,11 +78,10 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
             f"training.batch_size is {batch_size}: it must be divisible by the number of "
             f"processes, {world_size}"
         )
-    sampler: Sampler[int]
     if shuffle:
         sampler = DistributedSampler(dataset, world_size, rank, shuffle=True, seed=seed)
     else:
-        sampler = Shard(len(dataset), rank, world_size)  # type: ignore[arg-type]
+        sampler = range(rank, len(dataset), world_size)
     return EpochBatches(BatchSampler(sampler, batch_size // world_size, drop_last=False), seed)
 
 
@@ -146,14 +135,10 @@ def build_dataloader(
     fallback_collate: Callable[[list[Any]], Any],
     shuffle: bool | None = None,
 ) -> tuple[DataLoader, EpochBatches]:
-    """The loader of one dataset and its batch sampler.
+    """The loader of one dataset and its batch sampler, by MMF's ``training`` section.
 
-    Args:
-        dataset: an MMF dataset; ``dataset.dataset_type`` is train, val or test.
-        training: MMF's ``training`` section.
-        seed: what the order of samples is drawn from, with the epoch.
-        fallback_collate: used for datasets without ``collate``.
-        shuffle: by default the train split is, and no other.
+    The order of samples is drawn from ``seed`` and the epoch; by default the train split alone is
+    shuffled. ``fallback_collate`` is for datasets without ``collate``.
     """
     if shuffle is None:
         shuffle = dataset.dataset_type == "train"
@@ -172,3 +157,58 @@ def build_dataloader(
     )
     loader.dataset_type = dataset.dataset_type  # MMF reads it
     return loader, batches
+
+
+def patch_sample_list(module: ModuleType) -> None:
+    """Let ``SampleList.copy`` take over the fields of ``mmf.common.sample`` as they are.
+
+    MMF's copy, by which a batch is moved to its device, rejects fields of different lengths; a
+    batch of questions carries each of its images once.
+    """
+
+    def copy(self: Any) -> Any:
+        """A new ``SampleList`` with the same fields, and the same idea of its batch size."""
+        clone = type(self)()
+        clone.update(self)
+        clone._set_tensor_field(self._get_tensor_field())
+        return clone
+
+    module.SampleList.copy = copy
+
+
+class HandOver:
+    """A collate function whose batches leave a worker by value, as bytes through a pipe.
+
+    torch passes tensors as open shared memory, of which containers often have little, and for which
+    each worker makes a socket in the temporary folder; a worker that is killed leaves it there.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        batch = self._collate(samples)
+        return batch if get_worker_info() is None else _ByValue(batch)
+
+
+class _ByValue:
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        written = io.BytesIO()
+        _Pickler(written, pickle.HIGHEST_PROTOCOL).dump(self._value)
+        return pickle.loads, (written.getvalue(),)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a tensor's numbers, not its place in memory."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dtype in _WITH_NUMPY:
+            return torch.from_numpy, (value.detach().contiguous().numpy(),)
+        return NotImplemented  # plain pickle, which writes other tensors in torch's own format
+
+
+_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_WITH_NUMPY = _INTEGERS | {torch.float16, torch.float32, torch.float64}

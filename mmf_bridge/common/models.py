@@ -1,7 +1,5 @@
 """Models: FFT functions that are gone, tensors put on the GPU wherever the model is, forward passes
-that today's autograd refuses.
-
-BERT classes that changed their calling convention are in `mmf_bridge.common.bert`.
+that today's autograd refuses. BERT's classes are in `mmf_bridge.common.bert`.
 """
 
 from __future__ import annotations
@@ -60,9 +58,8 @@ def patch_embeddings(module: ModuleType) -> None:
 def patch_visual_bert(module: ModuleType) -> None:
     """The image mask goes where the image features are."""
     cls = module.VisualBERT
-    cls.add_custom_params = edited(
-        cls.add_custom_params, {".cuda()": ".to(visual_embeddings.device)"}
-    )
+    edits = {".cuda()": ".to(visual_embeddings.device)"}
+    cls.add_custom_params = edited(cls.add_custom_params, edits)
 
 
 def patch_vilbert(module: ModuleType) -> None:
@@ -75,12 +72,9 @@ def patch_vilbert(module: ModuleType) -> None:
 
 
 def _compact_bilinear(self: torch.nn.Module, x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
-    """Count-sketch product of two inputs (Gao et al., arXiv 1511.06062).
+    """Count-sketch product of `(B, D1)` and `(B, D2)`, or of images `(B, D1, H, W)` and so on.
 
-    Args:
-        self: MMF's `CompactBilinearPooling`.
-        x1: `(B, D1)` or an image `(B, D1, H, W)`.
-        x2: `(B, D2)` or an image `(B, D2, H, W)`, with as many dimensions as `x1`.
+    Gao et al., arXiv 1511.06062.
 
     Returns:
         `(B, output_dim)`; for images without sum pooling `(B, output_dim, H, W)`.

@@ -9,9 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mmf_bridge.common.intervals import AUTO, KEYS
 from mmf_bridge.common.precision import PRECISIONS
-from mmf_bridge.common.run_length import LEFTOVERS
+from mmf_bridge.common.run_length import AUTO, KEYS, LEFTOVERS
 
 SECTIONS = ("training", "checkpoint", "evaluation", "distributed", "env")
 RUN_TYPES = ("train", "val", "test", "inference", "predict")
@@ -32,6 +31,7 @@ _AT_LEAST: dict[str, int] = {
     "training.max_epochs": 0,
     "training.batch_size": 1,
     "training.batch_size_per_device": 1,
+    "training.update_frequency": 1,
     "training.num_workers": 0,
     **dict.fromkeys(_INTERVALS, 1),
     "training.early_stop.patience": 0,
@@ -51,9 +51,7 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def check_values(config: DictConfig, default: DictConfig) -> None:
-    """Check the values of the keys that MMF's defaults describe.
-
-    A whole number written as 1e5 becomes one.
+    """Check the values of the keys that MMF's defaults describe; 1e5 becomes a whole number.
 
     Args:
         config: the merged configuration.
@@ -61,8 +59,7 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
 
     Raises:
         ValueError: a value is of another type than its key's, out of its range, or none of its
-            choices; or the trainer is Lightning's. It names the key, the value, and what was
-            expected.
+            choices; or the trainer is Lightning's.
     """
     check_run_type(config.run_type)
     for section in SECTIONS:
@@ -78,11 +75,7 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
 
 
 def check_run_type(run_type: Any) -> None:
-    """Check that ``run_type`` is made of MMF's words.
-
-    Raises:
-        ValueError: it holds another word, or none.
-    """
+    """Raise a ``ValueError`` unless ``run_type`` is made of MMF's words."""
     words = re.split(r"[\s_+,-]+", run_type) if isinstance(run_type, str) else [repr(run_type)]
     for word in words:
         if word not in RUN_TYPES:
@@ -93,11 +86,7 @@ def check_run_type(run_type: Any) -> None:
 
 
 def check_splits(run_type: str, predict: bool) -> None:
-    """Check that ``run_type`` names a split for ``mmf_predict``.
-
-    Raises:
-        ValueError: it names none, so that nothing would be predicted.
-    """
+    """Raise a ``ValueError`` if ``run_type`` names no split for ``mmf_predict``."""
     if predict and not any(word in run_type for word in RUN_TYPES[1:]):
         raise ValueError(
             f"run_type: got {run_type!r}, which names no split to predict: give run_type=test or "
@@ -114,11 +103,10 @@ def _check_section(config: DictConfig, default: Any, path: str) -> None:
             if not isinstance(value, Mapping):
                 raise ValueError(f"{key}: got {value!r}, expected a section of keys")
             _check_section(config, expected, key)
-        elif isinstance(expected, ListConfig):
-            if not isinstance(value, ListConfig):
-                raise ValueError(f"{key}: got {value!r}, expected a list")
-        else:
+        elif not isinstance(expected, ListConfig):
             _check_value(config, key, value, default[name])
+        elif not isinstance(value, ListConfig):
+            raise ValueError(f"{key}: got {value!r}, expected a list")
 
 
 def _check_value(config: DictConfig, key: str, value: Any, default: Any) -> None:

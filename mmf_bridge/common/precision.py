@@ -17,12 +17,9 @@ _SLOW = ("DEFAULT", "AVX2")
 
 
 class Precision:
-    """Autocast and loss scaling for one run.
+    """Autocast and loss scaling for one run, by MMF's ``training`` section.
 
-    Args:
-        training: MMF's ``training`` section. ``precision`` null means fp32, or fp16 where MMF's
-            older switch ``fp16: true`` asks for it.
-        device: where the model runs.
+    ``precision`` null means fp32, or fp16 where MMF's older switch ``fp16: true`` asks for it.
 
     Raises:
         ValueError: ``training.precision`` is none of its choices, or contradicts ``fp16``.

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from mmf_bridge.common.distributed import gather_objects
+from mmf_bridge.common.distributed import gather_objects, get_rank, unwrap
 from mmf_bridge.common.loading import EpochBatches
 from mmf_bridge.common.whole_files import partial_file, replacing
 
@@ -35,10 +35,8 @@ def row_id(row: dict[str, Any]) -> Any:
 def gather_rows(rows: Sequence[dict[str, Any]], batches: Any = None) -> list[dict[str, Any]]:
     """The rows of all processes, without the exact repeats of padded batches.
 
-    Args:
-        rows: of this process, in the order of its loader.
-        batches: the loader's batch sampler. Where it is the bridge's and each sample has made one
-            row, the rows stand in the order of the split, else in that of the processes.
+    Where ``batches``, the loader's batch sampler, is the bridge's and each sample has made one row,
+    they stand in the order of the split, else in that of the processes.
     """
     gathered = [row for shard in gather_objects(list(rows)) for row in shard]
     if isinstance(batches, EpochBatches):
@@ -58,10 +56,8 @@ def gather_rows(rows: Sequence[dict[str, Any]], batches: Any = None) -> list[dic
 
 
 def _positions(batches: EpochBatches, rows: int) -> list[int] | None:
-    """Where in the split each of a process's rows belongs; None if they are no row a sample.
-
-    The order of a sampler depends on its seed and epoch alone, so it can be asked again.
-    """
+    """Where in the split each of a process's rows belongs; None if they are no row a sample."""
+    # The order of a sampler depends on its seed and epoch alone, so it can be asked again.
     positions = [position for batch in batches for position in batch]
     return positions if len(positions) == rows else None
 
@@ -76,16 +72,8 @@ def write_report(
 ) -> Path:
     """Write the predictions of a split, and say in ``latest.json`` that they are the newest.
 
-    Args:
-        rows: of all processes.
-        folder: of the reports.
-        dataset: its name; together with the next two and the time it makes the file's.
-        experiment: ``training.experiment_name``.
-        split: train, val or test.
-        suffix: json or csv.
-
     Returns:
-        the absolute path of the file.
+        the absolute path of the file, which names dataset, experiment, split and time.
 
     Raises:
         OSError: a file could not be written.
@@ -98,16 +86,10 @@ def write_report(
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> Path:
-    """Write rows as JSON, or as CSV where the name ends so; the file appears whole or not at all.
+    """Write rows as JSON, or as CSV where the name ends so, whole or not at all; return the path.
 
     No file is replaced: where the name is taken, also by another process just now, ``-2`` or a
     higher number goes behind it.
-
-    Returns:
-        where they are.
-
-    Raises:
-        OSError: the file could not be written.
     """
     path = Path(path)
     with _explained(path), partial_file(path) as partial:
@@ -165,3 +147,34 @@ def _explained(path: Path) -> Iterator[None]:
             f"Could not write the predictions {path}: {e}. Free some disk space or choose another "
             "env.report_dir"
         ) from e
+
+
+class Reporter:
+    """Mixed into a line's ``TestReporter``: every process formats its own share; rank 0 writes
+    what all of them have. The line has ``current_dataset``, ``current_dataloader``, ``log(line)``
+    and ``described()``: the names of dataset and split, and whether they are written as CSV.
+    """
+
+    def add_to_report(self, report: Any, model: Any, *args: Any, **kwargs: Any) -> None:
+        rows, dataset, model = [], self.current_dataset, unwrap(model)
+        if hasattr(dataset, "format_for_prediction"):
+            rows = dataset.format_for_prediction(report)
+        if hasattr(model, "format_for_prediction"):
+            rows = model.format_for_prediction(rows, report)
+        self.report.extend(rows)
+
+    def postprocess_dataset_report(self) -> None:
+        """Give every process the rows of all, and then to the dataset's own hook of main's."""
+        order = getattr(self.current_dataloader, "batch_sampler", None)
+        self.report = gather_rows(self.report, order)
+        if hasattr(self.current_dataset, "on_prediction_end"):
+            self.report = self.current_dataset.on_prediction_end(self.report)
+
+    def flush_report(self) -> None:
+        rows, self.report = self.report, []
+        if get_rank() != 0:
+            return
+        name, split, as_csv = self.described()
+        suffix = "csv" if as_csv else "json"
+        path = write_report(rows, self.report_folder, name, self.experiment_name, split, suffix)
+        self.log(f"Wrote {len(rows)} predictions for {name} to {path}")

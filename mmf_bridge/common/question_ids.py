@@ -22,11 +22,7 @@ _EDITS = {
 
 
 def patch(module: ModuleType) -> None:
-    """Edit the methods of the module's datasets that read and write question ids.
-
-    Raises:
-        LookupError: none does: this MMF is not the one that the edits were written for.
-    """
+    """Edit the methods of the module's datasets that read and write question ids."""
     module.keep_id, module.plain_id = keep_id, plain_id
     done = 0
     for cls in list(vars(module).values()):

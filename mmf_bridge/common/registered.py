@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -22,9 +23,10 @@ def patch(module: ModuleType) -> None:
     """Let the functions of ``mmf.utils.build`` look the name up before they build."""
     mapping = module.registry.mapping
 
-    def check_first(function: str, what: str, kind: str, name_of: Callable[..., Any]) -> None:
-        build = getattr(module, function)
+    def check_first(kind: str, what: str, name_of: Callable[..., Any]) -> None:
+        build = getattr(module, f"build_{kind}")
 
+        @wraps(build)
         def checked(*args: Any, **kwargs: Any) -> Any:
             # Plugins may have added some by now.
             known, name = mapping[f"{kind}_name_mapping"], name_of(*args)
@@ -33,15 +35,12 @@ def patch(module: ModuleType) -> None:
                 raise ValueError(unknown(what, name, known))
             return build(*args, **kwargs)
 
-        checked.__name__ = function
-        setattr(module, function, checked)
+        setattr(module, f"build_{kind}", checked)
 
-    dataset = "build_datamodule" if hasattr(module, "build_datamodule") else "build_dataset"
-    check_first("build_model", "model", "model", lambda config, *_: config.model)
-    check_first("build_trainer", "training.trainer", "trainer", _trainer)
-    check_first(dataset, "dataset", "builder", lambda key, *_: key)
+    # Models and datasets are looked up with the configuration.
+    check_first("trainer", "training.trainer", _trainer)
     for section in ("optimizer", "scheduler"):
-        check_first(f"build_{section}", f"{section}.type", section, _type_in(section))
+        check_first(section, f"{section}.type", _type_in(section))
 
 
 def _trainer(configuration: Any, *_: Any) -> str:

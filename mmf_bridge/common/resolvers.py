@@ -11,11 +11,8 @@ from omegaconf import OmegaConf
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
-    """Register a resolver, in place of one of that name.
-
-    omegaconf 2.4 renamed ``register_new_resolver``; before it, ``register_resolver`` was another
-    function that is long out of use.
-    """
+    """Register a resolver, in place of one of that name."""
+    # 2.4 renamed ``register_new_resolver``; ``register_resolver`` was another function before.
     renamed = tuple(int(part) for part in version("omegaconf").split(".")[:2]) >= (2, 4)
     register = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
     register(name, resolver, replace=True)

@@ -12,18 +12,11 @@ from omegaconf import OmegaConf
 
 @dataclass(frozen=True)
 class CheckpointChoice:
-    """The checkpoint that a run loads after its model has been built.
+    """The checkpoint that a run loads after its model has been built."""
 
-    Args:
-        file: a path, or a name of MMF's zoo.
-        is_own: whether the run has written it, so that it goes on from there.
-        is_whole: whether it sets every weight of the model; ``checkpoint.pretrained_state_mapping``
-            takes parts.
-    """
-
-    file: str
-    is_own: bool
-    is_whole: bool
+    file: str  # a path, or a name of MMF's zoo
+    is_own: bool  # whether the run has written it, so that it goes on from there
+    is_whole: bool  # or in parts, by checkpoint.pretrained_state_mapping
 
 
 def own_checkpoints(config: Any, folder: str, prefix: str = "") -> list[str]:
@@ -73,8 +66,7 @@ def choose_checkpoint(
     found = next((path for path in own if PathManager.exists(path)), None)
     if found is not None:
         return CheckpointChoice(found, is_own=True, is_whole=True)
-    predicts = bool(OmegaConf.select(config, "evaluation.predict"))
-    if not trains(config, predicts):
+    if not trains(config, bool(OmegaConf.select(config, "evaluation.predict"))):
         raise FileNotFoundError(
             f"checkpoint.resume=true, but there is neither {own[0]} nor {own[1]} to go on with: "
             "train first, or name a file with checkpoint.resume_file"
@@ -83,25 +75,12 @@ def choose_checkpoint(
 
 
 def trains(config: Any, predict: bool) -> bool:
-    """Whether a run trains.
-
-    Args:
-        config: MMF's whole configuration.
-        predict: whether it is one of ``mmf_predict``; ``evaluation.predict`` alone asks for
-            predictions after the training.
-    """
+    """Whether a run trains; one of ``mmf_predict`` does not."""
     return not predict and "train" in (OmegaConf.select(config, "run_type") or "train")
 
 
 def check_weights(config: Any, predict: bool) -> None:
     """Refuse to score or predict with random weights.
-
-    Weights come from a checkpoint of the section ``checkpoint`` or from the model's own key
-    ``pretrained``; ``evaluation.untrained`` allows those that the model is built with.
-
-    Args:
-        config: MMF's whole configuration.
-        predict: whether the run is one of ``mmf_predict``.
 
     Raises:
         ValueError: the run does not train, and nothing names its weights.
@@ -123,15 +102,7 @@ def goes_on(config: Any, folder: str, prefix: str = "") -> bool:
     """Whether a training goes on from this folder's own checkpoints, or has none to overwrite.
 
     ``checkpoint.resume=true`` with none to go on from is a run that was killed before its first
-    one, unless a final file says that it had come to its end.
-
-    Args:
-        config: MMF's whole configuration.
-        folder: of the run's own checkpoints.
-        prefix: of their names.
-
-    Raises:
-        FileNotFoundError: as :func:`choose_checkpoint`.
+    one, unless a final file says that it had come to its end. See :func:`choose_checkpoint`.
     """
     choice = choose_checkpoint(config, folder, prefix)
     if choice is None:

@@ -1,71 +1,58 @@
-"""How the micro-batches of a run form updates: ``training.update_frequency``, ``leftover_batches``.
+"""The length of a run: how its micro-batches form updates, and what happens after how many.
 
-An epoch's number of micro-batches need not be a multiple of ``update_frequency``.
-``training.leftover_batches`` says what becomes of those that are left over at its end:
+``training.leftover_batches`` says what becomes of micro-batches that do not fill an update of
+``training.update_frequency`` at the end of an epoch:
 
 * ``step`` (default, as MMF main does): they make an update of their own, averaged over themselves;
 * ``carry``: they join the first update of the next epoch, each divided by ``update_frequency``
   (CLIP-ViL's published training); those of the last epoch, which no update follows, are left out;
 * ``drop``: they are left out.
+
+``training.{log,evaluation,checkpoint}_interval`` are numbers of updates, or ``auto`` (or null): at
+least ten log lines, an evaluation an epoch, and a checkpoint with it or every 500 updates.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from omegaconf import read_write
+
 LEFTOVERS = ("step", "carry", "drop")
+AUTO = "auto"
+KEYS = ("log_interval", "evaluation_interval", "checkpoint_interval")
 
 
 @dataclass(frozen=True)
 class RunLength:
-    """The length of a run; registered with MMF as ``run_length`` before its scheduler is built.
+    """The length of a run; registered with MMF as ``run_length`` before its scheduler is built."""
 
-    Attributes:
-        batches_per_epoch: micro-batches of one process in an epoch; None where no one knows, as
-            with a stream of samples.
-        max_updates: updates of the whole run.
-        update_frequency: micro-batches of an update.
-        leftover_batches: ``step``, ``carry`` or ``drop``.
-        max_epochs: epochs of the whole run, or None where ``max_updates`` was given.
-    """
-
-    batches_per_epoch: int | None
+    batches_per_epoch: int | None  # micro-batches of one process; None for a stream of samples
     max_updates: int
-    update_frequency: int = 1
+    update_frequency: int = 1  # micro-batches of an update
     leftover_batches: str = "step"
-    max_epochs: int | None = None
+    max_epochs: int | None = None  # None where max_updates was given
 
     @classmethod
     def of(cls, training: Any, batches_per_epoch: int | None) -> RunLength:
         """Read MMF's ``training`` section; ``max_epochs`` goes before ``max_updates``.
 
         Raises:
-            ValueError: a value is none of its choices, neither length is given, or the epoch is
-                too short for an update.
+            ValueError: neither length is given, or the epoch is too short for an update.
         """
         frequency, leftover = training.update_frequency, training.leftover_batches
-        if leftover not in LEFTOVERS:
-            raise ValueError(
-                f"training.leftover_batches is {leftover!r}: choose one of {', '.join(LEFTOVERS)}"
-            )
-        if not isinstance(frequency, int) or frequency < 1:
-            raise ValueError(
-                f"training.update_frequency is {frequency!r}: give a whole number of micro-batches "
-                "an update, 1 or more"
-            )
         if batches_per_epoch and leftover != "step" and batches_per_epoch < frequency:
             raise ValueError(
                 f"An epoch has {batches_per_epoch} micro-batches, fewer than "
                 f"training.update_frequency={frequency}: with training.leftover_batches={leftover} "
                 "there would be no update. Use step, or a lower update_frequency"
             )
-        max_epochs = None if batches_per_epoch is None else training.max_epochs
-        run = cls(batches_per_epoch, training.max_updates, frequency, leftover, max_epochs)
-        if max_epochs is not None:
-            updates = run.updates_per_epoch * max_epochs
-            return cls(batches_per_epoch, updates, frequency, leftover, max_epochs)
+        run = cls(batches_per_epoch, training.max_updates, frequency, leftover)
+        if batches_per_epoch is not None and training.max_epochs is not None:
+            updates = run.updates_per_epoch * training.max_epochs
+            return replace(run, max_updates=updates, max_epochs=training.max_epochs)
         if training.max_updates is None:
             raise ValueError(
                 "Set training.max_updates or training.max_epochs"
@@ -113,3 +100,28 @@ class RunLength:
         if done % self.update_frequency == 0:
             return True
         return self.leftover_batches == "step" and done == self.batches_per_epoch
+
+
+def set_intervals(training: Any, run: RunLength) -> dict[str, Any]:
+    """Put numbers of updates in the place of ``auto`` in MMF's ``training`` section.
+
+    Returns:
+        What was written there, of the keys that were changed.
+
+    Raises:
+        ValueError: the evaluation interval is ``auto``, but an epoch has no length.
+    """
+    written = {key: training[key] for key in KEYS if training[key] in (None, AUTO)}
+    with read_write(training):
+        if "log_interval" in written:
+            training.log_interval = max(1, min(100, run.max_updates // 10))
+        if "evaluation_interval" in written:
+            if run.updates_per_epoch is None:
+                raise ValueError(
+                    f"training.evaluation_interval is {written['evaluation_interval']}, an "
+                    "evaluation an epoch, but the data have no length: give a number of updates"
+                )
+            training.evaluation_interval = max(1, run.updates_per_epoch)
+        if "checkpoint_interval" in written:
+            training.checkpoint_interval = min(500, training.evaluation_interval)
+    return written

@@ -1,7 +1,4 @@
-"""What a training run cost: parameters, work, memory and time, logged and written at its end.
-
-A report never ends a run: it works on copies of batches, and says what it could not find out.
-"""
+"""What a training run cost; a report never ends a run, and says what it could not find out."""
 
 from __future__ import annotations
 
@@ -26,13 +23,7 @@ _PREDICTIONS = 3  # that are timed
 
 
 class RunReport:
-    """Watches a run from its first batch on.
-
-    Args:
-        model: what is trained.
-        device: where.
-        autocast: makes the context of a forward pass.
-    """
+    """Watches a run from its first batch on; ``autocast`` makes the context of a forward pass."""
 
     def __init__(
         self,
@@ -60,25 +51,18 @@ class RunReport:
         self._batch = copy_fields(batch)
 
     def update_ended(self) -> None:
-        """Note the end of an update."""
         self._ends.append(time.perf_counter())
 
     def figures(self) -> dict[str, Any]:
-        """What is known so far.
+        """What is known so far; None stands for what is not.
 
-        Returns:
-            ``trainable`` and ``total`` parameters, ``trainable_percent``, ``peak_memory_bytes``
-            (on CUDA of tensors, else the resident size of this process since it began),
-            ``seconds`` since the start with evaluations and checkpoints, ``updates`` since then,
-            ``seconds_per_update``: from the end of one to that of the next, the median, so that
-            evaluations between them do not count; None of fewer than two. ``multiply_adds`` of one
-            sample's forward pass, and ``seconds_per_prediction``, of one sample in a batch of the
-            training's size; None where no batch was seen or the model does not count. ``failures``:
-            what could not be found out, and why.
+        ``seconds`` since the start include evaluations and checkpoints; ``seconds_per_update``, the
+        median from the end of one to that of the next, does not. ``multiply_adds`` and
+        ``seconds_per_prediction`` are of one sample, in a batch of the training's size.
         """
         seconds = time.perf_counter() - self.start
         sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
-        trainable, total = sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
+        trainable, total = sum(n for n, is_trained in sizes if is_trained), sum(n for n, _ in sizes)
         times = [after - before for before, after in zip(self._ends, self._ends[1:], strict=False)]
         return {
             "trainable": trainable,
@@ -90,17 +74,12 @@ class RunReport:
             "seconds": seconds,
             "updates": len(self._ends),
             "seconds_per_update": median(times) if times else None,
-            "seconds_per_prediction": self._attempt(
-                "the time of a prediction", self._time_predictions
-            ),
+            "seconds_per_prediction": self._attempt("the time of a prediction", self._predict),
             "failures": self.failures,
         }
 
     def _attempt(self, what: str, find_out: Callable[[], Any]) -> Any:
-        """What a function returns; None where it fails, which is noted.
-
-        Models of anybody run here, once more than their training asked for.
-        """
+        """What a function returns; None where it fails, which is noted."""
         try:
             return find_out()
         except Exception as error:  # noqa: BLE001
@@ -109,7 +88,7 @@ class RunReport:
             return None
 
     @torch.no_grad()
-    def _time_predictions(self) -> float | None:
+    def _predict(self) -> float | None:
         """Predict the last batch again; a first time sets up what is not to be timed."""
         if self._batch is None:
             return None

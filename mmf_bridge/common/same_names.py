@@ -1,8 +1,4 @@
-"""Patch of ``mmf.common.registry``: datasets of one name, each for the models that it suits.
-
-A plugin may register a dataset under a name that MMF has already, and MMF then forgets its own. If
-the plugin's says which models it suits, the others keep getting MMF's.
-"""
+"""Patch of ``mmf.common.registry``: datasets of one name, each for the models that it suits."""
 
 from __future__ import annotations
 
@@ -39,21 +35,17 @@ def patch(module: ModuleType) -> None:
         def keep_and_register(builder: Any) -> Any:
             former = builders.get(name)
             register(builder)
-            if former is None or former is builder:
-                return builder
-            if _is_of_mmf(builder) and not _is_of_mmf(former):  # a plugin imported before MMF's
-                former, builders[name] = builder, former
-            replaced.setdefault(name, []).append(former)
+            if former not in (None, builder):
+                if _is_of_mmf(builder) and not _is_of_mmf(former):  # a plugin imported before MMF's
+                    former, builders[name] = builder, former
+                replaced.setdefault(name, []).append(former)
             return builder
 
         return keep_and_register
 
     def get_builder_class(cls: Any, name: str) -> Any:
-        newest = builders.get(name)
-        model = _model(cls)
-        if model is None:
-            return newest
-        for builder in (newest, *reversed(replaced.get(name, []))):
+        newest, model = builders.get(name), _model(cls)
+        for builder in (newest, *reversed(replaced.get(name, []))) if model else ():
             if not isinstance(builder, SuitsModels) or builder.suits(model):
                 return builder
         return newest

@@ -25,20 +25,14 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 def reserved(config: Any, predict: bool) -> Iterator[None]:
     """Hold ``env.save_dir`` for a training, if the run is one; rank 0 does it for all its ranks.
 
-    Args:
-        config: MMF's whole configuration.
-        predict: whether the run predicts instead.
-
     Raises:
         FileExistsError: the folder holds a run, with which this one does not go on.
         RuntimeError: a run trains in the folder now.
     """
-    if not trains(config, predict):
-        yield
-        return
-    folder = Path(config.env.save_dir)
-    if config.distributed.rank:
-        check(config)
+    folder, is_training = Path(config.env.save_dir), trains(config, predict)
+    if not is_training or config.distributed.rank:
+        if is_training:
+            check(config)
         yield
         return
     with _locked(folder):
@@ -86,14 +80,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
     The kernel frees it however its holder ends. Its text tells of the holder, and counts where a
     kernel does not know of the locks of other hosts.
-
-    Raises:
-        RuntimeError: another process holds it, or one on another host may.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    file = _open_locked(path)
-    with file:
+    with _open_locked(path) as file:
         file.seek(0)
         file.truncate()
         file.write(_holder())
@@ -107,19 +97,16 @@ def _locked(folder: Path) -> Iterator[None]:
 def _open_locked(path: Path) -> Any:
     while True:
         file = path.open("a+", encoding="utf-8")
+        file.seek(0)
         try:
             # lockf, not flock: workers that outlive their trainer for a moment don't inherit it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_free = True
+            text, is_free = file.read(), True
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN, *_NO_LOCKS):
                 raise
-            is_free = False
-            if error.errno in _NO_LOCKS:
-                file.seek(0)
-                is_free = not _lives_here(file.read())
-        file.seek(0)
-        text = file.read()
+            text = file.read()
+            is_free = error.errno in _NO_LOCKS and not _lives_here(text)
         if not is_free or (text and not _is_of_this_host(text)):
             file.close()
             raise RuntimeError(_refusal(path, text, is_free))
@@ -130,15 +117,11 @@ def _open_locked(path: Path) -> Any:
 
 def _holder() -> str:
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    told = {
-        "host": socket.gethostname(),
-        "boot": _boot(),
-        "place": place(),
-        "pid": os.getpid(),
-        "start": start_of(os.getpid()),
-        "since": since,
-    }
-    return "".join(f"{name}: {value}\n" for name, value in told.items())
+    pid, host = os.getpid(), socket.gethostname()
+    return (
+        f"host: {host}\nboot: {_boot()}\nplace: {place()}\npid: {pid}\nstart: {start_of(pid)}\n"
+        f"since: {since}\n"
+    )
 
 
 def _is_of_this_host(text: str) -> bool:
@@ -171,10 +154,10 @@ def _fields(text: str) -> dict[str, str]:
 def _refusal(path: Path, text: str, is_free: bool) -> str:
     told = {"pid": "unknown", "host": "an unknown host", "since": "a time unknown", **_fields(text)}
     who = f"process {told['pid']} on {told['host']}, since {told['since']}"
-    refused = f"{path.parent} is taken: a run trains there ({who}). "
+    advice = "Wait for its end, or choose another env.save_dir"
     if is_free:
-        return (
-            f"{refused}Whether it still does cannot be seen from {socket.gethostname()}: if it has "
-            f"ended, remove {path}; else choose another env.save_dir"
+        advice = (
+            f"Whether it still does cannot be seen from {socket.gethostname()}: if it has ended, "
+            f"remove {path}; else choose another env.save_dir"
         )
-    return f"{refused}Wait for its end, or choose another env.save_dir"
+    return f"{path.parent} is taken: a run trains there ({who}). {advice}"

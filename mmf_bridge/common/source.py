@@ -1,9 +1,4 @@
-"""Small edits to long methods of MMF, made on their source text.
-
-For a method of a hundred lines in which one expression is wrong, a copy with one change would hide
-the change and freeze the rest. An edit says just what differs, and raises if MMF's text is not
-what it expects.
-"""
+"""Small edits to long methods of MMF, made on their source text, where a copy would hide them."""
 
 from __future__ import annotations
 
@@ -15,18 +10,13 @@ from typing import Any
 
 
 def edited(function: Callable[..., Any], edits: dict[str, str]) -> Callable[..., Any]:
-    """Returns `function` compiled anew from its source with every `old` replaced by `new`.
+    """Returns a function or method compiled anew from its source with each old text replaced.
 
     Line numbers are kept if the edits keep the number of lines, so tracebacks point into MMF.
 
-    Args:
-        function: a plain function or method; it may use no variable of an enclosing function and
-            no argument-less `super()`.
-        edits: old text to new text; each old text must occur at least once.
-
     Raises:
         LookupError: an old text does not occur.
-        ValueError: the function needs an enclosing scope.
+        ValueError: the function needs an enclosing scope, also for `super()` without arguments.
     """
     if function.__code__.co_freevars:
         raise ValueError(

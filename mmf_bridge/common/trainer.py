@@ -1,15 +1,15 @@
 """The trainer of both lines: MMF main's ``mmf`` trainer, as one loop over the parts of either.
 
-Beside what stock MMF does: gradient accumulation, bf16 and fp16, processes on CPU, exact
-``max_updates``, and a resume that continues an interrupted run bit for bit (weights, optimizer,
-scheduler, counters, random numbers, position in the epoch). Imported where MMF is there.
+A resume continues an interrupted run bit for bit. Imported where MMF is there.
 """
 
 from __future__ import annotations
 
 import math
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import cached_property
 from types import MappingProxyType
@@ -21,7 +21,9 @@ from mmf.common.registry import registry
 from mmf.common.report import Report
 from mmf.utils.general import print_model_parameters
 from mmf.utils.timer import Timer
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset
+from tqdm import tqdm
 
 from mmf_bridge.common.checkpoint_files import (
     not_finite,
@@ -30,26 +32,43 @@ from mmf_bridge.common.checkpoint_files import (
     set_rng_state,
     unpack_numpy_state,
 )
-from mmf_bridge.common.clipping import GradientClipping
+from mmf_bridge.common.clipping import clip_gradients, largest_norm
 from mmf_bridge.common.distributed import (
     any_process,
     broadcast_object,
     get_rank,
     get_world_size,
-    local_device,
     synchronize,
     unwrap,
-    wrap_model,
 )
 from mmf_bridge.common.evaluator import Evaluator
-from mmf_bridge.common.interruption import EvaluationCut, interruption
-from mmf_bridge.common.intervals import described, set_intervals
+from mmf_bridge.common.interruption import EvaluationCut, Interrupted, interruption
 from mmf_bridge.common.precision import Precision
-from mmf_bridge.common.progress import TrainingProgress
-from mmf_bridge.common.run_length import RunLength
+from mmf_bridge.common.run_length import RunLength, set_intervals
 from mmf_bridge.common.run_report import RunReport
 from mmf_bridge.common.training_meter import TrainingMeter
 from mmf_bridge.protocols import PreparesFromData
+
+
+class TrainingProgress(tqdm):
+    """The bar over all updates of a run; silent on other ranks and where nobody watches."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._shown: dict[str, str] = {}
+        super().__init__(
+            total=total,
+            initial=done,
+            unit="update",
+            desc="training",
+            disable=get_rank() != 0 or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )
+
+    def show(self, **values: float) -> None:
+        """Set figures behind the bar, such as ``loss=0.12`` or ``val=0.93``."""
+        self._shown.update({name: f"{value:.4f}" for name, value in values.items()})
+        self.set_postfix(self._shown, refresh=False)
 
 
 class Trainer(Evaluator):
@@ -84,14 +103,6 @@ class Trainer(Evaluator):
     not_finite_at_start: frozenset[str] = frozenset()
     # Whether the run ends with the current update, as all processes have agreed.
     ends = False
-
-    def rebuild_train_loader(self) -> None:
-        """Build the train split's loader anew, with the registered ``sampler_seed``."""
-        raise NotImplementedError
-
-    def summarize(self, meter: Any, extra: Mapping[str, Any]) -> None:
-        """Write a line in the log, and the meter's figures for TensorBoard; rank 0 alone does."""
-        raise NotImplementedError
 
     def tell(self, event: str, **kwargs: Any) -> None:
         """Call the method ``event`` of the callbacks, where the line has any."""
@@ -135,9 +146,8 @@ class Trainer(Evaluator):
         """Set ``device``, ``local_rank`` and ``distributed``."""
         self.local_rank = self.config.device_id
         self.distributed = get_world_size() > 1
-        self.device = local_device(self.local_rank)
-        if self.config.training.device == "cpu":
-            self.device = torch.device("cpu")
+        on_gpu = torch.cuda.is_available() and self.config.training.device != "cpu"
+        self.device = torch.device("cuda", self.local_rank) if on_gpu else torch.device("cpu")
         registry.register("global_device", self.config.distributed.rank or 0)
         registry.register("current_device", self.device)
 
@@ -152,15 +162,19 @@ class Trainer(Evaluator):
         self.scaler = self.precision.scaler
 
     def parallelize_model(self) -> None:
-        """Wrap the model for several processes.
+        """Wrap the model for several processes, on CPUs as well.
 
-        A process has one GPU: MMF starts one for each unless ``distributed.world_size`` says 1, and
-        DataParallel, its other way, would tear apart batches whose fields differ in length.
+        A process has one GPU: DataParallel, and DDP's own scattering by ``device_ids``, would tear
+        apart batches whose fields differ in length.
         """
-        if self.distributed:
-            registry.register("distributed", True)
-            unused = self.config.training.find_unused_parameters
-            self.model = wrap_model(self.model, self.device, unused)
+        if not self.distributed:
+            return
+        registry.register("distributed", True)
+        if any(parameter.requires_grad for parameter in self.model.parameters()):
+            unused = bool(self.config.training.find_unused_parameters)
+            self.model = DistributedDataParallel(
+                self.model.to(self.device), find_unused_parameters=unused
+            )
 
     def measure_run(self) -> None:
         """Set ``run_length``, for the scheduler that will be built too, and ``auto`` intervals."""
@@ -169,11 +183,10 @@ class Trainer(Evaluator):
         batches = None if stream else len(loader)
         if "train" in self.run_type:
             self.run_length = RunLength.of(training, batches)
-            written = set_intervals(training, self.run_length)
-            if written:
-                self.written_intervals = written
-                if get_rank() == 0:
-                    self.writer.write(described(training, written))
+            self.written_intervals = set_intervals(training, self.run_length)
+            if self.written_intervals and get_rank() == 0:
+                chosen = (f"training.{key} {training[key]}" for key in self.written_intervals)
+                self.writer.write(f"In updates: {', '.join(chosen)}")
         else:
             self.run_length = RunLength(batches, training.max_updates or 0)
         self.max_updates = self.run_length.max_updates
@@ -211,7 +224,7 @@ class Trainer(Evaluator):
         torch.autograd.set_detect_anomaly(bool(self.config.training.detect_anomaly))
         self.writer.write("Starting training...")
         self.model.train()
-        self.progress = TrainingProgress(self.max_updates, self.num_updates, get_rank() == 0)
+        self.progress = TrainingProgress(self.max_updates, self.num_updates)
         self._begin_log_line()
         self._run_epochs()
         if self.last_evaluated != self.num_updates:
@@ -228,7 +241,7 @@ class Trainer(Evaluator):
     def _run_epochs(self) -> None:
         """Train until the last update or an early stop, from where the run stands."""
         self.early_stopping.check_criterion(self)
-        self.clipping = GradientClipping(self.config.training)
+        self.max_norm = largest_norm(self.config.training)
         self._prepare_model()
         model = unwrap(self.model)
         tensors = (*model.named_parameters(), *model.named_buffers())
@@ -282,11 +295,7 @@ class Trainer(Evaluator):
     def run_training_batch(
         self, batch: Any, divisor: int, synchronize_gradients: bool = True
     ) -> Report:
-        """Add the gradients of a batch, whose losses are divided by ``divisor``.
-
-        Raises:
-            ValueError: the model gave no loss.
-        """
+        """Add the gradients of a batch, whose losses are divided by ``divisor``."""
         waits = self.distributed and not synchronize_gradients and hasattr(self.model, "no_sync")
         prepared = self.on_device(batch)
         self.run_report.batch_begins(prepared)
@@ -332,7 +341,8 @@ class Trainer(Evaluator):
         if should_log:
             self._log_training(report)
         self.tell("on_update_end", report=report, meter=self.meter, should_log=should_log)
-        self._end_if_interrupted()
+        if self.ends or (get_world_size() < 2 and interruption.asked is not None):
+            self._save_and_end()
         return evaluates and self._validate()
 
     def _save(self) -> None:
@@ -386,7 +396,12 @@ class Trainer(Evaluator):
         self.tell("on_validation_start")
         timer = Timer()
         self.writer.write("Evaluation time. Running on full validation set...")
-        report, meter = self._interruptible(self.evaluation_loop, "val")
+        before = rng_state()
+        try:
+            report, meter = self.evaluation_loop("val")
+        except EvaluationCut:
+            set_rng_state(before)
+            self._save_and_end()
         self.last_evaluated = self.num_updates
         # Saves a checkpoint, and the best one where this is it.
         stop = self.early_stopping(self.num_updates, self.current_iteration, meter)
@@ -402,11 +417,7 @@ class Trainer(Evaluator):
         return stop is True  # MMF main's callbacks may answer anything
 
     def _make_up_for_evaluation(self) -> bool:
-        """Do the evaluation in which an earlier run was interrupted; say whether to stop early.
-
-        Raises:
-            Interrupted: see :meth:`_end_if_interrupted`.
-        """
+        """Do the evaluation in which an earlier run was interrupted; say whether to stop early."""
         if self.resumed_rng is None:
             return False
         # Also for the checkpoint that a run saves which has come to its last update already.
@@ -428,21 +439,8 @@ class Trainer(Evaluator):
             f"the one in {self.checkpoint.ckpt_foldername}"
         )
 
-    def _end_if_interrupted(self) -> None:
-        """After an update: save it and end the run, if a signal has asked any process to.
-
-        Raises:
-            Interrupted: it has.
-        """
-        if self.ends or (get_world_size() < 2 and interruption.asked is not None):
-            self._save_and_end()
-
     def _training_ended(self) -> None:
-        """Once the last update has been judged and saved: what follows can be interrupted anywhere.
-
-        Raises:
-            Interrupted: a signal has come since the last update.
-        """
+        """Once the last update is judged and saved: what follows can be interrupted anywhere."""
         interruption.loses = (
             "the training is complete and saved; checkpoint.resume=true does what comes after it"
         )
@@ -458,44 +456,26 @@ class Trainer(Evaluator):
             f"Interrupted after update {self.num_updates}, which is saved in "
             f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"
         )
-        interruption.end()
-
-    def _interruptible(self, evaluate: Callable[..., Any], *args: Any) -> Any:
-        """Evaluate amid training; if that is interrupted, save what was before it and end the run.
-
-        Raises:
-            Interrupted: it was.
-        """
-        before = rng_state()
-        try:
-            return evaluate(*args)
-        except EvaluationCut:
-            set_rng_state(before)
-            self._save_and_end()
+        raise Interrupted(interruption.asked or signal.SIGTERM)
 
     def _prepare_model(self) -> None:
-        """Show the train split to a model that has ``before_training(batches)``.
+        """Show the train split to a model that has ``before_training``, unless a run goes on.
 
-        Not where a run goes on. Nothing of the training depends on how many batches it takes: they
-        have an order of their own, and random numbers are put back.
+        Nothing depends on how many batches it takes: they have an order of their own.
         """
         model = unwrap(self.model)
         if self.num_updates or not isinstance(model, PreparesFromData):
             return
         before = rng_state()
-        model.before_training(self._batches_before_training())
-        set_rng_state(before)
-
-    def _batches_before_training(self) -> Iterator[Any]:
         self.dataset_loader.seed_sampler("train", 0)  # training begins with epoch 1
-        for batch in self.train_loader:
-            yield self.on_device(batch)
+        model.before_training(self.on_device(batch) for batch in self.train_loader)
+        set_rng_state(before)
 
     def _rest_of_epoch(self) -> Iterator[Any]:
         """The batches of the current epoch from ``batches_done`` on.
 
         The mixture of several datasets is drawn as it goes, so there the batches before are drawn
-        once more. Left-over batches that are dropped are not loaded at all.
+        once more.
         """
         if self.run_length.leftover_batches != "carry":
             self.pending = 0  # of a stream, whose end nobody foresaw
@@ -529,14 +509,13 @@ class Trainer(Evaluator):
 
         One look at the device per update, for loss and norm together. With loss scaling a norm
         may be infinite: the scaler then skips the step itself.
-
-        Raises:
-            RuntimeError: the loss is NaN on one of the processes, or the norm is not finite.
         """
         self.ends = get_world_size() > 1 and interruption.asked_anywhere(self.device)
-        if self.clipping.max_norm is not None:
+        norm = None
+        if self.max_norm is not None:
             self.scaler.unscale_(self.optimizer)
-        norm = self.gradient_norm = self.clipping(self.model, self.optimizer)
+            norm = clip_gradients(self.model, self.optimizer, self.max_norm)
+        self.gradient_norm = norm
         update = self.num_updates + 1
         due = update % self.config.training.log_interval == 0
         if due and norm is not None and self.tb_writer is not None:

@@ -17,11 +17,9 @@ from mmf_bridge.common.evaluation import LossAverage
 
 
 class TrainingMeter(Meter):
-    """MMF's meter of a training, which stock MMF shows batches of the log's updates in.
+    """A line of the log has the mean over the samples of all processes since the line before.
 
-    A line of the log (and a point of TensorBoard) has the mean over the samples of all processes
-    since the line before, where stock MMF has the median of the last twenty batches that happened
-    to be logged.
+    Stock MMF's has the median of the last twenty batches that happened to be logged.
     """
 
     def __init__(self) -> None:
@@ -35,14 +33,7 @@ class TrainingMeter(Meter):
         self.losses.add(named, report.batch_size)
 
     def finish_line(self, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """Take the means since the last line; all processes have to call it.
-
-        Args:
-            metrics: of the last batch of this process; empty without ``evaluate_metrics``.
-
-        Returns:
-            the mean losses by name.
-        """
+        """Take the mean losses since the last line, and metrics; all processes have to call it."""
         means, count = self.losses.mean()
         self.losses = LossAverage()
         for name, value in means.items():

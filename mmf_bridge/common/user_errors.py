@@ -18,11 +18,7 @@ _DEBUG = "training.logger_level=debug"
 def one_line_errors() -> Iterator[None]:
     """Let the errors that the bridge and its plugins raise for users end the process in one line.
 
-    With ``training.logger_level=debug`` on the command line their tracebacks are shown, as those of
-    all other errors always are.
-
-    Raises:
-        SystemExit: with status 1, after the line.
+    With ``training.logger_level=debug`` on the command line their tracebacks are shown.
     """
     try:
         yield

@@ -21,11 +21,8 @@ _PROTOCOLS = (2, 3)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Tell the format of a file of weights.
-
-    Returns:
-        ``SAFETENSORS``, ``TORCHSCRIPT``, ``TORCH_ZIP`` (``torch.save`` since 1.6), or
-        ``TORCH_PICKLE``: that of torch before, or nothing that is known.
+    """Tell the format of a file of weights: ``TORCH_ZIP`` is that of ``torch.save`` since 1.6,
+    ``TORCH_PICKLE`` that of torch before, or nothing that is known.
 
     Raises:
         OSError: it cannot be opened.
@@ -44,11 +41,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def opened_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
-    """Open a zip whose records do not overlap, so that together they are no larger than the file.
-
-    Raises:
-        zipfile.BadZipFile: its directory is damaged, or records overlap.
-    """
+    """Open a zip; raise ``BadZipFile`` if its directory is damaged or its records overlap."""
     with zipfile.ZipFile(path) as archive:
         if sum(record.compress_size for record in archive.infolist()) > os.path.getsize(path):
             raise zipfile.BadZipFile("its records overlap")
@@ -57,8 +50,6 @@ def opened_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
 
 def check_zip(path: str | os.PathLike[str]) -> bool:
     """Compare the records of a zip with their checksums, where it has them; torch does not.
-
-    ``torch.serialization.set_crc32_options(False)`` leaves them 0.
 
     Returns:
         whether no record is compressed, so that the file may be mapped.
@@ -69,7 +60,7 @@ def check_zip(path: str | os.PathLike[str]) -> bool:
     with opened_zip(path) as archive:
         records = archive.infolist()
         for record in records:
-            if record.CRC:
+            if record.CRC:  # torch.serialization.set_crc32_options(False) leaves 0
                 _check_record(archive, record)
     return all(record.compress_type == zipfile.ZIP_STORED for record in records)
 
@@ -84,11 +75,7 @@ def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
 
 
 def foreign_protocol(path: str | os.PathLike[str]) -> int | None:
-    """The ``pickle_protocol`` of a torch checkpoint if torch's safe reader does not know it.
-
-    Raises:
-        zipfile.BadZipFile: a zip that is damaged.
-    """
+    """The ``pickle_protocol`` of a torch checkpoint if torch's safe reader does not know it."""
     with open(path, "rb") as file:
         start = file.read(32)
     if start.startswith(_ZIP):

@@ -32,10 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def partial_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the name of a file beside ``path`` for what is not finished; nothing of it is left.
-
-    See :func:`replacing`, which gives it the name of ``path``.
-    """
+    """Give the name of a file beside ``path`` for what is not finished; nothing of it is left."""
     partial = _partial(Path(path))
     try:
         yield partial
@@ -45,11 +42,7 @@ def partial_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give an empty folder beside ``path``, which takes its place if all goes well.
-
-    Raises:
-        OSError: it cannot be written; nothing half-written is left.
-    """
+    """Give an empty folder beside ``path``, which takes its place if all goes well."""
     path = Path(path)
     partial = _partial(path)
     old = partial.with_name(f"{partial.name}.old")
@@ -70,18 +63,16 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_abandoned(folder: str | os.PathLike[str], also: tuple[str, ...] = ()) -> None:
     """Remove what killed processes of this host have left half-written in a folder.
 
-    Args:
-        folder: which need not exist.
-        also: endings of names that no living process writes there: whoever left those.
+    ``also``: endings of names that no living process writes there, whoever left them.
     """
     for partial in Path(folder).glob(f"{_PREFIX}*"):
         if not partial.name.endswith(also) and not _is_abandoned(partial.name):
             continue
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-            continue
-        with suppress(PermissionError):  # of another user, who shall see to it
-            partial.unlink(missing_ok=True)
+        else:
+            with suppress(PermissionError):  # of another user, who shall see to it
+                partial.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:

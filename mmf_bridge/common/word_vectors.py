@@ -1,7 +1,6 @@
 """Word vectors of GloVe and fastText, read from the files that their authors publish.
 
-Stands in for torchtext too, which is no longer developed, does not load beside today's torch, and
-which MMF imports for these alone.
+Stands in for torchtext too, which does not load beside today's torch.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import gzip
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,12 +40,7 @@ def patch(module: ModuleType) -> None:
             torch.nn.init.normal_(self.vectors)
 
     class IntersectedVocab(module.BaseVocab):
-        """The words of a file, with the vectors that GloVe or fastText has for them.
-
-        Args:
-            vocab_file: one word a line.
-            embedding_name: see :func:`word_vectors`.
-        """
+        """The words of a file, one a line, with the vectors that GloVe or fastText has for them."""
 
         def __init__(self, vocab_file: str, embedding_name: str, *args: Any, **kwargs: Any) -> None:
             super().__init__(vocab_file, *args, **kwargs)
@@ -65,11 +58,7 @@ def patch(module: ModuleType) -> None:
             return self.embedding_dim
 
     class PretrainedVocab(module.BaseVocab):
-        """All words of GloVe or fastText.
-
-        Args:
-            embedding_name: see :func:`word_vectors`.
-        """
+        """All words of GloVe or fastText."""
 
         def __init__(self, embedding_name: str, *args: Any, **kwargs: Any) -> None:
             super().__init__()  # the special tokens
@@ -97,8 +86,7 @@ def word_vectors(name: str, cache: str | os.PathLike[str]) -> tuple[dict[str, in
         cache: MMF's ``env.cache_dir``.
 
     Returns:
-        Each word with its row, and the vectors ``(words, width)`` float32, which the kernel maps
-        into memory page by page, as they are read.
+        Each word with its row, and the vectors ``(words, width)`` float32, mapped into memory.
 
     Raises:
         FileNotFoundError: no file of that name.
@@ -122,32 +110,29 @@ def word_vectors(name: str, cache: str | os.PathLike[str]) -> tuple[dict[str, in
 
 
 def read_text(path: Path) -> tuple[list[str], np.ndarray]:
-    """Read the text of word vectors.
+    """Read the words of a file, and their vectors ``(words, width)`` float32.
 
-    Args:
-        path: a word and its numbers on each line, separated by single spaces; a word may hold
-            spaces itself. fastText's first line, the number of words and the width, is skipped.
-
-    Returns:
-        The words, and their vectors ``(words, width)`` float32.
+    A word may hold spaces itself. fastText's first line, the number of words and the width, is
+    skipped.
 
     Raises:
         ValueError: names the file and the line that is not a word with as many numbers as the first
             has, or is not UTF-8.
     """
-    words, vectors, width = [], [], None
-    number = 0
+    words, vectors, width, number = [], [], None, 0
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        for number, line in enumerate(_lines(path), start=1):
-            fields = line.rstrip().split(" ")
-            if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
-                continue
-            width = width or len(fields) - 1
-            vector = np.array(fields[len(fields) - width :], dtype=np.float32)
-            if len(fields) <= width or width == 0 or not np.isfinite(vector).all():
-                raise ValueError
-            words.append(" ".join(fields[:-width]))
-            vectors.append(vector)
+        with opener(path, "rt", encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                fields = line.rstrip().split(" ")
+                if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
+                    continue
+                width = width or len(fields) - 1
+                vector = np.array(fields[len(fields) - width :], dtype=np.float32)
+                if len(fields) <= width or width == 0 or not np.isfinite(vector).all():
+                    raise ValueError
+                words.append(" ".join(fields[:-width]))
+                vectors.append(vector)
     except (ValueError, EOFError, gzip.BadGzipFile) as error:  # ValueError: not UTF-8, too
         number += isinstance(error, (UnicodeError, EOFError, gzip.BadGzipFile))
         raise ValueError(
@@ -174,12 +159,6 @@ def _find(name: str, cache: Path) -> Path:
         "of GloVe (https://nlp.stanford.edu/projects/glove) or fastText (https://fasttext.cc) "
         "there, plain or gzip, or name it in embedding_name. vocab.type=random draws random ones."
     )
-
-
-def _lines(path: Path) -> Iterator[str]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="\n") as file:
-        yield from file
 
 
 def _of_special_tokens(vocabulary: Any) -> torch.Tensor:

@@ -23,10 +23,7 @@ def patch(module: ModuleType) -> None:
         __doc__ = module.DownloadableFile.__doc__
 
         def download_file(self, download_path: str) -> None:
-            """Fetch the file unless it is there, compare its checksum, unpack it.
-
-            MMF unpacks only what it has just downloaded: an archive that was put there by hand, or
-            whose unpacking was interrupted, would stay packed.
+            """Fetch the file unless it is there, compare its checksum, unpack it in any case.
 
             Raises:
                 DownloadError: the file cannot be fetched, or is another one.
@@ -72,11 +69,7 @@ def patch(module: ModuleType) -> None:
     stock_check = module.check_header
 
     def check_header(url: str, from_google: bool = False) -> None:
-        """MMF's ``check_header``; it gives up on a server that does not answer.
-
-        Raises:
-            RequestException: the server is out of reach, or has no such file.
-        """
+        """MMF's ``check_header``; it gives up on a server that does not answer."""
         if from_google:
             stock_check(url, from_google)
             return

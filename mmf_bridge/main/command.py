@@ -1,4 +1,4 @@
-"""Patches of ``mmf_cli.run``: what both lines get, and main's log."""
+"""Patches of ``mmf_cli.run`` (what both lines get, and main's log) and ``mmf.utils.patch``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common import launch
-
-# What MMF's modules put into the registry as they are imported, and expect there for ever.
-_KEPT = ("original_patch_functions",)
+from mmf_bridge.common.replace import replace
 
 
 def patch(module: ModuleType) -> None:
@@ -28,4 +26,16 @@ def patch(module: ModuleType) -> None:
         logger.info(f"Using seed {training.seed}")
         return module.build_trainer(config)
 
-    launch.patch(module, begin, kept=_KEPT)
+    launch.patch(module, begin)
+
+
+def patch_transformers(module: ModuleType) -> None:
+    """Leave transformers' old module names to ``mmf_bridge.moved``, which finds them when asked.
+
+    Stock MMF imports every model of transformers at each start, to alias all of their modules.
+    """
+
+    def patch_transformers(log_incompatible: bool = False) -> None:
+        """Nothing to do: see ``mmf_bridge.moved.MovedFinder``."""
+
+    replace(module, patch_transformers)

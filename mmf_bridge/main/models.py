@@ -23,9 +23,7 @@ def patch_hf_layers(module: ModuleType) -> None:
     """
     for name in set(module.patch_modules):
         stand_in = getattr(bert, name, None)
-        if (
-            stand_in is None
-        ):  # of RoBERTa: MMF builds it by AutoModel, with transformers' own layers
+        if stand_in is None:  # of RoBERTa, which AutoModel builds from transformers' own layers
             methods = {"transpose_for_scores": bert.BertSelfAttention.transpose_for_scores}
             stand_in = type(name, (getattr(module, name),), methods)
         setattr(module, name, stand_in)
@@ -51,7 +49,6 @@ def patch_vit(module: ModuleType) -> None:
             self.output = _Output(config.hidden_size, config)
 
         def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, ...]:
-            """Returns the attended states ``(B, T, D)``, and what the attention returns besides."""
             attended, *rest = self.attention(hidden_states, **kwargs)
             return (self.output(attended), *rest)
 
@@ -63,7 +60,6 @@ def patch_vit(module: ModuleType) -> None:
             super().__init__(config)
 
         def get_head_mask(self, head_mask: Sequence[Any] | None, _layers: int) -> None:
-            """Raises if a head is masked."""
             bert.refuse_masked_heads(head_mask)
 
         def get_extended_attention_mask(self, mask: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -73,7 +69,7 @@ def patch_vit(module: ModuleType) -> None:
     gone = {
         "BaseModelOutput": BaseModelOutput,
         "ViTIntermediate": bert.BertIntermediate,
-        "ViTOutput": _output_of_layer,
+        "ViTOutput": lambda config: _Output(config.intermediate_size, config),
     }
     module.vit = SimpleNamespace(**{**vars(module.vit), **gone})
     ViTModel.from_config = staticmethod(
@@ -86,11 +82,7 @@ def patch_vit(module: ModuleType) -> None:
 
 
 class _Output(nn.Module):
-    """A linear layer, dropout, and the residual connection if there is one.
-
-    Args:
-        width: of the input; the output has ``config.hidden_size``.
-    """
+    """A linear layer from ``width``, dropout, and the residual connection if there is one."""
 
     def __init__(self, width: int, config: Any) -> None:
         super().__init__()
@@ -102,7 +94,3 @@ class _Output(nn.Module):
     ) -> torch.Tensor:
         """Maps ``(B, T, width)`` to ``(B, T, D)``."""
         return self.dropout(self.dense(hidden_states)) + residual
-
-
-def _output_of_layer(config: Any) -> _Output:
-    return _Output(config.intermediate_size, config)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from mmf_bridge.common.prediction import Reporter
 from mmf_bridge.common.replace import replace
-from mmf_bridge.common.reporter import Reporter
 
 
 def patch(module: ModuleType) -> None:

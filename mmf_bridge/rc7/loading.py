@@ -31,6 +31,11 @@ def patch_multi_dataset_loader(module: ModuleType) -> None:
     class MultiDatasetLoader(module.MultiDatasetLoader):
         __doc__ = module.MultiDatasetLoader.__doc__
 
+        def load(self, config: Any) -> None:
+            self.build_datasets(config)
+            if self.datasets:  # a split need not be there
+                self.build_dataloaders()
+
         def build_datasets(self, config: Any) -> None:
             self.config = config
             self._process_datasets()
@@ -106,21 +111,11 @@ def patch_multi_dataset_loader(module: ModuleType) -> None:
 
 
 def patch_dataset_loader(module: ModuleType) -> None:
-    """Load a split only if the dataset has it."""
+    """Prepare batches as they are."""
 
     class DatasetLoader(module.DatasetLoader):
         def load_datasets(self) -> None:
-            self.mapping = {}
-            for split in ("train", "val", "test"):
-                loader = module.MultiDatasetLoader(split)
-                loader.build_datasets(self.config)
-                if loader.datasets:
-                    loader.build_dataloaders()
-                self.mapping[split] = loader
-                setattr(self, f"{split}_dataset", loader)
-                setattr(self, f"{split}_loader", loader)
-            self.test_reporter = None
-            self.should_not_log = self.config.training.should_not_log
+            super().load_datasets()
             synchronize()
 
         def prepare_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from mmf_bridge.common.prediction import Reporter
 from mmf_bridge.common.replace import replace
-from mmf_bridge.common.reporter import Reporter
 
 
 def patch(module: ModuleType) -> None:

@@ -30,18 +30,13 @@ class MMFTrainer(Trainer, BaseTrainer):
 
     tb_writer: TensorboardLogger | None = None
 
-    def _set_device(self) -> None:
-        self.configure_device()
-
-    def config_based_setup(self) -> None:
-        self.configure_seed()
+    # rc7's names.
+    _set_device = Trainer.configure_device
+    config_based_setup = Trainer.configure_seed
+    predict = Trainer.prediction_loop
 
     def load_datasets(self) -> None:
-        self.writer.write("Loading datasets")
-        self.dataset_loader.load_datasets()
-        for split in ("train", "val", "test"):
-            for kind in ("dataset", "loader"):
-                setattr(self, f"{split}_{kind}", getattr(self.dataset_loader, f"{split}_{kind}"))
+        super().load_datasets()
         training = self.config.training
         by_size = training.dataset_size_proportional_sampling or self.train_loader.num_datasets < 2
         if "train" in self.run_type and training.update_frequency > 1 and not by_size:
@@ -63,12 +58,7 @@ class MMFTrainer(Trainer, BaseTrainer):
         self.checkpoint = Checkpoint(self)
         stop = training.early_stop
         self.early_stopping = EarlyStopping(
-            self.model,
-            self.checkpoint,
-            stop.criteria,
-            patience=stop.patience,
-            minimize=stop.minimize,
-            should_stop=stop.enabled,
+            self.model, self.checkpoint, stop.criteria, stop.patience, stop.minimize, stop.enabled
         )
         # Before loading: building a scheduler sets the learning rates of update 0.
         self.lr_scheduler = None
@@ -84,10 +74,6 @@ class MMFTrainer(Trainer, BaseTrainer):
     ) -> tuple[Any, Any]:
         """rc7's name: see :meth:`evaluation_loop`."""
         return self.evaluation_loop(loader.dataset_type, use_tqdm, single_batch)
-
-    def predict(self, dataset_type: str) -> None:
-        """rc7's name: see :meth:`prediction_loop`."""
-        self.prediction_loop(dataset_type)
 
     def summarize(self, meter: Any, extra: Mapping[str, Any]) -> None:
         if get_rank() != 0:

@@ -180,7 +180,7 @@ def test_a_recipe_file_is_all_that_a_run_needs(tmp_path: Path, name: str) -> Non
     )
     config = trainer.config
     assert config.optimizer.params.lr == OmegaConf.load(mmf_run.RECIPES / name).optimizer.params.lr
-    assert trainer.clipping.max_norm == (5.0 if "lxmert" in name else 1.0)
+    assert trainer.max_norm == (5.0 if "lxmert" in name else 1.0)
     groups = {group["name"]: group for group in trainer.optimizer.param_groups}
     if "lxmert" in name:
         assert groups.keys() == {"decay"}

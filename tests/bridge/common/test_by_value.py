@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mmf_bridge.common.by_value import HandOver
+from mmf_bridge.common.loading import HandOver
 
 _ENDLESS = """
 import torch

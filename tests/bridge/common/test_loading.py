@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from mmf_bridge.common import loading
 from mmf_bridge.common.loading import (
     EpochBatches,
-    Shard,
     build_batch_sampler,
     build_dataloader,
     stop_workers,
@@ -23,12 +22,15 @@ def flat(lists):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 7, 203])
-def test_shards_hold_each_sample_once(length, world_size):
-    shards = [list(Shard(length, rank, world_size)) for rank in range(world_size)]
-    assert sorted(flat(shards)) == list(range(length))
-    assert [len(Shard(length, rank, world_size)) for rank in range(world_size)] == [
-        len(shard) for shard in shards
-    ]
+def test_an_evaluation_has_each_sample_once(length, world_size, monkeypatch):
+    monkeypatch.setattr(loading, "get_world_size", lambda: world_size)
+    seen = []
+    for rank in range(world_size):
+        monkeypatch.setattr(loading, "get_rank", lambda: rank)  # noqa: B023
+        batches = build_batch_sampler(dataset(length), 2 * world_size, False, 0)
+        assert len(batches) == len(list(batches))
+        seen += flat(batches)
+    assert sorted(seen) == list(range(length))
 
 
 def dataset(length=10, **more):

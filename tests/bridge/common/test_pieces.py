@@ -68,13 +68,6 @@ def test_torchruns_environment(monkeypatch, environment, joins):
     assert found == ((2, 4, True) if joins else (0, 1, False))
 
 
-def test_local_rank(monkeypatch):
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert distributed.local_rank_from_environment(3) == 3
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert distributed.local_rank_from_environment(3) == 1
-
-
 def test_unwrap():
     model = torch.nn.Linear(1, 1)
     assert distributed.unwrap(model) is model
