@@ -139,7 +139,9 @@ class Evaluator:
             whole.prediction_report = reporter.report
         whole.metrics = {**values, **means.others(whole, whole)}
         whole.losses = dict(sums)
-        whole.update({k: v for k, v in (first or {}).items() if k not in whole})
+        # But for fields of metrics, which would seem to be of all samples.
+        others = set(first or ()) - set(whole) - set(self.metrics.required_params)
+        whole.update({name: first[name] for name in others})
         return whole, mean_losses
 
     @torch.no_grad()
