@@ -19,7 +19,8 @@ train: venv
 tune: venv
 	$(BIN)/python scripts/tune_easy_vqa.py
 
-# Side by side; each prints when it is done.
+# Side by side, a core each; each prints when it is done.
+test-runs test-others: export OMP_NUM_THREADS ?= 1
 test: lint
 	$(MAKE) --jobs 2 --output-sync=target --keep-going test-runs test-others
 
