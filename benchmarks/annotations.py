@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader, Dataset
 from clipvil_mmf.data import locking, store, table
 from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.table import SoftAnswers
-from mmf_bridge.common.by_value import HandOver
+from mmf_bridge.common.loading import HandOver
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
 BATCH, BATCHES = 32, 200

@@ -244,8 +244,7 @@ class Trainer(Evaluator):
         self.max_norm = largest_norm(self.config.training)
         self._prepare_model()
         model = unwrap(self.model)
-        tensors = (*model.named_parameters(), *model.named_buffers())
-        self.not_finite_at_start = frozenset(not_finite(dict(tensors)))
+        self._refuse_weights_that_are_not_finite(model)
         overwrites = self.config.env.overwrite and self.checkpoint is not None
         if overwrites and self.last_saved is None and get_rank() == 0:
             self.checkpoint.remove_files()
@@ -265,6 +264,20 @@ class Trainer(Evaluator):
                 self.batches_done = 0
         if self.num_updates > before and get_rank() == 0:
             self.writer.write(self.run_report.write(self.config.env.save_dir))
+
+    def _refuse_weights_that_are_not_finite(self, model: torch.nn.Module) -> None:
+        """Remember which tensors are meant to hold infinity; what is trained is not."""
+        parameters = dict(model.named_parameters())
+        tensors = (*parameters.items(), *model.named_buffers())
+        self.not_finite_at_start = frozenset(not_finite(dict(tensors)))
+        trainable = {name for name, weight in parameters.items() if weight.requires_grad}
+        bad = sorted(trainable & self.not_finite_at_start)
+        if bad:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise RuntimeError(
+                f"{bad[0]}{more}: the weights hold NaN or infinity before the first update. They "
+                "are not initialised, or the file that they come from is damaged"
+            )
 
     def _train_epoch(self) -> bool:
         """Train the rest of the current epoch; say whether to stop."""

@@ -192,6 +192,20 @@ def test_what_is_infinite_by_intent_is_saved(tmp_path, monkeypatch):
     assert run_here(tmp_path, *SHORT).checkpoint()["model"]["mask"].isinf().all()
 
 
+def test_what_is_trained_is_finite_from_the_start(tmp_path, monkeypatch):
+    from tests.bridge.tiny_plugin.model import Tiny
+
+    stock = Tiny.build
+
+    def build(self):
+        stock(self)
+        self.words = torch.nn.Parameter(torch.tensor([0.0, torch.nan]))  # as memory that was empty
+
+    monkeypatch.setattr(Tiny, "build", build)
+    with pytest.raises(RuntimeError, match=r"^words: the weights hold NaN .* not initialised"):
+        run_here(tmp_path, *SHORT)
+
+
 def test_nothing_to_resume_is_said(tmp_path, capfd):
     run_here(tmp_path, *SHORT, "checkpoint.resume=true")
     assert "Nothing to resume: neither" in capfd.readouterr().out
