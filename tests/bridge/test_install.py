@@ -140,7 +140,7 @@ def test_configs_are_found(installed, checkout):
 
 def test_every_package_is_shipped(installed):
     code = "import importlib.util as u; print(u.find_spec('mmf_bridge.common.models').origin)"
-    assert installed.output(code).endswith("mmf_bridge.common.models.py")
+    assert installed.output(code).endswith("mmf_bridge/common/models.py")
     shipped = {
         path.relative_to(ROOT).parent
         for top in ("clipvil_mmf", "mmf_bridge")
