@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -39,6 +40,8 @@ class Registry(dict[str, T]):
     def __setitem__(self, name: str, entry: T) -> None:
         """Add a component, or a later version of the same one, as after a reload."""
         component = _component(entry)
+        if self._base is not object and not _is_pair(entry):
+            self._refuse(name, component, "is not given as (dataclass of its params, class)")
         # A format is a module or an object; its base is `object`.
         if not issubclass(component if isinstance(component, type) else object, self._base):
             self._refuse(name, component, f"is not a subclass of {_name(self._base)}")
@@ -64,6 +67,12 @@ class Registry(dict[str, T]):
             f"the {self._kind} {name!r}: {_name(component)} {why}; docs/extending.md shows an "
             "example of each kind."
         ) from None
+
+
+def _is_pair(entry: Any) -> bool:
+    if not isinstance(entry, tuple) or len(entry) != 2:
+        return False
+    return all(isinstance(part, type) for part in entry) and is_dataclass(entry[0])
 
 
 def _component(entry: Any) -> Any:

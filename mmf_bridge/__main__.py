@@ -8,7 +8,7 @@ import sys
 
 from mmf_bridge.finder import SWITCH, is_enabled, is_installed
 from mmf_bridge.line import SUPPORTED, find_mmf, line_of, read_version
-from mmf_bridge.patches import TABLE
+from mmf_bridge.patches import WITHOUT, left_out, patches_of
 
 
 def main() -> int:
@@ -32,9 +32,15 @@ def main() -> int:
     if not is_installed():
         print("bridge: off, mmf_bridge.pth is in no site-packages; install its package again")
         return 1
-    patches = [patch for patch in TABLE if line in patch.lines]
+    try:
+        patches, without = patches_of(line), left_out()
+    except ValueError as error:
+        print(f"error: {error}")
+        return 1
     modules = {patch.module for patch in patches}
     print(f"bridge: on, {len(patches)} patches of {len(modules)} modules of line {line}")
+    if without:
+        print(f"left out by {WITHOUT}: {', '.join(sorted(without))}")
     for patch in patches if arguments.patches else ():
         print(f"  {patch.module}: {patch.function} (since {patch.since}; {patch.test})")
     return 0

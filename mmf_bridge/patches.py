@@ -369,11 +369,10 @@ TABLE = (
 )
 
 
-def patches_of(line: str, module: str) -> list[Patch]:
-    """The patches of a module of MMF on a line, in their order, but for those that are left out.
+def left_out() -> set[str]:
+    """The functions of patches that the environment's `MMF_BRIDGE_WITHOUT` leaves out.
 
-    The environment's `MMF_BRIDGE_WITHOUT` names the functions of patches to leave out, with commas
-    between them: to see whether a patch is at fault.
+    It names them with commas between them: to see whether a patch is at fault.
 
     Raises:
         ValueError: it names one that is not in the table.
@@ -385,8 +384,14 @@ def patches_of(line: str, module: str) -> list[Patch]:
             f"{WITHOUT}: got {', '.join(sorted(unknown))}, which is not a function of a patch; "
             "`python -m mmf_bridge --patches` lists them"
         )
+    return without
+
+
+def patches_of(line: str, module: str | None = None) -> list[Patch]:
+    """The patches of a module of MMF (of all) on a line, in their order, but for those left out."""
+    without = left_out()
     return [
         patch
         for patch in TABLE
-        if patch.module == module and line in patch.lines and patch.function not in without
+        if module in (None, patch.module) and line in patch.lines and patch.function not in without
     ]

@@ -14,7 +14,7 @@ from clipvil_mmf.data.formats import FORMATS
 from clipvil_mmf.fusion import FUSIONS, Fusion, build_fusion
 from clipvil_mmf.heads import HEADS, Head, build_head
 from clipvil_mmf.network import ClipVilNetwork
-from clipvil_mmf.tasks import TASKS, Task
+from clipvil_mmf.tasks import TASKS, Task, build_task
 from clipvil_mmf.tuning import METHODS, TuningMethod
 from clipvil_mmf.vision import IMAGE_ENCODERS, ImageEncoder, build_image_encoder
 from tests.golden.compare import TINY
@@ -144,3 +144,18 @@ def test_hidden_states_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> No
     sections = {**TINY, "fusion": {**TINY["fusion"], "type": "mine"}}
     with pytest.raises(ConfigError, match=r"Shallow says .* lacks layers and hidden_states"):
         ClipVilNetwork.from_config(**sections, tuning={"method": "unipt"})
+
+
+@pytest.mark.parametrize("entry", [Misnamed, (Plain(), Misnamed), (int, Misnamed), (Plain,)])
+def test_an_entry_is_the_dataclass_of_its_params_and_the_class(entry: Any) -> None:
+    with pytest.raises(ConfigError, match=r"is not given as \(dataclass of its params, class\)"):
+        HEADS["odd"] = entry
+    assert "odd" not in HEADS
+
+
+def test_a_task_has_targets_of_a_kind_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, vqa = TASKS["vqa"]
+    odd = type("Odd", (vqa,), {"target_kind": "odd"})
+    monkeypatch.setitem(TASKS, "odd", (config, odd))
+    with pytest.raises(ConfigError, match=r"^task: the task 'odd' has the target_kind 'odd'"):
+        build_task("odd")

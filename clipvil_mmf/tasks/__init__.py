@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clipvil_mmf.config import build
+from clipvil_mmf.config import ConfigError, build
 from clipvil_mmf.registry import Registry
 from clipvil_mmf.tasks.entailment import Entailment, EntailmentConfig
 from clipvil_mmf.tasks.gqa import GQA, GQAConfig
@@ -37,6 +37,11 @@ def build_task(section: str | Mapping[str, Any], where: str = "task") -> Task:
     plain = {"type": section} if isinstance(section, str) else section
     task = build(TASKS, plain, where)
     task.name = plain["type"]
+    if task.target_kind not in (SOFT, CLASSES):
+        raise ConfigError(
+            f"{where}: the task {task.name!r} has the target_kind {task.target_kind!r}, expected "
+            f"tasks.SOFT ({SOFT!r}) or tasks.CLASSES ({CLASSES!r})"
+        )
     return task
 
 

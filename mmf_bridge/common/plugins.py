@@ -52,14 +52,18 @@ def found(user_dir: str | None) -> Iterator[None]:
     """Name ``env.user_dir`` where it cannot be found; errors of the plugin's own code stay theirs.
 
     Raises:
-        ValueError: it is neither a folder nor the name of an installed package.
+        ValueError: it is neither a folder with a package nor the name of an installed one.
     """
+    if not isinstance(user_dir, str | None):
+        raise ValueError(f"env.user_dir: got {user_dir!r}, expected a folder, or a package's name")
+    if user_dir and os.path.isdir(user_dir) and not Path(user_dir, "__init__.py").is_file():
+        raise ValueError(f"env.user_dir: the folder {user_dir} has no __init__.py, so no package")
     try:
         yield
     except ModuleNotFoundError as error:
         name = os.path.basename(os.path.normpath(str(user_dir))).removesuffix(".py")
         packages = itertools.accumulate(str(user_dir).split("."), "{}.{}".format)
-        missing = {name, *packages}
+        missing = {name, Path(name).stem, *packages}
         if error.name not in missing:
             raise
         plugins = [entry.value for entry in entry_points(group=GROUP)]

@@ -31,7 +31,7 @@ def patch(module: ModuleType) -> None:
             # Plugins may have added some by now.
             known, name = mapping[f"{kind}_name_mapping"], name_of(*args)
             known = _torch_optimizers() + list(known) if kind == "optimizer" else known
-            if name is not None and name not in known:
+            if name not in known and (name is not None or kind == "trainer"):
                 raise ValueError(unknown(what, name, known))
             return build(*args, **kwargs)
 

@@ -28,7 +28,10 @@ def reserved(config: Any, predict: bool) -> Iterator[None]:
     Raises:
         FileExistsError: the folder holds a run, with which this one does not go on.
         RuntimeError: a run trains in the folder now.
+        ValueError: the folder, or that of the log or the reports, cannot be made or written into.
     """
+    for key in ("save_dir", "log_dir", "report_dir"):
+        _check_folder(config.env.get(key), f"env.{key}")
     folder, is_training = Path(config.env.save_dir), trains(config, predict)
     if not is_training or config.distributed.rank:
         if is_training:
@@ -41,6 +44,17 @@ def reserved(config: Any, predict: bool) -> Iterator[None]:
         for place in (folder, folder / "models"):
             remove_abandoned(place, also=(".ckpt", "_final.pth"))
         yield
+
+
+def _check_folder(folder: str | None, key: str) -> None:
+    if not folder:
+        return
+    path = Path(folder)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"{key}: got {folder}, but {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{key}: got {folder}, but {there} cannot be written into")
 
 
 def check(config: Any) -> None:
@@ -81,7 +95,10 @@ def _locked(folder: Path) -> Iterator[None]:
     The kernel frees it however its holder ends. Its text tells of the holder, and counts where a
     kernel does not know of the locks of other hosts.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"env.save_dir: {folder} cannot be made: {error.strerror}") from error
     path = folder / LOCK
     with _open_locked(path) as file:
         file.seek(0)

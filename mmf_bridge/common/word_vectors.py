@@ -49,6 +49,11 @@ def patch(module: ModuleType) -> None:
             self.embedding_dim = vectors.shape[1]
             own = [self.itos[index] for index in range(self.total_predefined, self.get_size())]
             rows = torch.tensor([words.get(word, -1) for word in own], dtype=torch.long)
+            if own and not (rows >= 0).any():
+                raise ValueError(
+                    f"Word vectors {embedding_name}: it has none of the {len(own)} words of "
+                    f"{vocab_file}. Is it of another language, or written in capitals?"
+                )
             special = _of_special_tokens(self)
             self.vectors = torch.cat([special, special[self.UNK_INDEX].repeat(len(own), 1)])
             self.vectors[self.total_predefined :][rows >= 0] = vectors[rows[rows >= 0]]
@@ -73,7 +78,26 @@ def patch(module: ModuleType) -> None:
             rows = torch.tensor(list(words.values()), dtype=torch.long)
             self.vectors = torch.cat([_of_special_tokens(self), vectors[rows]])
 
+    stock_embedding = module.BaseVocab.get_embedding
+
+    def get_embedding(self: Any, cls: type, **kwargs: Any) -> torch.nn.Module:
+        """An embedding that starts from the vectors.
+
+        Raises:
+            ValueError: they have another width than the model's ``embedding_dim``, which stock MMF
+                ends in a TypeError.
+        """
+        width, expected = self.vectors.shape[1], kwargs["embedding_dim"]
+        if width != expected:
+            raise ValueError(
+                f"The word vectors of the vocabulary have {width} numbers, and the model's text "
+                f"embedding has embedding_dim {expected}: give it embedding_dim {width}, or name "
+                f"vectors of {expected} numbers"
+            )
+        return stock_embedding(self, cls, **kwargs)
+
     module.BaseVocab.__init__ = init
+    module.BaseVocab.get_embedding = get_embedding
     replace(module, IntersectedVocab, PretrainedVocab)
 
 
@@ -119,13 +143,14 @@ def read_text(path: Path) -> tuple[list[str], np.ndarray]:
         ValueError: names the file and the line that is not a word with as many numbers as the first
             has, or is not UTF-8.
     """
-    words, vectors, width, number = [], [], None, 0
+    words, vectors, width, number, stated = [], [], None, 0, None
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as file:
+        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 fields = line.rstrip().split(" ")
                 if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
+                    stated = int(fields[0])
                     continue
                 width = width or len(fields) - 1
                 vector = np.array(fields[len(fields) - width :], dtype=np.float32)
@@ -141,6 +166,11 @@ def read_text(path: Path) -> tuple[list[str], np.ndarray]:
         ) from error
     if not words:
         raise ValueError(f"Word vectors {path}: the file has no words.")
+    if stated not in (None, len(words)):
+        raise ValueError(
+            f"Word vectors {path}: the first line says {stated} words, and there are {len(words)}. "
+            "The file was cut short: fetch it anew."
+        )
     return words, np.stack(vectors)
 
 

@@ -284,3 +284,6 @@ def test_a_patch_can_be_left_out(python):
     result = python("-c", code, MMF_BRIDGE_WITHOUT=f"{left_out},misspelt:patch")
     assert result.returncode == 1
     assert "MMF_BRIDGE_WITHOUT: got misspelt:patch, which is not" in result.stderr
+    status = python("-m", "mmf_bridge", MMF_BRIDGE_WITHOUT=left_out)
+    assert f"left out by MMF_BRIDGE_WITHOUT: {left_out}" in output(status)
+    assert python("-m", "mmf_bridge", MMF_BRIDGE_WITHOUT="misspelt:patch").returncode == 1

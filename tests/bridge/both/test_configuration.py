@@ -229,6 +229,7 @@ def test_the_configuration_can_be_sent_to_other_processes():
     [
         ({"model": "tinny"}, r"No model named 'tinny'.*did you mean 'tiny'"),
         ({"dataset": "tinny"}, r"No dataset named 'tinny'.*did you mean 'tiny'"),
+        ({"training.trainer": None}, r"No training.trainer named None is registered"),
         ({"training.trainer": "mff"}, r"No training.trainer named 'mff'.*did you mean 'mmf'"),
     ],
 )

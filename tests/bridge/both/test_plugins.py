@@ -58,6 +58,20 @@ def test_a_user_dir_that_is_not_there(user_dir, hint, tmp_path):
         configuration(user_dir)
 
 
+@pytest.mark.parametrize(
+    ("user_dir", "message"),
+    [
+        ("3", "got 3, expected a folder"),
+        ("[clipvil_mmf]", r"got \['clipvil_mmf'\], expected a folder"),
+        ("{tmp_path}", "has no __init__.py"),
+        ("{tmp_path}/plugin.yaml", "neither a folder"),
+    ],
+)
+def test_a_user_dir_that_is_not_a_package(user_dir, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"^env\.user_dir: .*{message}"):
+        configuration(user_dir.format(tmp_path=tmp_path))
+
+
 def test_what_a_plugin_fails_to_import_stays_its_own_error(tmp_path):
     folder = tmp_path / "plugin_with_a_fault"
     folder.mkdir()

@@ -218,3 +218,11 @@ def test_a_run_killed_within_its_first_save_starts_again(tmp_path):
     (tmp_path / "killed" / "models").mkdir(parents=True)
     (tmp_path / "killed" / "models" / "model_5.ckpt").write_bytes(b"whole, but without a name")
     assert_same_end(whole, run_here(tmp_path / "killed", *opts, "checkpoint.resume=true"))
+
+
+@pytest.mark.parametrize("key", ["save_dir", "log_dir", "report_dir"])
+def test_a_folder_that_cannot_be_made(tmp_path, key):
+    (tmp_path / "file").write_text("")
+    changed = f"env.{key}={tmp_path / 'file' / 'folder'}"
+    with pytest.raises(ValueError, match=rf"^env\.{key}: got .*, but .*/file is not a folder$"):
+        run_here(tmp_path / "run", *SHORT, changed)

@@ -68,6 +68,28 @@ def test_a_malformed_line_is_named(tmp_path, data, line):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_a_mark_at_the_start_is_not_of_the_first_word(tmp_path):
+    (tmp_path / "vectors.txt").write_bytes(b"\xef\xbb\xbf" + FASTTEXT.encode())
+    assert list(word_vectors("vectors", tmp_path)[0]) == ["red", ". . .", "blue"]
+
+
+def test_a_file_with_fewer_words_than_its_first_line_says(tmp_path):
+    (tmp_path / "vectors.txt").write_text(FASTTEXT.replace("3 3\n", "9 3\n"))
+    with pytest.raises(ValueError, match="the first line says 9 words, and there are 3"):
+        word_vectors("vectors", tmp_path)
+
+
+def test_vectors_that_do_not_fit_the_vocabulary_or_the_model(cache, vocabularies):
+    (cache / "vectors.txt").write_text(GLOVE)
+    options = {"type": "intersected", "embedding_name": "vectors"}
+    vocabulary = vocabularies.Vocab(vocab_file=str(cache / "words.txt"), **options)
+    with pytest.raises(ValueError, match=r"have 3 numbers, and .* has embedding_dim 300"):
+        vocabulary.get_embedding(torch.nn.Embedding, embedding_dim=300)
+    (cache / "other.txt").write_text("RED\nBLUE\n")
+    with pytest.raises(ValueError, match=r"vectors: it has none of the 2 words of .*other\.txt"):
+        vocabularies.Vocab(vocab_file=str(cache / "other.txt"), **options)
+
+
 def test_half_a_gzip_file_is_an_error(tmp_path):
     path = tmp_path / "vectors.txt.gz"
     path.write_bytes(gzip.compress(GLOVE.encode())[:-9])
