@@ -330,7 +330,7 @@ TABLE = (
         "mmf.modules.embeddings",
         "mmf_bridge.common.models:patch_embeddings",
         _FAULTS,
-        "models/test_rc7.py::test_pythia",
+        "models/test_models.py::test_a_model_trains_and_predicts[visual_bert]",
         RC7,
     ),
     Patch(

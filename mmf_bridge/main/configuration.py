@@ -54,14 +54,14 @@ def patch_env(module: ModuleType) -> None:
     stock = module.import_user_module
 
     def import_user_module(user_dir: str | None) -> None:
-        if user_dir and os.path.exists(user_dir):
-            # Stock MMF takes the last part of an absolute path for a module's name.
-            if not os.path.isabs(user_dir) or os.path.basename(user_dir) in ("", ".", ".."):
-                user_dir = os.path.normpath(user_dir)
-            # A relative one that Python does not find as a package is a folder.
-            if package_directory(user_dir.replace(os.sep, ".")) is None:
-                user_dir = os.path.join(os.getcwd(), user_dir)
         with found(user_dir):
+            if user_dir and os.path.exists(user_dir):
+                # Stock MMF takes the last part of an absolute path for a module's name.
+                if not os.path.isabs(user_dir) or os.path.basename(user_dir) in ("", ".", ".."):
+                    user_dir = os.path.normpath(user_dir)
+                # A relative one that Python does not find as a package is a folder.
+                if package_directory(user_dir.replace(os.sep, ".")) is None:
+                    user_dir = os.path.join(os.getcwd(), user_dir)
             stock(user_dir)
             if user_dir:
                 import_if_package(user_dir)  # one imported before MMF registers itself now
