@@ -1,4 +1,4 @@
-"""The hooks that a model, a metric or a dataset of a plugin may have, on both lines of MMF.
+"""The hooks that a model, a metric, a dataset or its builder may have, on both lines of MMF.
 
 Nobody needs to inherit from a protocol: a method of that name is enough. An error that a hook
 raises ends the run, if nothing else is said.
@@ -119,5 +119,19 @@ class BringsBatches(Protocol):
 
         Raises:
             ValueError: the batch size cannot be shared.
+        """
+        ...
+
+
+@runtime_checkable
+class SuitsModels(Protocol):
+    """A dataset builder that stands in for the one of its name with some models alone."""
+
+    @staticmethod
+    def suits(model: type) -> bool:
+        """Whether the registered class ``model`` reads the batches of this builder's datasets.
+
+        Called as the configuration is read and as datasets are built. Models that it answers False
+        for get the builder that this one has replaced.
         """
         ...

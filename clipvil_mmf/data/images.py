@@ -84,7 +84,7 @@ class Transform:
 
     def picture(self, image: Image.Image) -> Image.Image:
         """The RGB picture of an image of 8 bits."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} makes no picture")
 
 
 class Stretch(Transform):

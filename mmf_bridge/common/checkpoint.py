@@ -246,10 +246,9 @@ def patch(module: ModuleType) -> None:
             stands = "There is no checkpoint from before"
             if last is not None:
                 stands = f"{current} stands as it was after update {last}"
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             raise RuntimeError(
-                f"The weights are not finite after update {update} ({bad[0]}{more}): training "
-                f"stopped, and nothing was saved. {stands}; try a lower learning rate, or "
+                f"The weights are not finite after update {update} ({files.listed(bad, 1)}): "
+                f"training stopped, and nothing was saved. {stands}; try a lower learning rate, or "
                 "training.detect_anomaly=true to find where it comes from"
             )
 

@@ -241,20 +241,24 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names for a message, and how many more there are: ``a, b and 3 more``."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def report_keys(path: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Raise a ``ValueError`` if keys of a checkpoint are missing or left over."""
     missing, unexpected = list(missing), list(unexpected)
     if not missing and not unexpected:
         return
 
-    def show(keys: list[str]) -> str:
-        return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-
     parts = []
     if missing:
-        parts.append(f"it lacks {len(missing)} keys of the model ({show(missing)})")
+        parts.append(f"it lacks {len(missing)} keys of the model ({listed(missing, 5)})")
     if unexpected:
-        parts.append(f"the model has no place for {len(unexpected)} of its ({show(unexpected)})")
+        left = listed(unexpected, 5)
+        parts.append(f"the model has no place for {len(unexpected)} of its ({left})")
     raise ValueError(
         f"{path} is a checkpoint of another model: {'; '.join(parts)}. Use the configuration it "
         "was trained with (config.yaml beside it), or load parts of it with "

@@ -19,8 +19,8 @@ from mmf_bridge.common.device import check_device
 from mmf_bridge.common.option_values import check_values
 from mmf_bridge.common.plugins import (
     find_in_plugins,
-    found,
     import_if_package,
+    naming_user_dir,
     package_directory,
 )
 from mmf_bridge.common.registered import unknown
@@ -226,7 +226,7 @@ def patch_env(module: ModuleType) -> None:
     stock = module.import_user_module
 
     def import_user_module(user_dir: str, no_print: bool = False) -> None:
-        with found(user_dir):
+        with naming_user_dir(user_dir):
             if user_dir and import_if_package(user_dir):
                 return
             stock(user_dir.rstrip("/") if user_dir else user_dir, no_print)

@@ -48,7 +48,7 @@ def import_if_package(name: str) -> bool:
 
 
 @contextmanager
-def found(user_dir: str | None) -> Iterator[None]:
+def naming_user_dir(user_dir: str | None) -> Iterator[None]:
     """Name ``env.user_dir`` where it cannot be found; errors of the plugin's own code stay theirs.
 
     Raises:

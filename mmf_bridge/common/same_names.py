@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import logging
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
+
+from mmf_bridge.protocols import SuitsModels
 
 logger = logging.getLogger(__name__)
 
 _MODEL = "model_of_the_run"
 _REPLACED = "replaced_builders"
-
-
-@runtime_checkable
-class SuitsModels(Protocol):
-    """A dataset builder that stands in for the one it replaces with some models alone."""
-
-    @staticmethod
-    def suits(model: type) -> bool:
-        """Whether the registered class ``model`` reads the batches of this builder's datasets."""
-        ...
 
 
 def patch(module: ModuleType) -> None:

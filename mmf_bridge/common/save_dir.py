@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mmf_bridge.common.checkpoint_files import listed
 from mmf_bridge.common.resuming import goes_on, trains
 from mmf_bridge.common.whole_files import place, remove_abandoned, start_of
 
@@ -50,7 +51,7 @@ def _check_folder(folder: str | None, key: str) -> None:
     if not folder:
         return
     path = Path(folder)
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir():
         raise ValueError(f"{key}: got {folder}, but {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -71,10 +72,9 @@ def check(config: Any) -> None:
     prefixes = {name.removesuffix(end) for name in found for end in _ENDINGS if name.endswith(end)}
     if any(goes_on(config, folder, prefix) for prefix in prefixes | {""}):
         return
-    names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
     raise FileExistsError(
-        f"{folder} holds a run ({names}), which training would overwrite. To go on with that run: "
-        "checkpoint.resume=true; to keep it: another env.save_dir; to replace it: "
+        f"{folder} holds a run ({listed(found, 4)}), which training would overwrite. To go on with "
+        "that run: checkpoint.resume=true; to keep it: another env.save_dir; to replace it: "
         "env.overwrite=true"
     )
 

@@ -26,6 +26,7 @@ from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from mmf_bridge.common.checkpoint_files import (
+    listed,
     not_finite,
     pack_numpy_state,
     rng_state,
@@ -273,9 +274,8 @@ class Trainer(Evaluator):
         trainable = {name for name, weight in parameters.items() if weight.requires_grad}
         bad = sorted(trainable & self.not_finite_at_start)
         if bad:
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             raise RuntimeError(
-                f"{bad[0]}{more}: the weights hold NaN or infinity before the first update. They "
+                f"{listed(bad, 1)}: the weights hold NaN or infinity before the first update. They "
                 "are not initialised, or the file that they come from is damaged"
             )
 

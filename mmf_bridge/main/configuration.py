@@ -6,11 +6,9 @@ import os
 from types import ModuleType
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mmf_bridge.common import configuration as shared
 from mmf_bridge.common.commandline import check_option, decode_value, option_pairs
-from mmf_bridge.common.plugins import found, import_if_package, package_directory
+from mmf_bridge.common.plugins import import_if_package, naming_user_dir, package_directory
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import silence_empty_defaults
 
@@ -27,8 +25,7 @@ def patch(module: ModuleType) -> None:
             default = super()._build_default_config()
             # rc7 reads it always; main would overwrite the optimizer's with this null.
             default.pop("learning_rate", None)
-            # Main reads it with clip_gradients, but does not declare it.
-            return OmegaConf.merge({"training": {"max_grad_l2_norm": None}}, default)
+            return default
 
     stock = module._merge_with_dotlist
 
@@ -54,7 +51,7 @@ def patch_env(module: ModuleType) -> None:
     stock = module.import_user_module
 
     def import_user_module(user_dir: str | None) -> None:
-        with found(user_dir):
+        with naming_user_dir(user_dir):
             if user_dir and os.path.exists(user_dir):
                 # Stock MMF takes the last part of an absolute path for a module's name.
                 if not os.path.isabs(user_dir) or os.path.basename(user_dir) in ("", ".", ".."):

@@ -66,6 +66,17 @@ def order_of(loader):
     return list(sampler)
 
 
+def assert_same_end(run, other):
+    """Whether two runs have left the same checkpoints and weights, bit for bit."""
+    for name in ("current.ckpt", "best.ckpt"):
+        one, two = run.checkpoint(name), other.checkpoint(name)
+        differing = [
+            k for k in one if k not in ("config", "epoch_rng") and not equal(one[k], two[k])
+        ]
+        assert one.keys() == two.keys() and not differing, f"{name}: {differing}"
+    assert equal(run.checkpoint("tiny_final.pth"), other.checkpoint("tiny_final.pth"))
+
+
 def options(folder, opts, changes=None):
     """Options for the tiny plugin's yaml file, or for a copy with some keys changed."""
     config = YAML

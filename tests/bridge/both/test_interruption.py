@@ -11,7 +11,15 @@ import time
 import pytest
 import torch
 
-from tests.bridge.runs import PATIENCE, ROOT, equal, options, run_here, run_processes
+from tests.bridge.runs import (
+    PATIENCE,
+    ROOT,
+    assert_same_end,
+    equal,
+    options,
+    run_here,
+    run_processes,
+)
 
 SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
 OPTIONS = (
@@ -36,16 +44,6 @@ def run_interrupted(folder, *opts, code=130, **kwargs):
     with pytest.raises(SystemExit) as end:
         run_here(folder, *opts, **kwargs)
     assert end.value.code == code
-
-
-def assert_same_end(whole, other):
-    for name in ("current.ckpt", "best.ckpt"):
-        one, two = whole.checkpoint(name), other.checkpoint(name)
-        differing = [
-            k for k in one if k not in ("config", "epoch_rng") and not equal(one[k], two[k])
-        ]
-        assert one.keys() == two.keys() and not differing, f"{name}: {differing}"
-    assert equal(whole.checkpoint("tiny_final.pth"), other.checkpoint("tiny_final.pth"))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -5,7 +5,7 @@ import traceback
 import pytest
 import torch
 
-from tests.bridge.runs import equal, order_of, run_here, run_processes, sizes
+from tests.bridge.runs import assert_same_end, equal, order_of, run_here, run_processes, sizes
 
 OPTIONS = (
     "training.max_updates=17",
@@ -52,16 +52,6 @@ def run_killed(*args, **kwargs):
         traceback.clear_frames(killed.__traceback__)  # which keep workers alive
     else:
         pytest.fail("The run came to its end")
-
-
-def assert_same_end(run, other):
-    for name in ("current.ckpt", "best.ckpt"):
-        one, two = run.checkpoint(name), other.checkpoint(name)
-        differing = [
-            k for k in one if k not in ("config", "epoch_rng") and not equal(one[k], two[k])
-        ]
-        assert one.keys() == two.keys() and not differing, f"{name}: {differing}"
-    assert equal(run.checkpoint("tiny_final.pth"), other.checkpoint("tiny_final.pth"))
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import socket
 import pytest
 import torch
 
-from tests.bridge.both.test_interruption import assert_same_end
-from tests.bridge.runs import YAML, equal, run_here, run_processes
+from tests.bridge.runs import YAML, assert_same_end, equal, run_here, run_processes
 
 SHORT = ("run_type=train", "training.max_updates=5")
 

@@ -8,18 +8,10 @@ from transformers import BertConfig, BertModel
 from mmf_bridge.common.source import edited
 from mmf_bridge.finder import install
 from mmf_bridge.line import detect
+from tests.bridge.models.small import ANSWERS, BATCH, BERT, FEATURES, REGIONS, TOKENS
+from tests.bridge.models.table import VILBERT, VISUAL_BERT
 
 pytestmark = pytest.mark.skipif(detect() != "rc7", reason="needs MMF 1.0.0rc7")
-
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "vocab_size": 50,
-    "max_position_embeddings": 40,
-}
-BATCH, TOKENS, REGIONS, FEATURES, ANSWERS = 3, 6, 5, 16, 4
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +27,7 @@ def registry():
 def bert(tmp_path_factory):
     """A small BERT with random weights, and the folder where it is saved."""
     torch.manual_seed(0)
-    model = BertModel(BertConfig(**TINY)).eval()
+    model = BertModel(BertConfig(**BERT)).eval()
     folder = tmp_path_factory.mktemp("bert")
     model.save_pretrained(folder)
     return model, str(folder)
@@ -47,7 +39,7 @@ def batch(registry):
 
     torch.manual_seed(1)
     samples = SampleList()
-    samples.input_ids = torch.randint(1, TINY["vocab_size"], (BATCH, TOKENS))
+    samples.input_ids = torch.randint(1, BERT["vocab_size"], (BATCH, TOKENS))
     samples.input_mask = torch.ones(BATCH, TOKENS, dtype=torch.long)
     samples.input_mask[1, 4:] = 0
     samples.segment_ids = torch.zeros(BATCH, TOKENS, dtype=torch.long)
@@ -73,28 +65,11 @@ def build(registry, name, **values):
 
     path = f"{get_mmf_root()}/configs/models/{name}/defaults.yaml"
     defaults = OmegaConf.load(path).model_config[name]
-    config = OmegaConf.merge(defaults, OmegaConf.create({**TINY, "num_labels": ANSWERS, **values}))
+    config = OmegaConf.merge(defaults, OmegaConf.create({**BERT, "num_labels": ANSWERS, **values}))
     torch.manual_seed(2)
     model = registry.get_model_class(name)(config)
     model.build()
     return model.eval()
-
-
-VISUAL_BERT = {"visual_embedding_dim": FEATURES, "training_head_type": "classification"}
-VILBERT = {
-    "v_feature_size": FEATURES,
-    "v_target_size": 4,
-    "v_hidden_size": 24,
-    "v_num_hidden_layers": 2,
-    "v_num_attention_heads": 4,
-    "v_intermediate_size": 24,
-    "bi_hidden_size": 24,
-    "bi_num_attention_heads": 4,
-    "bi_intermediate_size": 24,
-    "v_biattention_id": [0, 1],
-    "t_biattention_id": [0, 1],
-    "training_head_type": "classification",
-}
 
 
 def test_visual_bert_from_scratch(registry, batch):
@@ -267,7 +242,7 @@ def test_compact_bilinear_pooling_of_images(registry):
 def test_masked_heads_are_refused(registry):
     from transformers.modeling_bert import BertEncoder
 
-    encoder = BertEncoder(BertConfig(**TINY))
+    encoder = BertEncoder(BertConfig(**BERT))
     with pytest.raises(NotImplementedError, match="head_mask"):
         encoder(torch.zeros(1, 2, 32), None, [torch.ones(4), None])
 
