@@ -1,10 +1,11 @@
-"""What the import hook costs every start of Python, and what a start of MMF is made of.
+"""What starts take: of the interpreter with the import hook, of MMF, of the `clipvil` command.
 
-    python benchmarks/startup.py
+    python benchmarks/startup.py [RUNS]
 
-Prints two tables: the median start-up of the interpreter without and with the hook (runs in turn,
-in one session), and the import time of `mmf_run` by package (`python -X importtime`), with the
-bridge off and on.
+Prints the median start-up of the interpreter without and with the hook; the median time until
+`mmf_run` says its first line and has made its first update (easy-VQA), of `clipvil doctor` and of
+`clipvil --help`, beside `import torch`; and the time of MMF's imports by package
+(`python -X importtime`). All runs of a table take turns, in one session.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 40
-START_MMF = "import mmf_cli.run as run; run.setup_imports()"
+START_MMF = "import mmf_cli.run"
+CONFIG = ROOT / "projects" / "clipvil" / "configs" / "easy_vqa.yaml"
+OPTIONS = [
+    "training.max_updates=1",
+    "training.log_interval=1",
+    "training.batch_size=16",
+    "training.evaluation_interval=1000",
+    "run_type=train",
+    "env.overwrite=true",
+]
 IMPORT_LINE = re.compile(r"import time:\s*(\d+) \|\s*(\d+) \| +(\S+)")
 
 
@@ -59,6 +69,58 @@ def interpreter_table() -> None:
     print(f"  {'the hook':18} {statistics.median(b - a for a, b in pairs):7.1f} ms\n")
 
 
+def seconds_until(command: list[str | Path], text: str | None) -> tuple[float, float]:
+    """(Seconds, seconds of processor time) until a line with `text`, or the end if that is None.
+
+    Raises:
+        RuntimeError: the command ends before it says `text`.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    output = ""
+    for line in process.stdout:
+        output += line
+        if text is not None and text in line:
+            process.kill()
+            break
+    else:
+        if text is not None:
+            raise RuntimeError(f"{command} has not said {text!r}:\n{output}")
+    _, _, usage = os.wait4(process.pid, 0)
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+
+
+def start_table(runs: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        code = "import sys; from mmf_cli.run import run; sys.exit(run())"
+        opts = [f"config={CONFIG}", f"env.save_dir={folder}", *OPTIONS]
+        mmf_run = [sys.executable, "-W", "ignore", "-c", code, *opts]
+        clipvil = [sys.executable, "-m", "clipvil_mmf.cli.main"]
+        commands = {
+            "import torch": ([sys.executable, "-c", "import torch"], None),
+            "mmf_run, first line": (mmf_run, ""),
+            "mmf_run, first update": (mmf_run, "progress: 1/1"),
+            "clipvil doctor": ([*clipvil, "doctor"], None),
+            "clipvil --help": ([*clipvil, "--help"], None),
+        }
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        for _ in range(runs):
+            for name, (command, text) in commands.items():
+                times[name].append(seconds_until(command, text))
+    print(f"median of {runs}             time   to torch   processor   to torch")
+    medians = {
+        name: [statistics.median(column) for column in zip(*values, strict=True)]
+        for name, values in times.items()
+    }
+    torch, torch_cpu = medians["import torch"]
+    for name, (wall, cpu) in medians.items():
+        print(f"  {name:22} {wall:5.2f} s {wall / torch:8.2f} {cpu:9.2f} s {cpu / torch_cpu:9.2f}")
+    print()
+
+
 def mmf_table(bridge: str) -> None:
     start = time.perf_counter()
     run = subprocess.run(
@@ -87,5 +149,6 @@ def mmf_table(bridge: str) -> None:
 
 if __name__ == "__main__":
     interpreter_table()
+    start_table(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
     mmf_table("0")
     mmf_table("1")

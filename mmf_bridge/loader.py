@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any
 
+from mmf_bridge.lazy import PACKAGES, WAITING, lent, package_code
 from mmf_bridge.line import detect
 
 _MOVED = "mmf_bridge.moved:install"
@@ -32,7 +33,12 @@ class MendingLoader(SourceFileLoader):
         """Runs the module's code between its patches."""
         for patch in self.before:
             _apply(patch, self.name, self.name)
-        exec(super().get_code(self.name), module.__dict__)
+        if self.name in PACKAGES:
+            code = package_code(module, self.get_source(self.name), self.path)
+        else:
+            code = super().get_code(self.name)
+        with lent(WAITING.get(self.name)):
+            exec(code, module.__dict__)
         for patch in self.after:
             _apply(patch, module, self.name)
 
@@ -94,7 +100,7 @@ def patched_spec(
     after = tuple(patch.function for patch in patches if not patch.before)
     if "." not in name:  # `mmf` or `mmf_cli` itself: from here on MMF is really being imported
         before = (_MOVED, *before)
-    if before or after:
+    if before or after or name in PACKAGES or name in WAITING:
         if not spec.origin or not spec.origin.endswith(".py"):
             raise ImportError(
                 f"mmf_bridge: {name} was found as {spec.origin}, and only Python source files can "

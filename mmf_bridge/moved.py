@@ -31,7 +31,6 @@ ALIASES: dict[str, dict[str, str]] = {
 # Module of MMF -> (module, name it asks of it, what it gets). The name is lent for as long as the
 # module of MMF is being executed, so that other packages which probe for it are not deceived.
 LENT: dict[str, tuple[str, str, str]] = {
-    "mmf.modules.optimizers": ("transformers.optimization", "AdamW", "mmf_bridge.common.adamw"),
     "mmf.datasets.builders.charades._utils": ("torchvision.io", "read_video", __name__),
 }
 

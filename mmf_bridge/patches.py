@@ -32,6 +32,18 @@ RC7, MAIN = ("rc7",), ("main",)
 TABLE = (
     # Start, options and names
     Patch(
+        "mmf.utils.env",
+        "mmf_bridge.common.names:patch_env",
+        _FAULTS,
+        "test_startup.py::test_a_run_imports_no_more_than_it_uses",
+    ),
+    Patch(
+        "mmf.common.registry",
+        "mmf_bridge.common.names:patch_registry",
+        _FAULTS,
+        "test_lazy.py::test_a_name_imports_the_module_that_registers_it",
+    ),
+    Patch(
         "mmf.common.registry",
         "mmf_bridge.common.same_names:patch",
         "a plugin with a dataset of MMF's name",
@@ -127,20 +139,15 @@ TABLE = (
         _FAULTS,
         "both/test_configuration.py::test_predict_takes_options_and_leaves_the_command_line_alone",
     ),
-    # Names that moved
     Patch(
-        "mmf.modules.optimizers",
-        "mmf_bridge.moved:lend",
-        "transformers 5",
-        "test_moved.py::test_adamw_is_lent_and_taken_back",
+        "mmf",
+        "mmf_bridge.main.lightning:import_lightly",
+        "Lightning 2",
+        "test_startup.py::test_a_run_imports_no_more_than_it_uses",
+        MAIN,
         before=True,
     ),
-    Patch(
-        "mmf.modules.optimizers",
-        "mmf_bridge.moved:take_back",
-        "transformers 5",
-        "test_moved.py::test_adamw_is_lent_and_taken_back",
-    ),
+    # Names that moved
     Patch(
         "mmf.datasets.builders.charades._utils",
         "mmf_bridge.moved:lend",

@@ -9,6 +9,7 @@ import site
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,9 +31,13 @@ INSTALL_PLUGIN = "pip install --force-reinstall --no-deps -e .    # in the check
 # What the report names one by one; all other requirements are checked as well, and named if wrong.
 SHOWN = ("omegaconf", "transformers", "open_clip_torch", "torchvision", "torch")
 EASY_VQA_QUESTIONS = ("data/train/questions.json", "data/test/questions.json")
+# torchvision's operators without torchvision, whose import takes as long as torch's.
 TRY_TORCH = """
-import torch, torchvision
-torchvision.ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5)
+import glob, importlib.util, os, torch
+folder = os.path.dirname(importlib.util.find_spec("torchvision").origin)
+for file in glob.glob(os.path.join(folder, "_C*")):
+    torch.ops.load_library(file)
+torch.ops.torchvision.nms(torch.zeros(1, 4), torch.ones(1), 0.5)
 names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(torch.version.cuda + ": " + ", ".join(names) if torch.cuda.is_available() else "")
 """
@@ -63,16 +68,21 @@ def command(
     """Say what is installed, what is wrong, and the command that repairs it."""
     mmf_dir = find_mmf()
     on_main = mmf_dir is not None and line_of(read_version(mmf_dir)) == "main"
-    findings = [
-        check_mmf(mmf_dir),
-        *check_requirements(on_main=on_main),
-        *check_torch(),
-        check_bridge(map(Path, (*site.getsitepackages(), site.getusersitepackages()))),
-        check_configs(),
-        check_easy_vqa(),
-    ]
-    if not quick:
-        findings.append(check_import([sys.executable, "-c", "import mmf"]))
+    # Both wait for a process that imports torch.
+    with ThreadPoolExecutor() as pool:
+        torch_findings = pool.submit(check_torch)
+        imported = (
+            [] if quick else [pool.submit(check_import, [sys.executable, "-c", "import mmf"])]
+        )
+        findings = [
+            check_mmf(mmf_dir),
+            *check_requirements(on_main=on_main),
+            *torch_findings.result(),
+            check_bridge(map(Path, (*site.getsitepackages(), site.getusersitepackages()))),
+            check_configs(),
+            check_easy_vqa(),
+            *(finding.result() for finding in imported),
+        ]
     healthy = not any(finding.is_wrong for finding in findings)
     if as_json:
         typer.echo(json.dumps({"ok": healthy, "findings": list(map(asdict, findings))}, indent=2))

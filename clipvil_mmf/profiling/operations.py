@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def operations_of(work: Callable[[], None]) -> int:
 
 
 def _flop_counter() -> FlopCounterMode:
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton
+
     return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _addmm})
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -76,6 +75,8 @@ class Adapters(TuningMethod):
             self._add_visual(network.image_encoder)
 
     def _add_visual(self, encoder: nn.Module) -> None:
+        from open_clip.modified_resnet import Bottleneck
+
         blocks = {n: m for n, m in encoder.named_modules() if isinstance(m, Bottleneck)}
         if not blocks:
             raise ConfigError("visual: adapters are made for the bottlenecks of a ResNet tower.")

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import open_clip
 import torch
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -165,6 +161,8 @@ class ClipGridEncoder(ImageEncoder):
 
     def __init__(self, config: ClipGridConfig) -> None:
         super().__init__()
+        from open_clip.transformer import VisionTransformer
+
         self.config = config
         self.tower, file = _build_tower(config)
         whole = set(self.tower.state_dict())
@@ -174,7 +172,8 @@ class ClipGridEncoder(ImageEncoder):
         self._fixed_size = _fixed_size(self.tower)
         if config.frozen:
             self.tower.requires_grad_(False)
-        is_nhwc = config.channels_last and not isinstance(self.tower, VisionTransformer)
+        self._is_vit = isinstance(self.tower, VisionTransformer)
+        is_nhwc = config.channels_last and not self._is_vit
         self._memory_format = torch.channels_last if is_nhwc else torch.contiguous_format
         if is_nhwc:
             self.tower.to(memory_format=torch.channels_last)
@@ -250,7 +249,7 @@ class ClipGridEncoder(ImageEncoder):
             return resnet_inference.grid_features(self.tower, images, self._layer)
         features = _GridFeatures(self.tower, self._layer)
         images = images.contiguous(memory_format=self._memory_format)
-        if not isinstance(self.tower, VisionTransformer):
+        if not self._is_vit:
             return features(images)
         positions = resample_positions(
             self.tower.positional_embedding,
@@ -276,6 +275,8 @@ class _GridFeatures(nn.Module):
 
 def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
     """The whole vision tower, and the file whose weights it still lacks."""
+    import open_clip  # a start without a tower does not wait for it
+
     name = None if config.name is None else config.name.replace("/", "-")
     tags = []
     if name is not None:
@@ -317,6 +318,8 @@ def _described_vision(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tagged_tower(name: str, tag: str) -> nn.Module:
     """A named tower with open_clip's weights, which it downloads once and keeps."""
+    import open_clip
+
     quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
     if open_clip.get_model_config(name).get("quick_gelu", False) and not quick_gelu:
         raise ConfigError(
@@ -357,6 +360,10 @@ def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None
 
 def _cut(tower: nn.Module, layer: int) -> tuple[int, int, int]:
     """Drop what lies behind the wanted grid, and say (its index, its channels, its stride)."""
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
     if isinstance(tower, ModifiedResNet):
         stage = _absolute(layer, 5)
         tower.attnpool = None
@@ -392,5 +399,7 @@ def _absolute(layer: int, count: int) -> int:
 
 def _fixed_size(tower: nn.Module) -> tuple[int, int] | None:
     """(H, W) where timm's ViTs take one image size only, None where any size will do."""
+    from open_clip.timm_model import TimmModel
+
     embed = getattr(tower.trunk, "patch_embed", None) if isinstance(tower, TimmModel) else None
     return tuple(embed.img_size) if embed is not None and embed.strict_img_size else None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 
 # Squared at once for a variance: 5 MB at the widest.
 _PIXELS = 4096
@@ -18,6 +22,8 @@ def can_run(tower: nn.Module) -> bool:
 
     Not where somebody hooked a module of it, such as an adapter: hooks are not called here.
     """
+    from open_clip.modified_resnet import ModifiedResNet
+
     return isinstance(tower, ModifiedResNet) and all(
         type(module) is not nn.SyncBatchNorm
         and not module._forward_hooks

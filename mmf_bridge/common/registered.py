@@ -30,9 +30,11 @@ def patch(module: ModuleType) -> None:
         def checked(*args: Any, **kwargs: Any) -> Any:
             # Plugins may have added some by now.
             known, name = mapping[f"{kind}_name_mapping"], name_of(*args)
-            known = _torch_optimizers() + list(known) if kind == "optimizer" else known
-            if name not in known and (name is not None or kind == "trainer"):
-                raise ValueError(unknown(what, name, known))
+            torchs = _torch_optimizers() if kind == "optimizer" else []
+            is_needed = name is not None or kind == "trainer"
+            # Not in one list: whoever lists the registry's names imports all of MMF.
+            if is_needed and name not in torchs and name not in known:
+                raise ValueError(unknown(what, name, [*torchs, *known]))
             return build(*args, **kwargs)
 
         setattr(module, f"build_{kind}", checked)

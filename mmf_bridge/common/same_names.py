@@ -6,6 +6,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
+from mmf_bridge.common.names import is_of_mmf
 from mmf_bridge.protocols import SuitsModels
 
 logger = logging.getLogger(__name__)
@@ -25,11 +26,11 @@ def patch(module: ModuleType) -> None:
         register = stock(name)
 
         def keep_and_register(builder: Any) -> Any:
-            former = builders.get(name)
+            former = builders.registered(name)
             register(builder)
             if former not in (None, builder):
-                if _is_of_mmf(builder) and not _is_of_mmf(former):  # a plugin imported before MMF's
-                    former, builders[name] = builder, former
+                if is_of_mmf(builder) and not is_of_mmf(former):  # a plugin imported before MMF's
+                    former = builder
                 replaced.setdefault(name, []).append(former)
             return builder
 
@@ -37,6 +38,8 @@ def patch(module: ModuleType) -> None:
 
     def get_builder_class(cls: Any, name: str) -> Any:
         newest, model = builders.get(name), _model(cls)
+        if isinstance(newest, SuitsModels):
+            builders.import_for(name)  # MMF's own of that name
         for builder in (newest, *reversed(replaced.get(name, []))) if model else ():
             if not isinstance(builder, SuitsModels) or builder.suits(model):
                 return builder
@@ -60,10 +63,6 @@ def log_choices(registry: Any, datasets: str) -> None:
         if isinstance(newest, SuitsModels) and len(others) > 1:
             passed = ", ".join(_full_name(other) for other in others if other is not taken)
             logger.info(f"Dataset {name}: {_full_name(taken)}, which suits the model, not {passed}")
-
-
-def _is_of_mmf(builder: type) -> bool:
-    return builder.__module__.partition(".")[0] == "mmf"
 
 
 def _full_name(builder: type) -> str:
