@@ -40,18 +40,9 @@ class Names(dict[str, Any]):
         super().__init__(names)
         self.kind = kind
 
-    def registered(self, name: str) -> Any:
-        """What is registered so far, without importing anything; None if nothing is."""
-        return super().get(name)
-
-    def import_for(self, name: str) -> None:
-        """Import the modules of MMF that register a name."""
-        for module in _modules_by_name().get((self.kind, name), ()):
-            importlib.import_module(module)
-
     def _find(self, name: str) -> None:
         if not super().__contains__(name):
-            self.import_for(name)
+            import_for(self.kind, name)
         if not super().__contains__(name):
             import_all()
 
@@ -115,6 +106,12 @@ def patch_registry(module: ModuleType) -> None:
         mapping[key] = Names(mapping[key], kind)
 
 
+def import_for(kind: str, name: str) -> None:
+    """Import the modules of MMF that register a name of a kind."""
+    for module in _modules_by_name().get((kind, name), ()):
+        importlib.import_module(module)
+
+
 def import_all() -> None:
     """Import every module of MMF that may register something, once."""
     global _all_imported
@@ -123,7 +120,7 @@ def import_all() -> None:
     if not _all_imported:
         _all_imported = True  # its modules look names up as well
         try:
-            env.import_all()
+            getattr(env, "import_all", env.setup_imports)()  # the latter without `patch_env`
         except BaseException:
             _all_imported = False
             raise

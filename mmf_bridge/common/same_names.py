@@ -6,7 +6,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
-from mmf_bridge.common.names import is_of_mmf
+from mmf_bridge.common.names import import_for, is_of_mmf
 from mmf_bridge.protocols import SuitsModels
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def patch(module: ModuleType) -> None:
         register = stock(name)
 
         def keep_and_register(builder: Any) -> Any:
-            former = builders.registered(name)
+            former = dict.get(builders, name)  # which imports nothing
             register(builder)
             if former not in (None, builder):
                 if is_of_mmf(builder) and not is_of_mmf(former):  # a plugin imported before MMF's
@@ -39,7 +39,7 @@ def patch(module: ModuleType) -> None:
     def get_builder_class(cls: Any, name: str) -> Any:
         newest, model = builders.get(name), _model(cls)
         if isinstance(newest, SuitsModels):
-            builders.import_for(name)  # MMF's own of that name
+            import_for("builder", name)  # MMF's own of that name
         for builder in (newest, *reversed(replaced.get(name, []))) if model else ():
             if not isinstance(builder, SuitsModels) or builder.suits(model):
                 return builder
