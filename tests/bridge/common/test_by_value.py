@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mmf_bridge.common.loading import HandOver
+from mmf_bridge.common.shared_batches import HandOver
 
 _ENDLESS = """
 import torch
