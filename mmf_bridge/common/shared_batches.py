@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 # Batches that a trainer holds at once: the current one, the one before it while the next one is
 # fetched, and one on its way to the device.
 _HELD = 3
-# Bytes of a slot for a dataset that does not say how large its batches are. Memory is only taken
-# for what is written.
-_DEFAULT_SIZE = 256 << 20
-_LEAST_SIZE = 64 << 10
+# Bytes of a slot for a dataset that does not say how large its batches are, and what a slot must
+# have where memory is short. Memory is only taken for what is written.
+_DEFAULT_SIZE, _LEAST_SIZE = 256 << 20, 1 << 20
+_SPARE = 64 << 10  # bytes of a slot for what a dataset has not counted
 _ALIGNMENT = 64
 # Tensors below these bytes are copied out of their slot: metrics may keep them for a whole split.
 _SMALL = 1 << 20
@@ -107,9 +107,9 @@ def build_ring(
     """
     slots = prefetched + -(-_HELD // workers) + 1  # one is being written
     available = available_memory() // (2 * processes * workers * slots)
-    wanted = _DEFAULT_SIZE if largest is None else largest + largest // 16 + _LEAST_SIZE
+    wanted = _DEFAULT_SIZE if largest is None else largest + largest // 16 + _SPARE
     size = min(wanted, available)
-    if size < _LEAST_SIZE:
+    if size < min(wanted, _LEAST_SIZE):
         raise OSError(f"{available_memory() >> 20} MiB are available")
     return Ring(workers, slots, size, pins)
 
