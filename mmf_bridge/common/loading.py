@@ -195,12 +195,13 @@ def build_dataloader(
     batches = build_batch_sampler(dataset, training.batch_size, shuffle, seed)
     workers = training.num_workers
     knows = isinstance(dataset, KnowsBatchBytes)
+    on_gpu = torch.cuda.is_available() and training.get("device", None) != "cpu"
     loader = Loader(
         dataset=dataset,
         batch_sampler=batches,
         collate_fn=HandOver(collate),
         num_workers=workers,
-        pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
+        pin_memory=bool(training.pin_memory) and on_gpu,
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
         generator=batches.generator,
         worker_init_fn=partial(shield_worker, os.getpid()),

@@ -83,6 +83,16 @@ def test_in_memory_changes_nothing(make_dataset):
     assert torch.equal(kept.images, read.images)
 
 
+def test_no_batch_is_larger_than_the_dataset_says(make_dataset):
+    """Workers get memory by it."""
+    for section in ({"image_size": [8, 8]}, {"image_size": [8, 24], "image_transform": "fit_pad"}):
+        dataset = make_dataset(group_by_image=False, **section)
+        batch = batch_of(dataset, range(4))
+        tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
+        most = dataset.batch_bytes(4)
+        assert most // 2 < sum(tensor.nbytes for tensor in tensors) < most + 200
+
+
 def test_each_image_of_a_batch_is_read_once(make_dataset, monkeypatch):
     dataset = make_dataset()
     real, opened = clipvil_mmf.data.images.decode, []

@@ -194,7 +194,7 @@ def test_a_slot_waits_for_copies_to_the_gpu(as_worker, large_is_all, monkeypatch
     monkeypatch.setattr(
         shared_batches.PinnedMemory, "register", lambda self, *part: registered.append(part)
     )
-    hand_over = as_worker(ring := Ring(1, 3, 4096, pins=True))
+    hand_over = as_worker(Ring(1, 3, 4096, pins=True))
     arrived(hand_over([torch.ones(3)]))
     assert registered == [(0, 12)]
     arrived(hand_over([torch.ones(3)]))  # the first slot is not free yet
