@@ -40,8 +40,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from clipvil_mmf.data import locking, store, table
 from clipvil_mmf.data.formats import read_table
+from clipvil_mmf.data.images import Pictures
 from clipvil_mmf.data.table import SoftAnswers
-from mmf_bridge.common.loading import HandOver
+from mmf_bridge.common.shared_batches import HandOver
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
 BATCH, BATCHES = 32, 200
@@ -94,11 +95,11 @@ class OneEach:
     bad: dict[int, Exception] = {}  # noqa: RUF012 (never written)
 
     def __init__(self, *_: object, **__: object) -> None:
-        self.picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+        """Take what an ``ImageStore`` takes."""
 
-    def read(self, rows: list[int]) -> list[torch.Tensor]:
+    def read(self, rows: list[int]) -> Pictures:
         """Return that picture for each row."""
-        return [self.picture for _ in rows]
+        return Pictures(torch.zeros(len(rows), 3, 8, 8, dtype=torch.uint8), None)
 
 
 class Dictionaries:

@@ -16,8 +16,9 @@ from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import match
 from clipvil_mmf.checkpoints.native import SavedModel, read_saved
 from clipvil_mmf.config import from_config
-from clipvil_mmf.data.images import ImageParams, build_transform, decode, normalize
+from clipvil_mmf.data.images import ImageParams, build_transform, decode, on_one_canvas
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
@@ -43,8 +44,7 @@ class Answerer:
         self.network, self.task, self.answers = network, task, list(answers)
         self._tokenizer = tokenizer
         self._transform = build_transform(images)
-        self._mean = torch.tensor(list(images.mean)).view(3, 1, 1)
-        self._std = torch.tensor(list(images.std)).view(3, 1, 1)
+        self._statistics = pixel_statistics(images.mean, images.std)
 
     def answer(
         self,
@@ -110,7 +110,9 @@ class Answerer:
         # Landscape and portrait pictures have different canvases, and a batch has one.
         for shape in dict.fromkeys(picture.shape for picture in pictures):
             places = [i for i, picture in enumerate(pictures) if picture.shape == shape]
-            batch = normalize([pictures[i] for i in places], self._mean, self._std).to(parameter)
+            pixels = on_one_canvas((pictures[i] for i in places), len(places)).pixels
+            statistics = self._statistics.to(parameter.device)
+            batch = normalize(pixels.to(parameter.device), statistics).to(parameter)
             chosen = [row for row, image in enumerate(image_index) if image in places]
             index = [places.index(image_index[row]) for row in chosen]
             index = torch.tensor(index, device=parameter.device)
@@ -118,10 +120,10 @@ class Answerer:
             output[chosen] = self.network(batch, index, *texts).scores.float().cpu()
         return output
 
-    def _read(self, image: Picture) -> Tensor:
+    def _read(self, image: Picture) -> np.ndarray:
         if isinstance(image, Image.Image):
-            return torch.from_numpy(self._transform(image))
-        return torch.from_numpy(decode(str(Path(image)), self._transform))
+            return self._transform(image)
+        return decode(str(Path(image)), self._transform)
 
 
 def from_pretrained(

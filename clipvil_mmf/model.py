@@ -234,9 +234,10 @@ class ClipVil(BaseModel):
         """Score the labels.
 
         Args:
-            sample_list: ``images`` (B_img, 3, H, W), or ``region_features`` (B_img, R, C),
-                ``region_boxes`` (B_img, R, 4) and ``region_mask`` (B_img, R); ``image_index`` (B,)
-                and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
+            sample_list: ``images`` (B_img, 3, H, W) uint8 with ``pixel_statistics``, or normalised
+                ones; or ``region_features`` (B_img, R, C), ``region_boxes`` (B_img, R, 4) and
+                ``region_mask`` (B_img, R); ``image_index`` (B,) and ``input_ids``, ``input_mask``,
+                ``segment_ids`` (B, T); see ``data/dataset.py``.
 
         Returns:
             ``scores`` (B, labels) float32, before the sigmoid or softmax.

@@ -124,6 +124,18 @@ class BringsBatches(Protocol):
 
 
 @runtime_checkable
+class KnowsBatchBytes(Protocol):
+    """A dataset that says how large its batches get, for the memory that workers put them in."""
+
+    def batch_bytes(self, samples: int) -> int | None:
+        """The bytes of a batch of so many samples at most; None if that is not known.
+
+        A larger batch arrives as well, but more slowly.
+        """
+        ...
+
+
+@runtime_checkable
 class SuitsModels(Protocol):
     """A dataset builder that stands in for the one of its name with some models alone."""
 

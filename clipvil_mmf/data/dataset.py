@@ -2,8 +2,11 @@
 
 A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
 
-* ``images`` (B_img, 3, H, W) float32: the batch's unique images; or, where ``features`` is set,
-  their ``region_features``, ``region_boxes`` and ``region_mask`` (``regions.py``);
+* ``images`` (B_img, 3, H, W) uint8, channels_last: the pixels of the batch's unique images; with
+  ``pixel_statistics`` (2, 3) float32 and, where pictures do not fill the canvas of the first one,
+  ``image_sizes`` (B_img, 2) int64, by which ``preprocessing.images_of`` normalises them on the
+  device; or, where ``features`` is set, their ``region_features``, ``region_boxes`` and
+  ``region_mask`` (``regions.py``);
 * ``image_index`` (B,) int64: the row of these that each question is about;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64; with ``pad_to: longest`` T is the
   length of the batch's longest question;
@@ -33,12 +36,12 @@ from clipvil_mmf.data.images import (
     ImageParams,
     ImageStore,
     build_transform,
-    normalize,
 )
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.regions import RegionParams, RegionStore, pad_regions
 from clipvil_mmf.data.table import QuestionTable, SoftAnswers
+from clipvil_mmf.preprocessing import pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
 
 logger = logging.getLogger(__name__)
@@ -197,8 +200,7 @@ class ClipVilDataset(BaseDataset):
         self._training_questions = training_questions
         self._dataset_labels = labels
         self._image_root = image_root
-        self._mean = torch.tensor(list(self.params.mean)).view(3, 1, 1)
-        self._std = torch.tensor(list(self.params.std)).view(3, 1, 1)
+        self._statistics = pixel_statistics(self.params.mean, self.params.std)
         self._transform = build_transform(self.params)
         # The table's rows that are used; None for all of them.
         self._kept: np.ndarray | None = None
@@ -373,7 +375,9 @@ class ClipVilDataset(BaseDataset):
         if self.params.features is not None:
             batch.update(pad_regions(pictures))
         else:
-            batch["images"] = normalize(pictures, self._mean, self._std)
+            batch["images"], batch["pixel_statistics"] = pictures.pixels, self._statistics
+            if pictures.sizes is not None:
+                batch["image_sizes"] = pictures.sizes
         batch.add_field("question_id", self.table.ids(chosen))
         batch.add_field("dataset_name", self.dataset_name)
         batch.add_field("dataset_type", self.dataset_type)
@@ -390,6 +394,14 @@ class ClipVilDataset(BaseDataset):
     def collate(self, batch: SampleList) -> SampleList:
         """Hand on the batch that ``__getitems__`` made; the bridge's data loader asks for it."""
         return batch
+
+    def batch_bytes(self, samples: int) -> int | None:
+        """What such a batch has at most, if it has images; the bridge's data loader asks for it."""
+        if self.params.features is not None:
+            return None
+        height, width = self.params.image_size
+        tokens = self.text_processor.params.max_seq_length
+        return samples * (3 * height * width + 24 * tokens + 4 * len(self.labels))
 
     def build_batch_sampler(
         self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int

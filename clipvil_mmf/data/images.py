@@ -1,11 +1,12 @@
-"""Image files -> uint8 pictures -> one normalised float32 batch."""
+"""Image files -> uint8 pictures -> one uint8 batch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import get_worker_info
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice
 from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotation, upright
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
+from mmf_bridge.common.shared_batches import empty
 
 
 class BadImageError(ValueError):
@@ -70,13 +72,13 @@ class Transform:
         self._height, self._width, self._turns = height, width, turns
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return (3, H, W) uint8."""
+        """Return (3, H, W) uint8, a view of (H, W, 3) that may not be written to."""
         worker = get_worker_info()
         if not self._turns and (worker is None or worker.id == 0):
             remark_rotation(image)
         image = eight_bit(image)
         picture = self.picture(upright(image) if self._turns else image)
-        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+        return np.asarray(picture).transpose(2, 0, 1)
 
     def is_portrait(self, width: int, height: int) -> bool:
         """Whether an image of this size (once turned) is portrait or square, and so its canvas."""
@@ -91,7 +93,7 @@ class Stretch(Transform):
     """Resize to one size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
 
     def picture(self, image: Image.Image) -> Image.Image:
-        image, size = image.convert("RGB"), (self._width, self._height)
+        image, size = as_rgb(image), (self._width, self._height)
         return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
@@ -123,7 +125,7 @@ class FitPad(Transform):
     def picture(self, image: Image.Image) -> Image.Image:
         size = self.resized(*image.size)
         # The published order: the mode is converted after the resize.
-        picture = image.resize(size, Image.Resampling.BILINEAR).convert("RGB")
+        picture = as_rgb(image.resize(size, Image.Resampling.BILINEAR))
         room = (self._width, self._height)
         if self.is_portrait(*image.size):
             room = room[::-1]
@@ -132,6 +134,37 @@ class FitPad(Transform):
         left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
         canvas.paste(picture, (left, top))
         return canvas
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB; itself, where it is that already (Pillow would copy it)."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+class Pictures(NamedTuple):
+    """The pictures of a batch."""
+
+    # (B, 3, H, W) uint8 in channels_last, as decoders write; the canvas is that of the first
+    # picture, as in the published code: others are placed top left, cut, or filled up.
+    pixels: torch.Tensor
+    sizes: torch.Tensor | None  # (B, 2) int64, height and width on it; None where all fill it
+
+
+def on_one_canvas(pictures: Iterable[np.ndarray], count: int) -> Pictures:
+    """Copy pictures, each (3, H, W) uint8, into one batch as they come; ``count`` of them."""
+    canvas = sizes = None
+    for row, picture in enumerate(pictures):
+        if canvas is None:
+            height, width = picture.shape[1:]
+            pixels = empty((count, height, width, 3), torch.uint8).permute(0, 3, 1, 2)
+            sizes, canvas = [], pixels.numpy()
+        high, wide = min(height, picture.shape[1]), min(width, picture.shape[2])
+        if (high, wide) != (height, width):
+            canvas[row] = 0
+        canvas[row, :, :high, :wide] = picture[:, :high, :wide]
+        sizes.append((high, wide))
+    fills = all(size == (height, width) for size in sizes)
+    return Pictures(pixels, None if fills else torch.tensor(sizes))
 
 
 def build_transform(params: ImageParams) -> Transform:
@@ -165,25 +198,27 @@ class ImageStore:
     ) -> None:
         self._paths = paths
         self._transform = transform
-        self._blank = None if blank_shape is None else torch.zeros(blank_shape, dtype=torch.uint8)
-        self._kept: list[torch.Tensor] = []
+        self._blank = None if blank_shape is None else np.zeros(blank_shape, np.uint8)
+        self._kept: Sequence[np.ndarray] = ()
         self.bad: dict[int, BadImageError] = {}
         if in_memory or blank_shape is not None:
             self._read_all(keep=in_memory)
         else:
             self._check_presence()
 
-    def read(self, rows: Sequence[int]) -> list[torch.Tensor]:
-        """Return the pictures of these rows, each (3, H, W) uint8."""
-        if self._kept:
-            return [self._kept[row] for row in rows]
-        return [self._blank if row in self.bad else self._decode(row) for row in rows]
+    def read(self, rows: Sequence[int]) -> Pictures:
+        """Return the pictures of these rows, at least one."""
+        if len(self._kept):
+            return on_one_canvas((self._kept[row] for row in rows), len(rows))
+        return on_one_canvas(
+            (self._blank if row in self.bad else self._decode(row) for row in rows), len(rows)
+        )
 
-    def _decode(self, row: int) -> torch.Tensor:
-        return torch.from_numpy(decode(self._paths[row], self._transform))
+    def _decode(self, row: int) -> np.ndarray:
+        return decode(self._paths[row], self._transform)
 
     def _read_all(self, keep: bool) -> None:
-        def read(row: int) -> torch.Tensor | None:
+        def read(row: int) -> np.ndarray | None:
             try:
                 picture = self._decode(row)
             except BadImageError as error:
@@ -201,8 +236,8 @@ class ImageStore:
         if keep:
             pictures = [picture for part in read_parts for picture in part]
             alike = len({picture.shape for picture in pictures}) == 1
-            # One tensor for all: forked workers then share few large blocks.
-            self._kept = list(torch.stack(pictures).unbind(0)) if alike else pictures
+            # One array for all: forked workers then share few large blocks.
+            self._kept = np.stack(pictures) if alike else pictures
 
     def _check_presence(self) -> None:
         present: dict[str, set[str]] = {}
@@ -229,34 +264,6 @@ def decode(path: str, transform: Transform) -> np.ndarray:
             f"Image {path}{size} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
             "again, or set on_bad_image: skip in the dataset's configuration to leave it out"
         ) from e
-
-
-def normalize(
-    pictures: Sequence[torch.Tensor], mean: torch.Tensor, std: torch.Tensor
-) -> torch.Tensor:
-    """Make a model's input of pictures.
-
-    The canvas is that of the first picture, as in the published code: others are placed top left,
-    cut, or filled up with zeros.
-
-    Args:
-        pictures: each (3, H, W) uint8.
-        mean: (3, 1, 1) float32, of values in [0, 1].
-        std: (3, 1, 1) float32.
-
-    Returns:
-        (B, 3, H, W) float32, ``(picture / 255 - mean) / std``.
-    """
-    shape = pictures[0].shape
-    mean, std = mean * 255, std * 255  # once, instead of a division of every pixel
-    if all(picture.shape == shape for picture in pictures):
-        return torch.stack(list(pictures)).float().sub_(mean).div_(std)
-    batch = torch.zeros((len(pictures), *shape))
-    for target, picture in zip(batch, pictures, strict=True):
-        height, width = min(shape[1], picture.shape[1]), min(shape[2], picture.shape[2])
-        part = picture[:, :height, :width].float().sub_(mean).div_(std)
-        target[:, :height, :width] = part
-    return batch
 
 
 def _missing(path: str) -> str:

@@ -27,6 +27,7 @@ import torch
 
 from clipvil_mmf.config import check_at_least
 from clipvil_mmf.plain_pickle import PlainUnpickler, load_npy
+from mmf_bridge.common.shared_batches import empty
 
 # Detectors round: a box may leave its image by this part of its size, and is clipped.
 OVERSHOOT = 0.01
@@ -167,11 +168,13 @@ def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
             "batch; expected one width. Extract all images with one detector"
         )
     counts = torch.tensor([len(image.features) for image in images])
-    features, boxes = (
-        torch.nn.utils.rnn.pad_sequence(list(part), batch_first=True)
-        for part in zip(*images, strict=True)
-    )
-    mask = (torch.arange(features.shape[1]) < counts[:, None]).long()
+    shape = len(images), int(counts.max())
+    features = empty((*shape, *widths), torch.float32)
+    boxes = torch.zeros(*shape, 4)
+    for row, (image, count) in enumerate(zip(images, counts.tolist(), strict=True)):
+        features[row, :count], features[row, count:] = image.features, 0
+        boxes[row, :count] = image.boxes
+    mask = (torch.arange(shape[1]) < counts[:, None]).long()
     return {"region_features": features, "region_boxes": boxes, "region_mask": mask}
 
 

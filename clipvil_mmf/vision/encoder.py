@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.layers.published import Names
+from clipvil_mmf.preprocessing import images_of
 
 
 class ImageEncoder(nn.Module):
@@ -18,12 +20,14 @@ class ImageEncoder(nn.Module):
     Attributes:
         out_channels: C, the width of the features.
         batch_fields: the fields of a batch that :meth:`inputs_of` reads.
+        memory_format: of the images that :meth:`inputs_of` gives.
         published_names: see :mod:`clipvil_mmf.layers.published`; empty without a counterpart.
         published_unused: published prefix -> why no parameter takes it.
     """
 
     out_channels: int
     batch_fields: ClassVar[tuple[str, ...]] = ("images",)
+    memory_format: torch.memory_format = torch.contiguous_format
     published_names: ClassVar[Names] = {}
     published_unused: ClassVar[Names] = {}
 
@@ -44,5 +48,4 @@ class ImageEncoder(nn.Module):
             batch: has `batch_fields`.
             rows: (n,) int64, the images that are wanted; None for all.
         """
-        images = batch["images"]
-        return images if rows is None else images[rows]
+        return images_of(batch, rows, self.memory_format)

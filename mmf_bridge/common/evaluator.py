@@ -12,6 +12,7 @@ from mmf.common.meter import Meter
 from mmf.common.report import Report
 from tqdm import tqdm
 
+from mmf_bridge.common.device_batches import on_device
 from mmf_bridge.common.distributed import broadcast_buffers, get_rank, unwrap
 from mmf_bridge.common.evaluation import (
     FieldAccumulator,
@@ -21,6 +22,7 @@ from mmf_bridge.common.evaluation import (
     fields_of,
 )
 from mmf_bridge.common.interruption import EvaluationCut, interruption
+from mmf_bridge.common.loading import has_workers
 from mmf_bridge.common.training_meter import EvaluationMeter
 
 # What a metric asks for that computes from the rows of a prediction file.
@@ -170,8 +172,11 @@ class Evaluator:
 
     def _batches(self, reporter: Any, what: str, use_tqdm: bool) -> Iterator[Any]:
         loader = reporter.get_dataloader()
-        for batch in tqdm(loader, disable=not use_tqdm or get_rank() != 0, desc=what):
-            yield self.on_device(reporter.prepare_batch(batch))
+        shown = tqdm(loader, disable=not use_tqdm or get_rank() != 0, desc=what)
+        prepared = map(reporter.prepare_batch, shown)
+        return on_device(
+            prepared, self.on_device, torch.device(self.device), ahead=has_workers(loader)
+        )
 
     def _until_interrupted(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of an evaluation, whose numbers differ between processes."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import logging
 import os
-import pickle
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,18 +12,14 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    DistributedSampler,
-    Sampler,
-    get_worker_info,
-)
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from mmf_bridge.common.distributed import get_rank, get_world_size
 from mmf_bridge.common.interruption import shield_worker
-from mmf_bridge.protocols import BringsBatches, Collates
+from mmf_bridge.common.shared_batches import HandOver, Ring, build_ring, ring_of_workers
+from mmf_bridge.protocols import BringsBatches, Collates, KnowsBatchBytes
+
+logger = logging.getLogger(__name__)
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -86,19 +81,68 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
 
 
 class Loader(DataLoader):
-    """A loader that knows its running iterators, and whose workers are born deaf to SIGTERM.
+    """A loader that knows its running iterators, with workers that are born deaf to SIGTERM.
 
-    One that came before :func:`shield_worker` would kill a worker.
+    One that came before :func:`shield_worker` would kill a worker. Batches come in shared memory,
+    see :mod:`mmf_bridge.common.shared_batches`, if each may be of so many bytes as
+    ``largest_batch`` says; through pipes where there is no room or workers are not forked.
     """
 
+    def __init__(self, *args: Any, largest_batch: int | None = None, **kwargs: Any) -> None:
+        self._ring: Ring | None = None
+        self._largest_batch = largest_batch
+        self._is_pinned = bool(kwargs.get("pin_memory"))
+        self._has_warned = False
+        super().__init__(*args, **kwargs)
+
     def __iter__(self) -> Any:
+        ring = self._ring_of_iterator()
+        # Else a thread would copy every batch into pinned memory.
+        self.pin_memory = self._is_pinned and ring is None
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
-            iterator = super().__iter__()
+            with ring_of_workers(ring):
+                iterator = super().__iter__()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if ring is not None:
+            ring.workers = iterator._workers
+            iterator.ring = ring  # which outlives a loader, and another iteration of it
         vars(self).setdefault("running", WeakSet()).add(iterator)
         return iterator
+
+    def _ring_of_iterator(self) -> Ring | None:
+        """The slots of the workers that are to start, or of those that go on."""
+        if not self.num_workers:
+            return None
+        if self._ring is not None:
+            if self._iterator is not None:  # persistent workers
+                return self._ring
+            if not self._ring.is_written():
+                self._ring.recycle()
+                return self._ring
+        elif self._iterator is not None:  # workers that have started without slots
+            return None
+        start = self.multiprocessing_context or torch.multiprocessing
+        try:
+            if start.get_start_method() != "fork":
+                raise OSError(f"workers are not forked ({start.get_start_method()})")
+            self._ring = build_ring(
+                self.num_workers,
+                self.prefetch_factor,
+                self._largest_batch,
+                self._is_pinned,
+                get_world_size(),
+            )
+        except OSError as error:
+            self._ring = None
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "No shared memory for batches: %s. They go through pipes, which is slower",
+                    error,
+                )
+        return self._ring
 
 
 def stop_workers(loader: Any, iterator: Any = None) -> None:
@@ -114,6 +158,11 @@ def stop_workers(loader: Any, iterator: Any = None) -> None:
             running._shutdown_workers()
     if hasattr(loader, "_iterator"):
         loader._iterator = None  # a new iteration starts new workers
+
+
+def has_workers(loader: Any) -> bool:
+    """Whether a loader's batches are made in processes of their own."""
+    return getattr(loader, "num_workers", 0) > 0
 
 
 def dataloader_of(
@@ -145,15 +194,20 @@ def build_dataloader(
     collate = dataset.collate if isinstance(dataset, Collates) else fallback_collate
     batches = build_batch_sampler(dataset, training.batch_size, shuffle, seed)
     workers = training.num_workers
+    knows = isinstance(dataset, KnowsBatchBytes)
+    on_gpu = torch.cuda.is_available() and training.get("device", None) != "cpu"
     loader = Loader(
         dataset=dataset,
         batch_sampler=batches,
         collate_fn=HandOver(collate),
         num_workers=workers,
-        pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
+        pin_memory=bool(training.pin_memory) and on_gpu,
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
         generator=batches.generator,
         worker_init_fn=partial(shield_worker, os.getpid()),
+        largest_batch=(
+            dataset.batch_bytes(-(-training.batch_size // get_world_size())) if knows else None
+        ),
     )
     loader.dataset_type = dataset.dataset_type  # MMF reads it
     return loader, batches
@@ -174,41 +228,3 @@ def patch_sample_list(module: ModuleType) -> None:
         return clone
 
     module.SampleList.copy = copy
-
-
-class HandOver:
-    """A collate function whose batches leave a worker by value, as bytes through a pipe.
-
-    torch passes tensors as open shared memory, of which containers often have little, and for which
-    each worker makes a socket in the temporary folder; a worker that is killed leaves it there.
-    """
-
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self._collate = collate
-
-    def __call__(self, samples: list[Any]) -> Any:
-        batch = self._collate(samples)
-        return batch if get_worker_info() is None else _ByValue(batch)
-
-
-class _ByValue:
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        written = io.BytesIO()
-        _Pickler(written, pickle.HIGHEST_PROTOCOL).dump(self._value)
-        return pickle.loads, (written.getvalue(),)
-
-
-class _Pickler(pickle.Pickler):
-    """Writes a tensor's numbers, not its place in memory."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.dtype in _WITH_NUMPY:
-            return torch.from_numpy, (value.detach().contiguous().numpy(),)
-        return NotImplemented  # plain pickle, which writes other tensors in torch's own format
-
-
-_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-_WITH_NUMPY = _INTEGERS | {torch.float16, torch.float32, torch.float64}

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from statistics import median
 from typing import Any
@@ -38,6 +38,7 @@ class RunReport:
         self.start = time.perf_counter()
         self.failures: list[str] = []
         self._ends = array("d")
+        self._waited = 0.0
         self._batch: Any = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -50,6 +51,17 @@ class RunReport:
             )
         self._batch = copy_fields(batch)
 
+    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches that are trained on, noting how long each is waited for."""
+        source, end = iter(batches), object()
+        while True:
+            began = time.perf_counter()
+            batch = next(source, end)
+            self._waited += time.perf_counter() - began
+            if batch is end:
+                return
+            yield batch
+
     def update_ended(self) -> None:
         self._ends.append(time.perf_counter())
 
@@ -57,7 +69,8 @@ class RunReport:
         """What is known so far; None stands for what is not.
 
         ``seconds`` since the start include evaluations and checkpoints; ``seconds_per_update``, the
-        median from the end of one to that of the next, does not. ``multiply_adds`` and
+        median from the end of one to that of the next, does not. ``seconds_waiting_for_data``, of
+        the training alone, include the start of the workers. ``multiply_adds`` and
         ``seconds_per_prediction`` are of one sample, in a batch of the training's size.
         """
         seconds = time.perf_counter() - self.start
@@ -72,6 +85,7 @@ class RunReport:
             "peak_memory_bytes": peak_memory(self.device),
             "memory_of": "tensors on the GPU" if self.device.type == "cuda" else "the process",
             "seconds": seconds,
+            "seconds_waiting_for_data": self._waited,
             "updates": len(self._ends),
             "seconds_per_update": median(times) if times else None,
             "seconds_per_prediction": self._attempt("the time of a prediction", self._predict),

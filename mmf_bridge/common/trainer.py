@@ -34,6 +34,7 @@ from mmf_bridge.common.checkpoint_files import (
     unpack_numpy_state,
 )
 from mmf_bridge.common.clipping import clip_gradients, largest_norm
+from mmf_bridge.common.device_batches import on_device
 from mmf_bridge.common.distributed import (
     any_process,
     broadcast_object,
@@ -44,6 +45,7 @@ from mmf_bridge.common.distributed import (
 )
 from mmf_bridge.common.evaluator import Evaluator
 from mmf_bridge.common.interruption import EvaluationCut, Interrupted, interruption
+from mmf_bridge.common.loading import has_workers
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.run_length import RunLength, set_intervals
 from mmf_bridge.common.run_report import RunReport
@@ -283,7 +285,7 @@ class Trainer(Evaluator):
         """Train the rest of the current epoch; say whether to stop."""
         run, position = self.run_length, self.batches_done or 0
         report = None
-        for batch in self._rest_of_epoch():
+        for batch in self.run_report.timed(self._batches_on_device()):
             if self.pending == 0:
                 self.tell("on_update_start")
                 self.optimizer.zero_grad(set_to_none=True)
@@ -483,6 +485,18 @@ class Trainer(Evaluator):
         self.dataset_loader.seed_sampler("train", 0)  # training begins with epoch 1
         model.before_training(self.on_device(batch) for batch in self.train_loader)
         set_rng_state(before)
+
+    def _batches_on_device(self) -> Iterator[Any]:
+        """The rest of the epoch on the device, and the next batch on its way there.
+
+        Not before its time where this process draws random numbers for it: those of datasets that
+        have no workers, and of the mixture of several datasets.
+        """
+        loaders = getattr(self.train_loader, "loaders", ())
+        loaders = list(loaders.values() if isinstance(loaders, Mapping) else loaders)
+        ahead = len(loaders) == 1 and has_workers(loaders[0])
+        device = torch.device(self.device)
+        return on_device(self._rest_of_epoch(), self.on_device, device, ahead)
 
     def _rest_of_epoch(self) -> Iterator[Any]:
         """The batches of the current epoch from ``batches_done`` on.

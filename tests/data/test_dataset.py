@@ -22,6 +22,7 @@ from clipvil_mmf.data.labels import UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError, Question
 from clipvil_mmf.data.store import open_or_convert
 from clipvil_mmf.data.vqa2 import VQA2Builder
+from clipvil_mmf.preprocessing import images_of
 from clipvil_mmf.text_files import read_labels
 from tests.data.conftest import ANSWERS
 
@@ -34,7 +35,7 @@ def batch_of(dataset, indices):
 
 def test_batch_contract(make_dataset):
     batch = batch_of(make_dataset(), [0, 5, 1, 8])
-    assert batch.images.shape == (2, 3, 8, 8) and batch.images.dtype == torch.float32
+    assert batch.images.shape == (2, 3, 8, 8) and batch.images.dtype == torch.uint8
     assert batch.image_index.tolist() == [0, 0, 1, 0]
     for name in ("input_ids", "input_mask", "segment_ids"):
         assert batch[name].shape == (4, 20) and batch[name].dtype == torch.int64
@@ -72,7 +73,7 @@ def test_a_batch_is_made_once(make_dataset, monkeypatch):
 def test_each_question_gets_its_own_image(make_dataset, questions):
     dataset = make_dataset(mean=[0, 0, 0], std=[1, 1, 1])
     batch = batch_of(dataset, range(12))
-    pixels = batch.images[batch.image_index].mean((1, 2, 3)) * 255
+    pixels = images_of(batch, batch.image_index).mean((1, 2, 3)) * 255
     expected = [10 * int(question.image[-5]) for question in questions]
     torch.testing.assert_close(pixels, torch.tensor(expected).float())
 
@@ -80,6 +81,16 @@ def test_each_question_gets_its_own_image(make_dataset, questions):
 def test_in_memory_changes_nothing(make_dataset):
     kept, read = (batch_of(make_dataset(in_memory=m), range(12)) for m in (True, False))
     assert torch.equal(kept.images, read.images)
+
+
+def test_no_batch_is_larger_than_the_dataset_says(make_dataset):
+    """Workers get memory by it."""
+    for section in ({"image_size": [8, 8]}, {"image_size": [8, 24], "image_transform": "fit_pad"}):
+        dataset = make_dataset(group_by_image=False, **section)
+        batch = batch_of(dataset, range(4))
+        tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
+        most = dataset.batch_bytes(4)
+        assert most // 2 < sum(tensor.nbytes for tensor in tensors) < most + 200
 
 
 def test_each_image_of_a_batch_is_read_once(make_dataset, monkeypatch):

@@ -15,7 +15,6 @@ from PIL import ExifTags, Image, ImageOps, features
 from PIL.PngImagePlugin import PngImageFile
 
 from clipvil_mmf.config import ConfigError, from_config
-from clipvil_mmf.data import dataset as dataset_module
 from clipvil_mmf.data import image_files
 from clipvil_mmf.data.batching import aspect_groups
 from clipvil_mmf.data.image_files import image_size
@@ -27,13 +26,20 @@ from clipvil_mmf.data.images import (
     Stretch,
     build_transform,
     decode,
-    normalize,
+    on_one_canvas,
 )
 from clipvil_mmf.data.questions import AnnotationError, Question
-from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
+from clipvil_mmf.preprocessing import (
+    CLIP_MEAN,
+    CLIP_STD,
+    images_of,
+    normalize,
+    pixel_statistics,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "data_side.json").read_text())
 MEAN, STD = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
+STATISTICS = pixel_statistics(CLIP_MEAN, CLIP_STD)
 
 
 def formula_image(width: int, height: int, mode: str) -> Image.Image:
@@ -47,8 +53,8 @@ def formula_image(width: int, height: int, mode: str) -> Image.Image:
 def test_fit_pad_is_the_published_preprocessing(case):
     transform = FitPad(384, 640)
     assert list(transform.resized(*case["size"])) == case["resized"]
-    picture = torch.from_numpy(transform(formula_image(*case["size"], case["mode"])))
-    (image,) = normalize([picture], MEAN, STD)
+    picture = transform(formula_image(*case["size"], case["mode"]))
+    (image,) = normalize(on_one_canvas([picture], 1).pixels, STATISTICS)
     assert list(image.shape) == case["tensor"]
     for channel, y, x, value in case["points"]:
         assert image[channel, y, x].item() == pytest.approx(value, abs=1e-5)
@@ -86,10 +92,9 @@ def test_the_canvas_is_chosen_after_the_resize():
 
 
 def test_mixed_canvases_are_cut_and_filled_as_published():
-    pictures = [torch.full((3, 384, 640), 1, dtype=torch.uint8)]
-    pictures.append(torch.full((3, 640, 384), 2, dtype=torch.uint8))
-    unit = torch.zeros(3, 1, 1), torch.full((3, 1, 1), 1 / 255)
-    images = normalize(pictures, *unit)
+    pictures = [np.full((3, 384, 640), 1, np.uint8), np.full((3, 640, 384), 2, np.uint8)]
+    pixels, sizes = on_one_canvas(pictures, 2)
+    images = normalize(pixels, pixel_statistics([0] * 3, [1 / 255] * 3), sizes)
     assert list(images.shape) == GOLDEN["to_image_list"]["shape"]
     assert images.sum((1, 2, 3)).tolist() == pytest.approx(GOLDEN["to_image_list"]["sum"])
 
@@ -97,9 +102,49 @@ def test_mixed_canvases_are_cut_and_filled_as_published():
 def test_normalize_is_clip_s():
     pictures = torch.randint(0, 256, (4, 3, 5, 7), dtype=torch.uint8)
     expected = (pictures.float() / 255 - MEAN) / STD
-    images = normalize(list(pictures), MEAN, STD)
+    images = normalize(pictures, STATISTICS)
     assert images.dtype == torch.float32
     torch.testing.assert_close(images, expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("wanted", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("is_nhwc", [True, False])
+def test_normalized_pixels_do_not_depend_on_the_layout(is_nhwc, wanted):
+    """To the bit what a worker used to compute: a subtraction and a division of each pixel."""
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(6).view(2, 3, 16, 16)
+    mean, std = MEAN * 255, STD * 255
+    expected = pixels.float().sub_(mean).div_(std)
+    if is_nhwc:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+    images = normalize(pixels, STATISTICS, memory_format=wanted)
+    assert torch.equal(images, expected) and images.is_contiguous(memory_format=wanted)
+
+
+def test_what_a_small_picture_leaves_of_its_canvas_is_zero_after_normalising():
+    shapes = [(4, 6), (6, 4), (4, 6), (2, 9)]
+    pictures = [np.full((3, *shape), 9, np.uint8) for shape in shapes]
+    pixels, sizes = on_one_canvas(iter(pictures), 4)
+    assert sizes.tolist() == [[4, 6], [4, 4], [4, 6], [2, 6]]
+    images = normalize(pixels, STATISTICS, sizes)
+    value = (9 - STATISTICS[0]) / STATISTICS[1]
+    for image, (height, width) in zip(images, sizes.tolist(), strict=True):
+        assert torch.equal(image[:, :height, :width], value.view(3, 1, 1).expand(3, height, width))
+        assert not image[:, height:].any() and not image[:, :, width:].any()
+
+
+def test_images_of_a_batch():
+    pixels, sizes = on_one_canvas([np.full((3, 2, w), 9, np.uint8) for w in (3, 2)], 2)
+    batch = {"images": pixels, "pixel_statistics": STATISTICS, "image_sizes": sizes}
+    images = images_of(batch)
+    assert torch.equal(images, normalize(pixels, STATISTICS, sizes))
+    assert torch.equal(images_of(batch, torch.tensor([1])), images[1:])
+    given = {"images": torch.rand(2, 3, 2, 3)}  # normalised by whoever made them
+    assert images_of(given) is given["images"]
+
+
+def test_an_rgb_picture_is_not_copied():
+    image = formula_image(64, 48, "RGB")
+    assert Stretch(48, 64).picture(image) is image
 
 
 def test_stretch_keeps_a_picture_of_the_right_size_and_resizes_others():
@@ -289,14 +334,7 @@ def test_sizes_agree_with_the_pictures(tmp_path, ending):
     assert shapes == [(3, 96, 64) if ending == "tiff" else (3, 64, 96), (3, 96, 64)]
 
 
-def test_a_batch_of_rotated_images_has_one_canvas(make_dataset, rotated, questions, monkeypatch):
-    shapes = []
-
-    def normalize(pictures, *arguments):
-        shapes.append({picture.shape for picture in pictures})
-        return torch.stack(pictures)
-
-    monkeypatch.setattr(dataset_module, "normalize", normalize)
+def test_a_batch_of_rotated_images_has_one_canvas(make_dataset, rotated, questions):
     records = [Question(i, "is it red?", rotated, {"red": 1.0}) for i in range(2)] + [
         Question(2 + i, question.text, question.image, question.answers)
         for i, question in enumerate(questions)
@@ -305,10 +343,8 @@ def test_a_batch_of_rotated_images_has_one_canvas(make_dataset, rotated, questio
     for rotation, groups in (("ignore", 2), ("apply", 1)):
         dataset = make_dataset(records, exif_rotation=rotation, **section)
         batches = dataset.build_batch_sampler(32, False, 0, 0, 1)
-        shapes.clear()
-        for batch in batches:
-            dataset.__getitems__(batch)
-        assert len(shapes) == groups and all(len(shape) == 1 for shape in shapes)
+        made = [dataset.__getitems__(batch) for batch in batches]
+        assert len(made) == groups and not any("image_sizes" in batch for batch in made)
 
 
 @pytest.fixture
@@ -345,7 +381,7 @@ def test_missing_image_is_found_at_once(damaged):
 def test_bad_images_become_black_pictures(damaged, in_memory):
     store = ImageStore(damaged, Stretch(8, 8), in_memory=in_memory, blank_shape=(3, 8, 8))
     assert sorted(store.bad) == [1, 2, 3]
-    means = [picture.float().mean().item() for picture in store.read(range(5))]
+    means = store.read(range(5)).pixels.float().mean((1, 2, 3)).tolist()
     assert means == [0, 0, 0, 0, 40]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD, normalize, pixel_statistics
 from tests.golden import tuned
 from tests.golden.compare import FLOAT32, compare, load_golden, outside
 from tests.golden.files import FILES
@@ -27,3 +28,12 @@ def test_in_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_in_float64(name: str) -> None:
     rows = compare(load_golden(name), FILES[name](device="cuda"))
     assert rows and outside(rows) == []
+
+
+@pytest.mark.parametrize("wanted", [torch.contiguous_format, torch.channels_last])
+def test_pixels_are_normalised_to_the_same_bits(wanted: torch.memory_format) -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(6).view(2, 3, 16, 16)
+    sizes = torch.tensor([[16, 16], [5, 9]])
+    given = pixels, pixel_statistics(CLIP_MEAN, CLIP_STD), sizes
+    images = normalize(*(tensor.cuda() for tensor in given), wanted)
+    assert torch.equal(images.cpu(), normalize(*given))

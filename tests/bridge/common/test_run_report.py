@@ -28,6 +28,14 @@ def test_figures(monkeypatch, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["run_report.json"]
 
 
+def test_time_that_is_waited_for_data(monkeypatch):
+    clock = iter([0.0, 1.0, 3.0, 10.0, 10.5, 20.0, 20.25, 30.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    report = RunReport(torch.nn.Linear(3, 4), CPU)
+    assert list(report.timed("ab")) == ["a", "b"]
+    assert report.figures()["seconds_waiting_for_data"] == 2 + 0.5 + 0.25
+
+
 class Counting(torch.nn.Linear):
     """A model that says what it computes."""
 
