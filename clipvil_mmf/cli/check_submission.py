@@ -14,6 +14,7 @@ from clipvil_mmf.cli.questions import (
     QuestionsOption,
     RootOption,
     SplitOption,
+    choices_of,
     is_test_dev,
     leaderboard_of,
     load_questions,
@@ -42,8 +43,8 @@ def command(
     format: Annotated[
         Format,
         typer.Option(
-            help="Names of the fields; auto: those that the server of VQA v2 or GQA wants, for "
-            "other questions those of the first row."
+            help="Names of the fields; auto: those that the dataset's server wants, for questions "
+            "without one those of the first row."
         ),
     ] = Format.auto,
 ) -> None:
@@ -53,7 +54,7 @@ def command(
     server = leaderboard_of(questions)
     name = server if format is Format.auto else format.value
     layout = layout_of_rows(rows) if name is None else LAYOUTS[name]
-    submission = check_submission(rows, expected.ids(), layout)
+    submission = check_submission(rows, expected.ids(), layout, choices=choices_of(expected))
     part = is_test_dev(questions, split, root)
     Console(highlight=False, soft_wrap=True).print(_table(submission, layout))
     for problem in submission.problems:
@@ -62,15 +63,19 @@ def command(
             typer.echo(f"  {example}")
         if problem.count > len(problem.examples):
             typer.echo(f"  ... and {problem.count - len(problem.examples)} more")
-    accuracy = score(submission.predictions, expected)
+    accuracies = {"accuracy": score(submission.predictions, expected)}
+    if submission.chosen:
+        chosen = {"accuracy of choices": score(submission.chosen, expected, chosen=True)}
+        accuracies = {**accuracies, **chosen} if submission.predictions else chosen
     if submission.accepted:
         accepted = "a server would accept it" if layout.has_server else "complete and in order"
         typer.echo(f"{file}: {'complete for test-dev alone' if part else accepted}")
     else:
         refused = "a server would refuse it" if layout.has_server else "not in order"
         typer.echo(f"{file}: {refused}", err=True)
-    if accuracy is not None:
-        typer.echo(f"accuracy: {accuracy:.4f}")
+    for what, accuracy in accuracies.items():
+        if accuracy is not None:
+            typer.echo(f"{what}: {accuracy:.4f}")
     if part:
         typer.echo(_TEST_DEV)
     if not submission.accepted:
@@ -82,7 +87,8 @@ def _table(submission: Submission, layout: Layout) -> Table:
     table = Table("", Column("count", justify="right"), title=f"{layout.name} {kind} file")
     table.add_row("rows in the file", f"{submission.rows:,}")
     table.add_row("questions of the split", f"{submission.expected:,}")
-    table.add_row("questions answered", f"{len(submission.predictions):,}")
+    answered = submission.predictions or submission.chosen
+    table.add_row("questions answered", f"{len(answered):,}")
     for problem in submission.problems:
         table.add_row(problem.what, f"{problem.count:,}", style="red")
     return table

@@ -1,4 +1,4 @@
-"""``clipvil prepare``: VQA v2 and GQA made ready for training."""
+"""``clipvil prepare``: VQA v2, GQA and the like made ready for training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from clipvil_mmf.data import prepare
-from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue
+from clipvil_mmf.data.catalogue import CATALOGUES, OFFICIAL, Catalogue, catalogue
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.locking import writing
 from clipvil_mmf.data.prepare import Item, Prepared, PrepareError
@@ -22,7 +22,7 @@ _STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(help="vqa2 or gqa.")],
+    dataset: Annotated[str, typer.Argument(help=f"{', '.join(CATALOGUES)}.")],
     root: Annotated[Path, typer.Option(help="The folder with the dataset's files.")],
     splits: Annotated[
         str | None,
@@ -42,7 +42,7 @@ def command(
         bool, typer.Option(help="Look at the head of every image, and keep the sizes.")
     ] = True,
 ) -> None:
-    """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
+    """Look for the files of a dataset, check them, convert them once for training."""
     console = Console(highlight=False, soft_wrap=True)
     known = catalogue(dataset)
     names = _names(known, splits)
@@ -140,15 +140,26 @@ def _vocabulary(
     answers: Path | None,
     min_count: int | None,
 ) -> tuple[Path, int]:
-    """The answer vocabulary and its size: the named one, a new one, or the published one."""
-    published = answers or known.find(root, known.answers.name)
+    """The answer vocabulary and its size: the named one, a new one, or the published one.
+
+    Where none is published, a new one has the answers of the recipe's training splits alone.
+    """
+    published = answers
+    if published is None and known.answers is not None:
+        published = known.find(root, known.answers.name)
     if published is not None and min_count is None:
         return published, len(read_labels(published))
     labelled = [ready for ready in prepared if ready.table.is_labelled]
+    if known.answers is None:
+        trained_on = prepare.recipe_splits(known)["train"]
+        labelled = [ready for ready in labelled if ready.split in trained_on]
+        lacking, where = "one to train on", "add a split to train on, or name a list (--answers)"
+    else:
+        lacking = "answers to make one of"
+        where = f"get {known.answers.name} from {known.answers.url}, or add a labelled split"
     if not labelled:
         raise PrepareError(
-            f"no answer vocabulary: {root} has no {known.answers.name}, and no prepared split has "
-            f"answers to make one of. Get it from {known.answers.url}, or add a labelled split"
+            f"no answer vocabulary in {root}: no prepared split has {lacking}; {where}"
         )
     at_least = known.min_count if min_count is None else min_count
     made = build_labels((ready.table for ready in labelled), at_least)

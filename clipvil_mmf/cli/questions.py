@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.catalogue import CATALOGUES, find_split, store_folder
-from clipvil_mmf.data.formats import gqa_official, recognise, vqa_official
+from clipvil_mmf.data.formats import (
+    aokvqa,
+    gqa_official,
+    recognise,
+    stvqa,
+    textvqa,
+    vizwiz,
+    vqa_official,
+)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.store import open_or_read
 from clipvil_mmf.data.table import QuestionTable
@@ -23,15 +31,20 @@ FileArgument = Annotated[Path, typer.Argument(help="The prediction file (JSON)."
 QuestionsOption = Annotated[
     str,
     typer.Option(
-        help="What it answers: easy_vqa, vqa2, gqa, or a question file (official VQA v2, official "
+        help=f"What it answers: {', '.join(NAMES)}, or a question file (official VQA v2, official "
         "GQA, LXMERT's ...)."
     ),
 ]
 SplitOption = Annotated[str, typer.Option(help="The split, where a dataset is named.")]
 RootOption = Annotated[
     Path | None,
-    typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
+    typer.Option(help="The folder of the dataset, or of the images of a question file."),
 ]
+# Format -> the task whose prediction files its leaderboard takes.
+_SERVERS = (
+    *((vqa_official, "vqa"), (gqa_official, "gqa"), (aokvqa, "aokvqa")),
+    *((vizwiz, "vizwiz"), (textvqa, "vqa"), (stvqa, "vqa")),
+)
 # Field names of the rows.
 Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
 
@@ -63,11 +76,17 @@ def load_questions(
 
 
 def leaderboard_of(name: str) -> str | None:
-    """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them."""
+    """Whose leaderboard questions are for, a task, or None where no server takes them."""
     if name in NAMES:
-        return {"vqa2": "vqa", "gqa": "gqa"}.get(name)
+        return CATALOGUES[name].server if name in CATALOGUES else None
     format = recognise(Path(name))
-    return "vqa" if format is vqa_official else "gqa" if format is gqa_official else None
+    return next((task for module, task in _SERVERS if format is module), None)
+
+
+def choices_of(table: QuestionTable) -> dict[Any, tuple[str, ...]] | None:
+    """What there is to choose from, by the questions' ids; None where they have no choices."""
+    choices = table.choices()
+    return None if choices is None else dict(zip(table.ids(), choices, strict=True))
 
 
 def is_test_dev(name: str, split: str, root: Path | None = None) -> bool:

@@ -15,12 +15,14 @@ from clipvil_mmf.cli.questions import (
     Format,
     QuestionsOption,
     RootOption,
+    choices_of,
     load_questions,
 )
 from clipvil_mmf.data.catalogue import CATALOGUES
+from clipvil_mmf.prediction.rules import EXACT, OF_ANNOTATORS
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
-from clipvil_mmf.prediction.submission import LAYOUTS, read_predictions
-from clipvil_mmf.prediction.truth import OFFICIAL_VQA, Truths
+from clipvil_mmf.prediction.submission import LAYOUTS, read_submission
+from clipvil_mmf.prediction.truth import Truths
 from clipvil_mmf.text_files import read_labels
 
 
@@ -34,8 +36,8 @@ def command(
     split: Annotated[
         str | None,
         typer.Option(
-            help="The split, where a dataset is named; by default test, or val for vqa2 and gqa, "
-            "whose test answers are not public."
+            help="The split, where a dataset is named; by default val, or test for easy_vqa, the "
+            "only one whose test answers are public."
         ),
     ] = None,
     root: RootOption = None,
@@ -54,22 +56,31 @@ def command(
     ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score a prediction file as VQA v2 and GQA do; unanswered questions count as wrong."""
+    """Score a prediction file by the dataset's own rule; unanswered questions count as wrong."""
     split = split or ("val" if questions in CATALOGUES else "test")
-    truths = Truths(load_questions(questions, split, root, annotations))
-    if vocab is not None and truths.rule == OFFICIAL_VQA:
+    table = load_questions(questions, split, root, annotations)
+    truths = Truths(table)
+    if vocab is not None and truths.rule in OF_ANNOTATORS:
         raise ValueError(
             "--vocab: belongs to GQA, whose published code leaves questions out by it; the "
             "official VQA accuracy knows no vocabulary. Leave it out"
         )
     vocabulary = None if vocab is None else read_labels(vocab)
     layout = None if format is Format.auto else LAYOUTS[format.value]
-    predictions = read_predictions(file, truths.ids, layout)
-    scores = score_predictions(predictions, truths, vocabulary)
+    found = read_submission(file, truths.ids, layout, choices_of(table))
+    scores = []
+    if found.predictions or not found.chosen:
+        scores.append(score_predictions(found.predictions, truths, vocabulary))
+    if found.chosen:
+        scores.append(score_predictions(found.chosen, Truths(table, chosen=True)))
     if as_json:
-        typer.echo(json.dumps(as_dict(scores), indent=2))
-    else:
-        show(scores, Console(highlight=False, soft_wrap=True), top)
+        first, *chosen = map(as_dict, scores)
+        if chosen:
+            first["multiple_choice"] = chosen[0]
+        typer.echo(json.dumps(first, indent=2))
+        return
+    for one in scores:
+        show(one, Console(highlight=False, soft_wrap=True), top)
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:
@@ -87,8 +98,8 @@ def as_dict(scores: Scores) -> dict[str, Any]:
             for kind, names in scores.groups.items()
         },
     }
-    if scores.unbalanced:
-        result["unbalanced"] = scores.unbalanced
+    if scores.left_out:
+        result["unbalanced" if scores.rule == EXACT else "left_out"] = scores.left_out
     if scores.in_vocabulary is not None:
         result["in_vocabulary"] = mean(scores.in_vocabulary)
     return result
@@ -111,13 +122,17 @@ def show(scores: Scores, console: Console, top: int) -> None:
             console.print(f"... and {len(largest) - top} more (--top {len(largest)})")
     for what, count in {
         "questions without a prediction, counted as wrong": scores.missing,
-        "predictions for questions outside GQA's balanced split, not counted": scores.unbalanced,
+        f"predictions for questions {_left_out(scores.rule)}, not counted": scores.left_out,
     }.items():
         if count:
             console.print(f"{what}: {count:,}")
     if scores.in_vocabulary is not None:
         outside = scores.overall.questions - scores.in_vocabulary.questions
         console.print(f"questions whose answer is not among the vocabulary's answers: {outside:,}")
+
+
+def _left_out(rule: str) -> str:
+    return "outside GQA's balanced split" if rule == EXACT else "with difficult direct answers"
 
 
 def _table(title: str, head: str) -> Table:

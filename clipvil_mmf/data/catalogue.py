@@ -1,4 +1,4 @@
-"""VQA v2 and GQA: which files a split has, where they come from, how large they are.
+"""VQA v2, GQA and the like: which files a split has, where they come from, how large they are.
 
 Imports the standard library. Counts of questions are those of the download pages and of the
 LXMERT files; of images, those that the questions are about.
@@ -35,7 +35,7 @@ class DataFile:
 class Split:
     """A split by its published name."""
 
-    questions: int
+    questions: int | None  # how many, if that is known
     images: int | None  # how many the questions are about, if that is known
     image_folder: str  # as the archives unpack
     # Format (OFFICIAL, LXMERT, MMF) -> its files, the question file and, where the answers are in
@@ -56,8 +56,9 @@ class Catalogue:
     default_splits: tuple[str, ...]  # what `clipvil prepare` prepares unless told otherwise
     image_archives: Mapping[str, str]  # image folder -> where it is downloaded from
     image_root: str  # the folder below the dataset's that paths of images begin in
-    answers: DataFile  # the published answer vocabulary
+    answers: DataFile | None  # the published answer vocabulary, if there is one
     min_count: int  # how often an answer has to occur to be in a vocabulary of one's own
+    server: str | None = None  # the task whose prediction files a leaderboard takes, if one does
     # Below the dataset's folder, where a file may lie.
     folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
 
@@ -114,7 +115,7 @@ _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
 def _split(
-    questions: int,
+    questions: int | None,
     images: int | None,
     folder: str,
     official: tuple[DataFile, ...] = (),
@@ -184,6 +185,7 @@ VQA2 = Catalogue(
     image_root="",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/vqa/trainval_label2ans.json"),
     min_count=9,  # as published: 3,129 answers
+    server="vqa",
 )
 
 GQA = Catalogue(
@@ -203,6 +205,134 @@ GQA = Catalogue(
     image_root="images",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/gqa/trainval_label2ans.json"),
     min_count=1,
+    server="gqa",
 )
 
-CATALOGUES: Mapping[str, Catalogue] = {known.name: known for known in (VQA2, GQA)}
+_OKVQA_ZIPS = "https://okvqa.allenai.org/static/data"
+_AOKVQA_ZIP = "https://prior-datasets.s3.us-east-2.amazonaws.com/aokvqa/aokvqa_v1p0.tar.gz"
+_VIZWIZ_ZIPS = "https://vizwiz.cs.colorado.edu/VizWiz_final"
+_GENOME_FILES = "https://homes.cs.washington.edu/~ranjay/visualgenome/data/dataset"
+_GENOME_ZIPS = "https://cs.stanford.edu/people/rak248/VG_100K_2"
+_TEXTVQA_FILES = "https://dl.fbaipublicfiles.com/textvqa"
+
+
+def _okvqa(questions: int, images: int, folder: str) -> Split:
+    names = (f"OpenEnded_mscoco_{folder}_questions.json", f"mscoco_{folder}_annotations.json")
+    files = tuple(DataFile(name, f"{_OKVQA_ZIPS}/{name}.zip") for name in names)
+    return _split(questions, images, folder, files)
+
+
+def _one_file(
+    questions: int | None, images: int | None, folder: str, name: str, url: str, **options: Any
+) -> Split:
+    return _split(questions, images, folder, (DataFile(name, url),), **options)
+
+
+def _aokvqa(questions: int, name: str, **options: Any) -> Split:
+    file = f"aokvqa_v1p0_{name}.json"
+    return _one_file(questions, None, f"{name}2017", file, _AOKVQA_ZIP, **options)
+
+
+def _vizwiz(questions: int, name: str, **options: Any) -> Split:
+    url = f"{_VIZWIZ_ZIPS}/vqa_data/Annotations.zip"
+    return _one_file(questions, questions, name, f"{name}.json", url, **options)
+
+
+def _textvqa(questions: int, images: int, folder: str, name: str, **options: Any) -> Split:
+    file = f"TextVQA_0.5.1_{name}.json"
+    return _one_file(questions, images, folder, file, f"{_TEXTVQA_FILES}/data/{file}", **options)
+
+
+OKVQA = Catalogue(
+    name="okvqa",
+    pages=("https://okvqa.allenai.org", "https://cocodataset.org/#download"),
+    splits={"train": _okvqa(9_009, 8_998, _TRAIN), "val": _okvqa(5_046, 5_033, _VAL)},
+    aliases={"train2014": "train", "val2014": "val", "test": "val"},
+    default_splits=("train", "val"),
+    image_archives={name: f"{_COCO_ZIPS}/{name}.zip" for name in (_TRAIN, _VAL)},
+    image_root="",
+    answers=None,
+    min_count=2,
+)
+
+AOKVQA = Catalogue(
+    name="aokvqa",
+    pages=("https://aokvqa.allenai.org", "https://cocodataset.org/#download"),
+    splits={
+        "train": _aokvqa(17_056, "train"),
+        "val": _aokvqa(1_145, "val"),
+        "test": _aokvqa(6_702, "test", labelled=False),
+    },
+    aliases={},
+    default_splits=("train", "val", "test"),
+    image_archives={
+        f"{name}2017": f"{_COCO_ZIPS}/{name}2017.zip" for name in ("train", "val", "test")
+    },
+    image_root="",
+    answers=None,
+    min_count=2,
+    server="aokvqa",
+)
+
+VIZWIZ = Catalogue(
+    name="vizwiz",
+    pages=("https://vizwiz.org/tasks-and-datasets/vqa/",),
+    splits={
+        "train": _vizwiz(20_523, "train"),
+        "val": _vizwiz(4_319, "val"),
+        "test": _vizwiz(8_000, "test", labelled=False),
+    },
+    aliases={},
+    default_splits=("train", "val", "test"),
+    image_archives={name: f"{_VIZWIZ_ZIPS}/images/{name}.zip" for name in ("train", "val", "test")},
+    image_root="",
+    answers=None,
+    min_count=2,
+    server="vizwiz",
+    folders=("", "annotations", "Annotations"),
+)
+
+VISUAL_GENOME = Catalogue(
+    name="visual_genome",
+    pages=("https://homes.cs.washington.edu/~ranjay/visualgenome/api.html",),
+    splits={
+        "all": _one_file(
+            *(None, None, "images", "question_answers.json"),
+            f"{_GENOME_FILES}/question_answers.json.zip",
+        )
+    },
+    aliases={},
+    default_splits=("all",),
+    image_archives={"images": f"{_GENOME_ZIPS}/images.zip and {_GENOME_ZIPS}/images2.zip"},
+    image_root="images",
+    answers=None,
+    min_count=9,
+)
+
+TEXTVQA = Catalogue(
+    name="textvqa",
+    pages=("https://textvqa.org/dataset/",),
+    splits={
+        "train": _textvqa(34_602, 21_953, "train_images", "train"),
+        "val": _textvqa(5_000, 3_166, "train_images", "val"),
+        "test": _textvqa(5_734, 3_289, "test_images", "test", labelled=False),
+    },
+    aliases={},
+    default_splits=("train", "val", "test"),
+    image_archives={
+        "train_images": f"{_TEXTVQA_FILES}/images/train_val_images.zip",
+        "test_images": f"{_TEXTVQA_FILES}/images/test_images.zip",
+    },
+    image_root="",
+    answers=None,
+    min_count=2,
+    server="vqa",
+)
+
+CATALOGUES: Mapping[str, Catalogue] = {
+    known.name: known
+    for known in (
+        *(VQA2, GQA),
+        *(OKVQA, AOKVQA, VIZWIZ, VISUAL_GENOME, TEXTVQA),
+    )
+}

@@ -206,6 +206,8 @@ class ClipVilDataset(BaseDataset):
         self._kept: np.ndarray | None = None
         self._tokens: TokenCache | None = None
         self._vocabulary_rows: np.ndarray | None = None
+        # What there is to choose from, by the questions' ids; made when predictions need it.
+        self._choices: dict[Any, tuple[str, ...]] | None = None
         paths = ImagePaths(table, image_root)
         self._images: ImageStore | RegionStore
         if self.params.features is not None:
@@ -426,4 +428,19 @@ class ClipVilDataset(BaseDataset):
 
     def format_for_prediction(self, report: Any) -> list[dict[str, Any]]:
         """The rows of a prediction file, as the task makes them, of ``scores`` (B, labels)."""
-        return self.task.prediction_rows(report.question_id, report.scores, self.labels)
+        if self.task.choice_field is None:
+            return self.task.prediction_rows(report.question_id, report.scores, self.labels)
+        if self._choices is None:
+            found = self.table.choices()
+            if found is None:
+                raise ConfigError(
+                    f"dataset_config.{self.dataset_name}.task: {self.task.name} writes choices, "
+                    f"but the questions of {self.table.source} have none; expected another task."
+                )
+            self._choices = dict(zip(self.table.ids(), found, strict=True))
+        choices = [self._choices[key] for key in report.question_id]
+        return self.task.prediction_rows(report.question_id, report.scores, self.labels, choices)
+
+    def on_prediction_end(self, rows: list[dict[str, Any]]) -> Any:
+        """The content of the prediction file with the rows of all processes; the bridge asks."""
+        return self.task.prediction_file(rows)

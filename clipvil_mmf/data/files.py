@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmf.utils.distributed import is_master
 
@@ -20,6 +20,7 @@ from clipvil_mmf.data.catalogue import (
     store_folder,
 )
 from clipvil_mmf.data.dataset import DatasetParams
+from clipvil_mmf.data.formats import FORMATS
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.labels import FROM_DATASET
 from clipvil_mmf.data.store import open_or_convert, store_path
@@ -62,6 +63,8 @@ class FilesBuilder(ClipVilBuilder):
     """Builds a dataset from question files in a folder, converted once into mapped stores."""
 
     params_class = FilesParams
+    # The notes of formats that the log has.
+    _noted: ClassVar[set[str]] = set()
 
     def table(self, params: FilesParams, split: str) -> QuestionTable | None:
         """The questions of a split; ``None`` where ``annotations`` gives it no parts."""
@@ -121,6 +124,10 @@ class FilesBuilder(ClipVilBuilder):
         what = f"{self.dataset_name} {part if isinstance(part, str) else name}: {table.formats[0]}"
         where = store_path(files, folder)
         logger.info("%s, %d questions, mapped from %s", what, len(table), where)
+        note = getattr(FORMATS.get(table.formats[0]), "NOTE", None)
+        if note is not None and note not in self._noted:
+            self._noted.add(note)
+            logger.warning("%s: %s", self.dataset_name, note)
         return table
 
 
@@ -167,11 +174,12 @@ class CatalogueBuilder(FilesBuilder):
             return super().load(config, dataset_type, *args, **kwargs)
         found = self.catalogue.find(root, vocab)
         if found is None:
+            published = self.catalogue.answers
+            hint = "" if published is None else f"The published list is {published.url}; "
             raise ConfigError(
                 f"dataset_config.{self.dataset_name}.processors.answer_processor.params.vocab: "
-                f"{vocab} is neither in the current directory nor in {root}. The "
-                f"published list is {self.catalogue.answers.url}; 'dataset' makes one of the "
-                "training answers."
+                f"{vocab} is neither in the current directory nor in {root}. {hint}'dataset' makes "
+                "one of the training answers."
             )
         params.vocab = str(found)
         return super().load(config, dataset_type, *args, **kwargs)

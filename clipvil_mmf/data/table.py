@@ -15,6 +15,9 @@ field              type                                  meaning
 (VQA's own files)                                        written; where known, it is scored by
 ``KINDS``          dictionary<int32, string>             names that scores are grouped by; ''
 (where known)                                            where a question has none
+``choices``        list<dictionary<int32, string>>       the answers to choose from
+(A-OKVQA)
+``correct``        dictionary<int32, string>             the right one of them, where known
 =================  ====================================  =======================================
 
 The schema's metadata has, as JSON under ``clipvil``: ``format`` and ``source``, for messages, and
@@ -42,8 +45,12 @@ from clipvil_mmf.data.image_sizes import read_sizes
 from clipvil_mmf.data.locking import StoreError
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
-KINDS = ("answer_type", "question_type", "structural", "semantic", "balanced")
+KINDS = (
+    *("answer_type", "question_type", "structural", "semantic"),
+    *("balanced", "answerable", "difficult"),
+)
 _NAME = pa.dictionary(pa.int32(), pa.string())
+_NAMES = pa.list_(pa.field("item", _NAME, nullable=False))
 _ANSWER = pa.struct(
     [pa.field("text", _NAME, nullable=False), pa.field("score", pa.float32(), nullable=False)]
 )
@@ -52,7 +59,9 @@ FIELDS: dict[str, tuple[pa.DataType, ...]] = {
     "text": (pa.string(),),
     "image": (_NAME,),
     "answers": (pa.list_(pa.field("item", _ANSWER, nullable=False)),),
-    "given": (pa.list_(pa.field("item", _NAME, nullable=False)),),
+    "given": (_NAMES,),
+    "choices": (_NAMES,),
+    "correct": (_NAME,),
     **dict.fromkeys(KINDS, (_NAME,)),
 }
 _METADATA = b"clipvil"
@@ -263,17 +272,33 @@ class QuestionTable(Sequence[Question]):
 
     def annotators(self) -> Iterator[tuple[str, ...]] | None:
         """What the annotators answered to each question; ``None`` where that is unknown."""
-        if not all("given" in part.table.column_names for part in self.parts):
+        return self._lists("given")
+
+    def choices(self) -> Iterator[tuple[str, ...]] | None:
+        """What there is to choose from for each question; ``None`` where that is unknown."""
+        return self._lists("choices")
+
+    def correct_choices(self) -> list[str] | None:
+        """The right one of each question's choices; ``None`` where that is unknown."""
+        if not self._has("correct"):
             return None
-        columns = [_chunk(part.table, "given") for part in self.parts]
-        return (tuple(said) for column in columns for said in column.to_pylist())
+        return [choice for part in self.parts for choice in part.table["correct"].to_pylist()]
+
+    def _has(self, name: str) -> bool:
+        return all(name in part.table.column_names for part in self.parts)
+
+    def _lists(self, name: str) -> Iterator[tuple[str, ...]] | None:
+        if not self._has(name):
+            return None
+        columns = [_chunk(part.table, name) for part in self.parts]
+        return (tuple(texts) for column in columns for texts in column.to_pylist())
 
     def kinds(self) -> dict[str, list[str]]:
         """Those of ``KINDS`` that are known, a name for each question ('' where it has none)."""
         return {
             name: [kind for part in self.parts for kind in part.table[name].to_pylist()]
             for name in KINDS
-            if all(name in part.table.column_names for part in self.parts)
+            if self._has(name)
         }
 
     def image_sizes(
@@ -320,6 +345,8 @@ class TableBuilder:
         self._mains: list[str] = []
         self._kinds: dict[str, _Names] = {}
         self._labels = 0
+        self._choices, self._correct = _Names(), _Names()
+        self._choice_counts = array("i")
 
     def add(
         self,
@@ -371,6 +398,18 @@ class TableBuilder:
         self._mains.append(main)
         self._add_kinds(kinds)
 
+    def add_choices(self, choices: Sequence[str], correct: str | None) -> None:
+        """Add what there is to choose from to the question that was added last.
+
+        Args:
+            choices: all of them.
+            correct: the right one; ``None`` where that is unknown.
+        """
+        self._choices.add(choices)
+        self._choice_counts.append(len(choices))
+        if correct is not None:
+            self._correct.add((correct,))
+
     def _add_kinds(self, kinds: Mapping[str, str]) -> None:
         for name, kind in kinds.items():
             if name not in self._kinds:
@@ -395,11 +434,12 @@ class TableBuilder:
         """
         source = self._description["source"]
         check_ids(self.ids, source)
-        if 0 < len(self._sizes) < len(self.ids):
-            raise AnnotationError(
-                f"{source}: {len(self._sizes)} of {len(self.ids)} questions have answers; expected "
-                "all or none. Split the file"
-            )
+        for counted in (self._sizes, self._people, self._correct):
+            if 0 < len(counted) < len(self.ids):
+                raise AnnotationError(
+                    f"{source}: {len(counted)} of {len(self.ids)} questions have answers; expected "
+                    "all or none. Split the file"
+                )
         label: dict[str, pa.Array] = {}
         sizes, answers, scores = self._sizes, self._answers.column(), self._scores
         if self._people:
@@ -423,6 +463,11 @@ class TableBuilder:
             "image": self._images.column(image_path),
             **label,
         }
+        if self._choice_counts:
+            choices = self._choices.column()
+            columns["choices"] = _lists(self._choice_counts, choices, FIELDS["choices"][0])
+        if len(self._correct):
+            columns["correct"] = self._correct.column()
         schema = pa.schema(
             [pa.field(name, column.type, nullable=False) for name, column in columns.items()],
             {_METADATA: json.dumps(self._description)},
@@ -437,6 +482,9 @@ class _Names:
         self._rows = array("i")
         self._numbers: defaultdict[str, int] = defaultdict()
         self._numbers.default_factory = self._numbers.__len__  # a new name's number
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def add(self, names: Iterable[str]) -> None:
         self._rows.extend(map(self._numbers.__getitem__, names))

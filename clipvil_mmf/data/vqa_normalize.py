@@ -78,6 +78,12 @@ def normalize_answer(answer: str) -> str:
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+def most_common(answers: Iterable[str]) -> str:
+    """The normalised answer that most of the people gave, the first of several."""
+    counts = Counter(map(normalize_answer, answers))
+    return max(counts, key=counts.__getitem__)
+
+
 @lru_cache
 def leave_one_out(matches: int, people: int) -> float:
     """The official accuracy of an answer that some of the people gave.

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.prediction.rules import SCORES
 from clipvil_mmf.prediction.truth import Truths
-from clipvil_mmf.prediction.vqa_accuracy import vqa_accuracy
 
 
 @dataclass
@@ -32,11 +32,11 @@ class Mean:
 class Scores:
     """The scores of a prediction file."""
 
-    rule: str  # how an answer is scored (``clipvil_mmf.prediction.truth``)
+    rule: str  # how an answer is scored (``clipvil_mmf.prediction.rules``)
     overall: Mean = field(default_factory=Mean)
     groups: dict[str, dict[str, Mean]] = field(default_factory=dict)  # kind of group -> name
     missing: int = 0  # questions without a prediction
-    unbalanced: int = 0  # predictions outside GQA's balanced split, which do not count
+    left_out: int = 0  # predictions for questions that the official evaluation does without
     in_vocabulary: Mean | None = None  # over the questions with an answer in the vocabulary
 
 
@@ -59,22 +59,22 @@ def score_predictions(
         if prediction is None:
             scores.missing += 1
             value = 0.0
-        elif isinstance(truth.answers, tuple):
-            value = vqa_accuracy(prediction, truth.answers)
         else:
-            value = truth.answers.get(prediction, 0.0)
+            value = SCORES[truths.rule](prediction, truth.answers)
         scores.overall.add(value)
         for kind, name in truth.groups.items():
             scores.groups.setdefault(kind, {}).setdefault(name, Mean()).add(value)
         if known is not None and not known.isdisjoint(truth.answers):
             scores.in_vocabulary.add(value)
-    scores.unbalanced = sum(key in predictions for key in truths.unbalanced)
+    scores.left_out = sum(key in predictions for key in truths.left_out)
     return scores
 
 
-def score(predictions: Mapping[int | str, str], table: QuestionTable) -> float | None:
-    """The overall score in [0, 1], or ``None`` if the answers are not known."""
+def score(
+    predictions: Mapping[int | str, str], table: QuestionTable, chosen: bool = False
+) -> float | None:
+    """The overall score in [0, 1], or ``None`` if the answers are not known; see ``Truths``."""
     if not table.is_labelled:
         return None
-    overall = score_predictions(predictions, Truths(table)).overall
+    overall = score_predictions(predictions, Truths(table, chosen)).overall
     return overall.total / overall.questions if overall.questions else 0.0

@@ -1,14 +1,15 @@
 """Whether a prediction file answers each question of a split exactly once, and none else.
 
 Its rows are those of a task, ``[{"question_id": int, "answer": str}, ...]`` for vqa; a leaderboard
-server refuses others. Imports no torch.
+server refuses others. A-OKVQA's file is an object instead, ``{question id: {"direct_answer": ...,
+"multiple_choice": ...}}``, of which one setting may be left out. Imports no torch.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ class Layout:
     id_key: str  # field of the question id
     answer_key: str  # field of the label
     has_server: bool  # whether a leaderboard server takes such files
+    choice_key: str | None = None  # field of the choice, where questions have choices
 
 
 LAYOUTS = {
-    name: Layout(name, *task.row_fields, task.has_server) for name, (_, task) in TASKS.items()
+    name: Layout(name, *task.row_fields, task.has_server, task.choice_field)
+    for name, (_, task) in TASKS.items()
 }
 UNANSWERED = "questions without an answer"
 
@@ -54,6 +57,7 @@ class Submission:
     expected: int  # number of questions
     problems: tuple[Problem, ...]  # why it is refused
     predictions: dict[int | str, str]  # question id -> answer, of the rows that are in order
+    chosen: dict[int | str, str]  # question id -> choice, of these rows
 
     @property
     def accepted(self) -> bool:
@@ -66,15 +70,16 @@ def layout_of_rows(rows: Sequence[Any]) -> Layout:
 
     The type of the ids says nothing: one's own questions may have strings in either layout.
     """
-    for row in rows:
-        for layout in LAYOUTS.values():
-            if isinstance(row, dict) and layout.id_key in row:
-                return layout
+    for row in filter(lambda row: isinstance(row, dict), rows):
+        having = [layout for layout in LAYOUTS.values() if layout.id_key in row]
+        whole = [one for one in having if {one.answer_key, one.choice_key} & row.keys()]
+        if having:
+            return (whole or having)[0]
     return LAYOUTS["vqa"]
 
 
 def read_rows(path: str | Path) -> list[Any]:
-    """Read a prediction file, a JSON list (else ``SubmissionError``)."""
+    """Read a prediction file, a JSON list or A-OKVQA's object (else ``SubmissionError``)."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Prediction file {path} does not exist; expected a JSON file")
@@ -87,6 +92,8 @@ def read_rows(path: str | Path) -> list[Any]:
             f"{path} is not valid JSON ({e}); expected a list of predictions. Was the run cut off "
             "while it wrote?"
         ) from e
+    if isinstance(rows, dict) and rows and all(isinstance(row, dict) for row in rows.values()):
+        return [{"question_id": key, **row} for key, row in rows.items()]
     if not isinstance(rows, list):
         raise SubmissionError(
             f"{path} holds a JSON {type(rows).__name__}; expected a list of predictions"
@@ -95,14 +102,27 @@ def read_rows(path: str | Path) -> list[Any]:
 
 
 def check_submission(
-    rows: Sequence[Any], question_ids: Collection[int | str], layout: Layout, examples: int = 5
+    rows: Sequence[Any],
+    question_ids: Collection[int | str],
+    layout: Layout,
+    examples: int = 5,
+    choices: Mapping[int | str, Sequence[str]] | None = None,
 ) -> Submission:
-    """Check the rows of a file; so many ``examples`` are named for each problem."""
+    """Check the rows of a file.
+
+    Args:
+        rows: as the file has them.
+        question_ids: of the questions that it should answer.
+        layout: the fields that the rows should have.
+        examples: how many are named for each problem.
+        choices: what there is to choose from for each question, if there is.
+    """
+    fields = _answer_fields(rows, layout)
     expected = set(question_ids)
     other_type = {_other_type(key): key for key in expected}
     faults: defaultdict[str, list[str]] = defaultdict(list)
     seen: Counter[int | str] = Counter()
-    predictions: dict[int | str, str] = {}
+    answers: dict[str, dict[int | str, str]] = {field: {} for field in fields}
     for position, row in enumerate(rows):
         where = f"row {position}"
         if not isinstance(row, dict) or layout.id_key not in row:
@@ -117,14 +137,16 @@ def check_submission(
             faults[what].append(f"{where}: {key!r}")
             continue
         seen[key] += 1
-        answer = row.get(layout.answer_key)
-        if layout.answer_key not in row:
-            faults[f"rows without {layout.answer_key!r}"].append(f"{where}: question {key!r}")
-        elif not isinstance(answer, str):
-            who = f"question {key!r}: {json.dumps(answer)[:80]}"
-            faults["answers that are not strings"].append(who)
-        else:
-            predictions.setdefault(key, answer)
+        for field in fields:
+            answer = row.get(field)
+            if field not in row:
+                faults[f"rows without {field!r}"].append(f"{where}: question {key!r}")
+            elif not isinstance(answer, str):
+                faults["answers that are not strings"].append(_answered(key, answer))
+            elif field == layout.choice_key and choices and answer not in choices[key]:
+                faults["answers that are none of the choices"].append(_answered(key, answer))
+            else:
+                answers[field].setdefault(key, answer)
     for key, count in seen.items():
         if count > 1:
             faults["questions answered more than once"].append(f"question {key!r}: {count} times")
@@ -132,31 +154,57 @@ def check_submission(
         if key not in seen:
             faults[UNANSWERED].append(f"question {key!r}")
     problems = tuple(Problem(what, len(who), tuple(who[:examples])) for what, who in faults.items())
-    return Submission(len(rows), len(expected), problems, predictions)
+    given, chosen = (answers.get(key or "", {}) for key in (layout.answer_key, layout.choice_key))
+    return Submission(len(rows), len(expected), problems, given, chosen)
+
+
+def _answered(key: int | str, answer: Any) -> str:
+    return f"question {key!r}: {json.dumps(answer)[:80]}"
+
+
+def _answer_fields(rows: Sequence[Any], layout: Layout) -> list[str]:
+    """The fields that every row has to have: those of the settings that some row answers."""
+    if layout.choice_key is None:
+        return [layout.answer_key]
+    fields = (layout.answer_key, layout.choice_key)
+    rows = [row for row in rows if isinstance(row, dict)]
+    answered = [field for field in fields if any(row.get(field) is not None for row in rows)]
+    return answered or [layout.answer_key]
 
 
 def read_predictions(
     path: Path, question_ids: Collection[int | str], layout: Layout | None = None
 ) -> dict[int | str, str]:
+    """The answers of ``read_submission``: question id -> answer."""
+    return read_submission(path, question_ids, layout).predictions
+
+
+def read_submission(
+    path: Path,
+    question_ids: Collection[int | str],
+    layout: Layout | None = None,
+    choices: Mapping[int | str, Sequence[str]] | None = None,
+) -> Submission:
     """Read a prediction file that may leave questions out, but is in order else.
 
-    Its layout is by default that of the first row.
+    Its layout is by default that of the first row; see ``check_submission``.
 
-    Returns:
-        question id -> answer; what is empty, or has a row of another question, a doubled or an
-        ill-formed one, is a ``SubmissionError``.
+    Raises:
+        SubmissionError: it is empty, or has a row of another question, a doubled or an ill-formed
+            one.
     """
     rows = read_rows(path)
     if not rows:
         raise SubmissionError(f"{path} holds no predictions; expected at least one")
-    submission = check_submission(rows, question_ids, layout or layout_of_rows(rows))
+    layout = layout or layout_of_rows(rows)
+    submission = check_submission(rows, question_ids, layout, choices=choices)
     faults = [problem for problem in submission.problems if problem.what != UNANSWERED]
     if faults:
         raise SubmissionError(
             f"{path} does not fit the questions: {faults[0].what}: {faults[0].count:,}, such as "
             f"{faults[0].examples[0]}. Name the questions that it answers (--questions, --split)"
         )
-    return submission.predictions
+    return submission
 
 
 def _other_type(key: int | str) -> int | str | None:

@@ -6,17 +6,43 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipvil_mmf.data.formats import gqa_official, vqa_official
+from clipvil_mmf.data.formats import (
+    aokvqa,
+    gqa_official,
+    stvqa,
+    visual_genome,
+    vizwiz,
+    vqa_official,
+)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
+from clipvil_mmf.prediction.rules import (
+    ANLS,
+    DIRECT_ANSWER,
+    EXACT,
+    LABEL,
+    MULTIPLE_CHOICE,
+    NORMALIZED,
+    OF_ANNOTATORS,
+    OFFICIAL_VQA,
+    VIZWIZ,
+)
 
-# The three ways to score an answer.
-OFFICIAL_VQA = "official VQA accuracy, ten annotators"
-EXACT = "exact match (GQA)"
-LABEL = "score of the answer in the label"
+# Format -> the rule of its data set; others are scored as VQA v2 where they say what each annotator
+# answered, else by their labels.
+_RULES = {
+    gqa_official.NAME: EXACT,
+    aokvqa.NAME: DIRECT_ANSWER,
+    vizwiz.NAME: VIZWIZ,
+    visual_genome.NAME: NORMALIZED,
+    stvqa.NAME: ANLS,
+}
+# Rule -> the kind of questions that its evaluation does without, and what they have.
+_LEFT_OUT = {EXACT: ("balanced", "no"), DIRECT_ANSWER: ("difficult", "yes")}
 
 # Name in the table -> kind of group.
 _KINDS = {
+    "answerable": "answerable",
     "answer_type": "answer type",
     "question_type": "question type",
     "structural": "structural type",
@@ -29,18 +55,21 @@ class Truth:
     """What is known about the right answer to one question."""
 
     question_id: int | str
-    # Of each annotator as written, where OFFICIAL_VQA is the rule; else answer -> score in (0, 1].
+    # Of each annotator as written, by the rules OF_ANNOTATORS; else answer -> score in (0, 1].
     answers: tuple[str, ...] | Mapping[str, float]
     groups: Mapping[str, str]  # what it is counted under: kind of group -> name
 
 
 class Truths:
-    """The ground truth of a labelled split, a question at a time."""
+    """The ground truth of a labelled split, a question at a time.
 
-    def __init__(self, table: QuestionTable) -> None:
-        is_vqa, is_gqa = (
-            table.formats == [name] for name in (vqa_official.NAME, gqa_official.NAME)
-        )
+    Args:
+        table: its questions.
+        chosen: whether answers are one of a question's choices (A-OKVQA).
+    """
+
+    def __init__(self, table: QuestionTable, chosen: bool = False) -> None:
+        is_vqa = table.formats == [vqa_official.NAME]
         if not table.is_labelled:
             hint = "clipvil check-submission checks a file for the server of a test split"
             if is_vqa:
@@ -51,19 +80,26 @@ class Truths:
         self._table = table
         self._kinds = table.kinds()
         self.ids: list[Any] = table.ids()
-        # How an answer is scored: OFFICIAL_VQA, EXACT or LABEL.
-        self.rule = EXACT if is_gqa else LABEL
-        if table.annotators() is not None:
-            self.rule = OFFICIAL_VQA
-        # GQA's questions outside the balanced split: its official evaluation does without.
-        balanced = self._kinds.get("balanced", ()) if is_gqa else ()
-        self.unbalanced = {key for key, yes in zip(self.ids, balanced, strict=False) if yes == "no"}
+        # How an answer is scored, one of rules.SCORES.
+        self.rule = OFFICIAL_VQA if table.annotators() is not None else LABEL
+        if len(table.formats) == 1:
+            self.rule = _RULES.get(table.formats[0], self.rule)
+        if chosen:
+            self.rule = MULTIPLE_CHOICE
+        # Questions that the official evaluation does without.
+        kind, without = _LEFT_OUT.get(self.rule, ("", ""))
+        has = self._kinds.get(kind, ())
+        self.left_out = {key for key, name in zip(self.ids, has, strict=False) if name == without}
 
     def __iter__(self) -> Iterator[Truth]:
         """The questions that count."""
-        answers: Any = self._table.annotators() or self._table.labels()
+        answers: Any = self._table.labels()
+        if self.rule in OF_ANNOTATORS:
+            answers = self._table.annotators()
+        elif self.rule == MULTIPLE_CHOICE:
+            answers = ({choice: 1.0} for choice in self._table.correct_choices() or ())
         for row, (key, known) in enumerate(zip(self.ids, answers, strict=True)):
-            if key in self.unbalanced:
+            if key in self.left_out:
                 continue
             kinds = {name: self._kinds[name][row] for name in _KINDS if name in self._kinds}
             groups = {_KINDS[name]: kind for name, kind in kinds.items() if kind}

@@ -11,9 +11,11 @@ from typing import Any
 
 from clipvil_mmf.config import ConfigError, build
 from clipvil_mmf.registry import Registry
+from clipvil_mmf.tasks.aokvqa import AOKVQA, AOKVQAConfig
 from clipvil_mmf.tasks.entailment import Entailment, EntailmentConfig
 from clipvil_mmf.tasks.gqa import GQA, GQAConfig
 from clipvil_mmf.tasks.task import CLASSES, SOFT, LabelPairs, Task
+from clipvil_mmf.tasks.vizwiz import VizWiz, VizWizConfig
 from clipvil_mmf.tasks.vqa import VisualQuestionAnswering, VQAConfig
 
 TASKS: Registry[tuple[type, type[Task]]] = Registry(
@@ -22,6 +24,8 @@ TASKS: Registry[tuple[type, type[Task]]] = Registry(
         "vqa": (VQAConfig, VisualQuestionAnswering),
         "gqa": (GQAConfig, GQA),
         "entailment": (EntailmentConfig, Entailment),
+        "aokvqa": (AOKVQAConfig, AOKVQA),
+        "vizwiz": (VizWizConfig, VizWiz),
     },
     Task,
     given=["target_kind", "default_metric", "row_fields", "targets", "probabilities"],

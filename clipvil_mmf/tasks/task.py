@@ -54,6 +54,9 @@ class Task:
     default_metric: ClassVar[str]
     # The names of the sample's id and of its label in a row of a prediction file.
     row_fields: ClassVar[tuple[str, str]]
+    # The name of the sample's choice in a row, where samples have choices, which `prediction_rows`
+    # is then given too.
+    choice_field: ClassVar[str | None] = None
     # Whether a leaderboard server takes such a file.
     has_server: ClassVar[bool] = False
     # How many images a sample has.
@@ -99,6 +102,10 @@ class Task:
         return [
             {id_field: key, label_field: labels[row]} for key, row in zip(ids, best, strict=True)
         ]
+
+    def prediction_file(self, rows: list[dict[str, Any]]) -> Any:
+        """The content of a prediction file with the rows of all samples: a list, or an object."""
+        return rows
 
     def check_losses(self, names: Collection[str], key: str) -> None:
         """Raise ``ConfigError`` unless MMF's losses, which ``key`` names, fit the targets."""

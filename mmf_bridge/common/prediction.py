@@ -43,8 +43,9 @@ def gather_rows(rows: Sequence[dict[str, Any]], batches: Any = None) -> list[dic
         shards = gather_objects(_positions(batches, len(rows)))
         if None not in shards:
             positions = [position for shard in shards for position in shard]
-            order = sorted(range(len(positions)), key=positions.__getitem__)
-            gathered = [gathered[i] for i in order]
+            # Of repeats of a sample the last one is kept: they are equal.
+            rows_of = dict(zip(positions, gathered, strict=True))
+            gathered = [rows_of[position] for position in sorted(rows_of)]
     seen: set[Any] = set()
     unique = []
     for row in gathered:
@@ -63,7 +64,7 @@ def _positions(batches: EpochBatches, rows: int) -> list[int] | None:
 
 
 def write_report(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, Any]] | dict[Any, Any],
     folder: str | os.PathLike[str],
     dataset: str,
     experiment: str | None,
@@ -85,13 +86,23 @@ def write_report(
     return path
 
 
-def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> Path:
+def write_rows(
+    rows: Sequence[dict[str, Any]] | dict[Any, Any], path: str | os.PathLike[str]
+) -> Path:
     """Write rows as JSON, or as CSV where the name ends so, whole or not at all; return the path.
+
+    A dataset's ``on_prediction_end`` may have made an object of them, which is JSON alone: else it
+    is a ``ValueError``.
 
     No file is replaced: where the name is taken, also by another process just now, ``-2`` or a
     higher number goes behind it.
     """
     path = Path(path)
+    if isinstance(rows, dict) and path.suffix == ".csv":
+        raise ValueError(
+            "evaluation.predict_file_format: csv, but these predictions are a JSON object; set it "
+            "to json"
+        )
     with _explained(path), partial_file(path) as partial:
         with partial.open("w", newline="", encoding="utf-8") as f:
             if path.suffix == ".csv":
@@ -99,7 +110,7 @@ def write_rows(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> 
                 writer.writeheader()
                 writer.writerows(rows)
             else:
-                json.dump(list(rows), f)
+                json.dump(rows if isinstance(rows, dict) else list(rows), f)
         names = (f"-{number}" if number > 1 else "" for number in count(1))
         paths = (path.with_name(f"{path.stem}{number}{path.suffix}") for number in names)
         return next(free for free in paths if _took(free, partial))

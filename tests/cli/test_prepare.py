@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
-from clipvil_mmf.data.catalogue import VQA2, store_folder
+from clipvil_mmf.data.catalogue import CATALOGUES, VQA2, store_folder
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.data.table import QuestionTable, open_part
@@ -263,9 +263,8 @@ def test_changed_files_are_converted_anew(vqa2):
 
 
 def test_bad_options(vqa2, tmp_path):
-    assert "no dataset 'vqa'; expected one of vqa2, gqa. Did you mean 'vqa2'?" in (
-        failure(run("vqa", vqa2))
-    )
+    unknown = f"no dataset 'vqa'; expected one of {', '.join(CATALOGUES)}. Did you mean 'vqa2'?"
+    assert unknown in failure(run("vqa", vqa2))
     assert "no such folder" in failure(run("vqa2", tmp_path / "nowhere"))
     assert "no split 'dev'" in failure(run("vqa2", vqa2, "--splits", "train,dev"))
     assert "--splits: names none" in failure(run("vqa2", vqa2, "--splits", ","))

@@ -189,6 +189,13 @@ def test_prediction_rows(make_dataset, dtype, ids):
     ]
 
 
+def test_a_task_of_choices_needs_them(make_dataset):
+    dataset = make_dataset(task="aokvqa")
+    report = Report(batch_of(dataset, [0]), {"scores": torch.zeros(1, 4)})
+    with pytest.raises(ConfigError, match=r"dataset_config\.toy\.task: aokvqa writes choices, but"):
+        dataset.format_for_prediction(report)
+
+
 def test_unknown_config_key_is_named(make_dataset):
     with pytest.raises(ConfigError, match=r"dataset_config.toy.group_by_images: unknown key.*Did"):
         make_dataset(group_by_images=True)

@@ -56,12 +56,26 @@ def test_samples_without_a_class_add_nothing_to_the_loss() -> None:
         ("vqa", {"question_id": 7, "answer": "b"}),
         ("gqa", {"questionId": 7, "prediction": "b"}),
         ("entailment", {"id": 7, "label": "b"}),
+        ("vizwiz", {"image": 7, "answer": "b"}),
     ],
 )
 def test_rows(name: str, row: dict[str, object]) -> None:
     rows = build_task(name).prediction_rows([7, "x"], SCORES[:2].bfloat16(), LABELS)
     assert rows[0] == row
     assert list(rows[1].values()) == ["x", "c"]
+
+
+def test_aokvqa_takes_the_best_choice_among_the_labels(caplog: pytest.LogCaptureFixture) -> None:
+    task = build_task("aokvqa")
+    choices = [("c", "x", "a"), ("x", "y")]
+    rows = task.prediction_rows(["p", "q"], SCORES[:2].bfloat16(), LABELS, choices)
+    assert rows[0] == {"question_id": "p", "direct_answer": "b", "multiple_choice": "a"}
+    assert task.prediction_file(rows) == {
+        "p": {"direct_answer": "b", "multiple_choice": "a"},
+        "q": {"direct_answer": "c", "multiple_choice": "x"},
+    }
+    (record,) = caplog.records
+    assert record.getMessage().startswith("1 questions have no choice that is among the model's")
 
 
 def test_labels_are_ordered_by_the_task() -> None:

@@ -15,7 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from clipvil_mmf.data.formats import gqa_official, lxmert, mmf_npy, plain, vqa_official
+from clipvil_mmf.data.formats import (
+    aokvqa,
+    gqa_official,
+    lxmert,
+    mmf_npy,
+    plain,
+    stvqa,
+    textvqa,
+    visual_genome,
+    vizwiz,
+    vqa_official,
+)
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, no_progress
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
@@ -23,7 +34,7 @@ from clipvil_mmf.registry import Registry
 
 
 class Format(Protocol):
-    """What a format of question files is."""
+    """What a format of question files is; a ``NOTE`` about it is said in the log of a run."""
 
     def recognises(self, file: QuestionFile) -> bool:
         """Whether the file is of this format, by its name (``path``) or its content."""
@@ -46,7 +57,10 @@ FORMATS: Registry[Format] = Registry(
     "file format",
     {
         module.NAME: cast(Format, module)
-        for module in (plain, lxmert, gqa_official, vqa_official, mmf_npy)
+        for module in (
+            *(plain, lxmert, gqa_official, vqa_official, mmf_npy),
+            *(aokvqa, vizwiz, visual_genome, textvqa, stvqa),
+        )
     },
     given=["recognises", "read"],
 )

@@ -88,6 +88,15 @@ def people(found: Any, what: str, where: str) -> tuple[str, ...]:
     return tuple(string(answer, "answer", where) for answer in found)
 
 
+def said(found: Any, where: str) -> tuple[str, ...]:
+    """``people`` of a list of VQA's ``{"answer": ..., ...}``."""
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise AnnotationError(
+            f"{where} has the answers {short(found)}; expected a list of {{'answer': ...}}"
+        )
+    return people([one.get("answer") for one in found], "answers", where)
+
+
 def label(row: Mapping[str, Any], where: str) -> dict[str, float] | None:
     """LXMERT's soft label ``{answer: score}``, or GQA's one answer; ``None`` without either."""
     found = row.get("label")

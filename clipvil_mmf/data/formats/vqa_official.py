@@ -8,17 +8,15 @@ annotations, without ``multiple_choice_answer``, are read too.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
 from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
 from clipvil_mmf.data.questions import AnnotationError, check_ids
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
-from clipvil_mmf.data.vqa_normalize import normalize_answer
+from clipvil_mmf.data.vqa_normalize import most_common, normalize_answer
 
 NAME = "official VQA v2 JSON"
 _KINDS = ("question_type", "answer_type")
@@ -101,17 +99,11 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
             continue
         where = f"{path}: annotation {len(ids)}"
         ids.append(rows.question_id(value, where))
-        given = rows.field(value, ("answers",), where)
-        if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-            raise AnnotationError(
-                f"{where} has the answers {short(given)}; expected a list of {{'answer': ...}}"
-            )
-        given = rows.people([one.get("answer") for one in given], "answers", where)
+        given = rows.said(rows.field(value, ("answers",), where), where)
         # OK-VQA has no main answer; the official evaluation does not ask for it.
         main = value.get("multiple_choice_answer")
         if main is None:
-            counts = Counter(map(normalize_answer, given))
-            main = max(counts, key=counts.__getitem__)
+            main = most_common(given)
         else:
             main = normalize_answer(rows.string(main, "multiple_choice_answer", where))
         types = {kind: rows.name(rows.field(value, (kind,), where), kind, where) for kind in _KINDS}

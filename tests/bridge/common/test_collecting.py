@@ -100,8 +100,9 @@ def layouts():
         yield images, dict(batch_size=size, group_by_image=by_image, groups=shapes), world
 
 
-def test_rows_stand_in_the_order_of_the_split_in_every_layout(monkeypatch):
-    """However batches are cut, and on however many processes."""
+@pytest.mark.parametrize("key", ["question_id", "image"])  # an id, and none
+def test_rows_stand_in_the_order_of_the_split_in_every_layout(monkeypatch, key):
+    """Each once, however batches are cut, and on however many processes."""
     count, unsorted = 0, 0
     for images, options, world in layouts():
         orders = [
@@ -110,12 +111,12 @@ def test_rows_stand_in_the_order_of_the_split_in_every_layout(monkeypatch):
             )
             for rank in range(world)
         ]
-        made = [[{"question_id": 23 - i} for b in order for i in b] for order in orders]
+        made = [[{key: 23 - i} for b in order for i in b] for order in orders]
         places = [prediction._positions(*pair) for pair in zip(orders, map(len, made), strict=True)]
         answers = iter([made, places])
         monkeypatch.setattr(prediction, "gather_objects", lambda _: next(answers))  # noqa: B023
         rows = prediction.gather_rows(made[0], orders[0])
-        assert [row["question_id"] for row in rows] == list(range(23, 0, -1))
+        assert [row[key] for row in rows] == list(range(23, 0, -1))
         count += 1
         unsorted += [row for rank in made for row in rank] != rows
     assert count == 96 and unsorted > 20
@@ -206,6 +207,13 @@ def test_names_of_prediction_files_are_portable(tmp_path):
 def test_rows_as_a_table(tmp_path):
     prediction.write_rows([{"question_id": 1, "answer": "a"}], tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text().split() == ["question_id,answer", "1,a"]
+
+
+def test_an_object_of_rows_is_json_alone(tmp_path):
+    prediction.write_rows({"a": {"answer": "b"}}, tmp_path / "rows.json")
+    assert json.loads((tmp_path / "rows.json").read_text()) == {"a": {"answer": "b"}}
+    with pytest.raises(ValueError, match=r"predict_file_format: csv, but .* set it to json"):
+        prediction.write_rows({"a": {"answer": "b"}}, tmp_path / "rows.csv")
 
 
 class Toy:

@@ -1,0 +1,48 @@
+"""TextVQA's JSON: ``{"data": [{"question_id", "question", "image_id", "answers", ...}, ...]}``.
+
+``answers`` are what ten people said, a string each; test files have none. ``set_name`` says in
+which folder the image lies. Source: https://textvqa.org/dataset/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipvil_mmf.data.formats import rows
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
+from clipvil_mmf.data.table import QuestionTable, TableBuilder
+from clipvil_mmf.data.vqa_normalize import most_common
+
+NAME = "TextVQA JSON"
+NOTE = "its questions ask for text in the images, which no model here reads"
+
+
+def recognises(file: QuestionFile) -> bool:
+    """Whether ``data`` has questions about images that are named by their ids."""
+    return any(
+        key == "data" and isinstance(row, dict) and {"question", "image_id"} <= row.keys()
+        for key, row in file.elements
+    )
+
+
+def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
+    """Read the questions of a file, see ``Format``."""
+    (path,) = files
+    builder = TableBuilder(NAME, str(path))
+    for key, row in stream_json(path, progress):
+        if key != "data":
+            continue
+        where = f"{path}: question {len(builder.ids)}"
+        image = rows.name(rows.field(row, ("image_id",), where), "image_id", where)
+        folder = "test_images" if row.get("set_name") == "test" else "train_images"
+        builder.add_question(
+            rows.question_id(row, where),
+            rows.text(row, ("question",), where),
+            f"{folder}/{rows.image_file(image)}",
+            row,
+        )
+        if row.get("answers") is not None:
+            given = rows.people(row["answers"], "answers", where)
+            builder.add_annotators(given, most_common(given), {})
+    return builder.build()
