@@ -25,9 +25,9 @@ COMMANDS = {
     "import": "Read a published checkpoint, CLIP or BERT into a folder of safetensors and "
     "configuration.",
     "merge": "Make one model of a tuned run and its backbone.",
-    "prepare": "Look for the files of VQA v2 or GQA, check them, convert them once for training.",
+    "prepare": "Look for the files of a dataset, check them, convert them once for training.",
     "profile": "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
-    "score": "Score a prediction file as VQA v2 and GQA do, over all and by type.",
+    "score": "Score a prediction file by the dataset's own rule, over all and by type.",
     "show": "Draw predictions: images with their questions, the answers given, right or wrong.",
 }
 # Modules of this folder that have other names than their commands.

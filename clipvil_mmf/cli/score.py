@@ -36,8 +36,8 @@ def command(
     split: Annotated[
         str | None,
         typer.Option(
-            help="The split, where a dataset is named; by default val, or test for easy_vqa, the "
-            "only one whose test answers are public."
+            help="The split, where a dataset is named; by default val, whose answers are known, or "
+            "test for easy_vqa."
         ),
     ] = None,
     root: RootOption = None,

@@ -207,6 +207,19 @@ def test_without_a_published_vocabulary_one_is_made(vqa2):
     assert "no answer vocabulary" in line and "trainval_label2ans.json" in line
 
 
+def test_where_none_is_published_it_has_the_training_answers_alone(tmp_path):
+    shutil.copytree(ROOT / "tests" / "fixtures" / "okvqa", tmp_path / "okvqa")
+    result = part("okvqa", tmp_path / "okvqa")
+    path = tmp_path / "okvqa" / "answers_min2.json"
+    assert f"processors.answer_processor.params.vocab={path}" in result.stdout
+    train = open_store(store_of(tmp_path / "okvqa", "train"))
+    made = json.loads(path.read_text())
+    assert made == build_labels([train], 2)
+    assert made != build_labels([train, open_store(store_of(tmp_path / "okvqa", "val"))], 2)
+    line = failure(part("okvqa", tmp_path / "okvqa", "--splits", "val"))
+    assert "no prepared split has one to train on; add a split to train on, or name a list" in line
+
+
 KILLED = """
 import os, signal, sys
 from clipvil_mmf.data import store

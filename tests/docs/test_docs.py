@@ -24,6 +24,7 @@ PLUGIN = ROOT / "tests" / "extending" / "myplugin"
 
 EASY_VQA = "tests/e2e/test_easy_vqa.py::"
 FILES = "tests/e2e/test_vqa_files.py::"
+OTHER_VQA = "tests/e2e/test_other_vqa.py::"
 TUNED = "tests/e2e/test_tuned_runs.py::"
 ENTAILMENT = "tests/e2e/test_entailment.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
@@ -40,6 +41,10 @@ RUN_BY = {
     "mmf_run vqa2_unipt": TUNED + "test_the_published_recipes_of_tuning",
     "mmf_run gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
     "mmf_predict gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
+    "mmf_run aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
+    "mmf_predict aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
+    "mmf_run vizwiz": OTHER_VQA + "test_vizwiz_from_training_to_the_result_file",
+    "mmf_run stvqa": OTHER_VQA + "test_stvqa_is_a_dataset_of_ones_own",
     "mmf_run custom": FILES + "test_a_dataset_of_ones_own",
     "mmf_run custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
