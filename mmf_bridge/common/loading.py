@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
@@ -23,7 +24,7 @@ from torch.utils.data import (
 )
 
 from mmf_bridge.common.distributed import get_rank, get_world_size
-from mmf_bridge.common.interruption import shield_worker
+from mmf_bridge.common.interruption import ENDINGS, shield_worker
 from mmf_bridge.protocols import BringsBatches, Collates
 
 
@@ -86,13 +87,15 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
 
 
 class Loader(DataLoader):
-    """A loader that knows its running iterators, and whose workers are born deaf to SIGTERM.
+    """A loader that knows its running iterators, and whose workers end with this process alone.
 
-    One that came before :func:`shield_worker` would kill a worker.
+    They are born deaf to the signals that :func:`shield_worker` keeps from them.
     """
 
     def __iter__(self) -> Any:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        from_main = threading.current_thread() is threading.main_thread()
+        self.worker_init_fn = partial(shield_worker, os.getpid(), from_main)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
         try:
             iterator = super().__iter__()
         finally:
@@ -153,7 +156,6 @@ def build_dataloader(
         pin_memory=bool(training.pin_memory) and torch.cuda.is_available(),
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
         generator=batches.generator,
-        worker_init_fn=partial(shield_worker, os.getpid()),
     )
     loader.dataset_type = dataset.dataset_type  # MMF reads it
     return loader, batches
