@@ -226,7 +226,8 @@ def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int
     passed_on = False
     try:
         while True:
-            wait(spawned.sentinels, _POLL)
+            for sentinel in wait(spawned.sentinels, _POLL):
+                spawned.processes[spawned.sentinels[sentinel]].join()
             if interruption.asked is None:
                 _check_alive(spawned)
             if spawned.join(0, grace_period=_PATIENCE if passed_on else None):
@@ -236,6 +237,8 @@ def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int
                 for process in spawned.processes:
                     process.terminate()
     except torch.multiprocessing.ProcessExitedException as error:
+        if interruption.asked is None and error.exit_code < 0:  # since the look above
+            raise _killed(error.error_index, -error.exit_code) from None
         if interruption.asked is None and error.exit_code not in _INTERRUPTED:
             raise
         # One that was killed before it could handle signals has said nothing.
@@ -262,9 +265,12 @@ def _check_alive(spawned: Any) -> None:
     end = time.monotonic() + _CLOSING
     for process in spawned.processes:
         process.join(max(0.0, end - time.monotonic()))
-    rank, signum = next(iter(killed.items()))
+    raise _killed(*next(iter(killed.items())))
+
+
+def _killed(rank: int, signum: int) -> RuntimeError:
     short = " (is memory short?)" if signum == signal.SIGKILL else ""
-    raise RuntimeError(
+    return RuntimeError(
         f"Rank {rank} was killed by {signal.Signals(signum).name}{short}: the run ends. {TO_GO_ON}"
     )
 

@@ -35,9 +35,9 @@ RUNS = {
         (*TRAIN, *WORKERS, "distributed.world_size=2"),
         ("training.max_updates=1", "checkpoint.resume=true"),
     ),
-    "val": (("run_type=val", "dataset_config.tiny.sizes.val=4000", *WORKERS), ()),
-    "predict": (("dataset_config.tiny.sizes.test=4000", *WORKERS), ()),
-    "predict, persistent": (("dataset_config.tiny.sizes.test=4000", *WORKERS, PERSISTENT), ()),
+    "val": (("run_type=val", "dataset_config.tiny.sizes.val=2000", *WORKERS), ()),
+    "predict": (("dataset_config.tiny.sizes.test=2000", *WORKERS), ()),
+    "predict, persistent": (("dataset_config.tiny.sizes.test=2000", *WORKERS, PERSISTENT), ()),
     "prepare": ((), ()),
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
