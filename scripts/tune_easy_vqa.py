@@ -8,9 +8,11 @@ Each training is a run of MMF's own command; what it has done already is not don
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from mmf_bridge.common.parent import end_with
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = Path("projects", "clipvil", "configs")
@@ -101,6 +105,7 @@ def train(yaml: str, name: str, *options: str, again: bool) -> tuple[Path, str]:
                 [*command, *options, f"env.save_dir={folder}", "env.overwrite=true"],
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
             )
         if done.returncode:
             sys.exit(f"{name}: mmf_run failed with exit code {done.returncode}; see {partial}")

@@ -7,9 +7,13 @@ A subcommand is a file of this folder with a function `command` (a typer command
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -91,6 +95,26 @@ def _with_user_dir(command: Callable[..., None]) -> Callable[..., None]:
     return with_option
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what is half-written is removed."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGTERM, signal.SIGHUP) if main else ()
+    # Others may have been given by a caller, or be ignored, as nohup has it.
+    own = [signum for signum in signals if signal.getsignal(signum) is signal.SIG_DFL]
+    for signum in own:
+        signal.signal(signum, end)
+    try:
+        yield
+    finally:
+        for signum in own:
+            signal.signal(signum, signal.SIG_DFL)
+
+
 def _call(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
         parser = subcommand(name)
@@ -99,7 +123,8 @@ def _call(name: str) -> Callable[[typer.Context], None]:
         from yaml import YAMLError
 
         try:
-            parser(context.args, prog_name=f"clipvil {name}")
+            with _ended_by_signals():
+                parser(context.args, prog_name=f"clipvil {name}")
         except (OSError, ValueError, ModuleNotFoundError, OmegaConfBaseException, YAMLError) as e:
             typer.echo(f"error: {e}", err=True)
             raise typer.Exit(1) from e

@@ -12,7 +12,7 @@ from mmf.utils.configuration import get_mmf_env, get_zoo_config
 from mmf.utils.distributed import is_master
 from omegaconf import OmegaConf
 
-from clipvil_mmf.atomic import replacing
+from clipvil_mmf.atomic import whole_file
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.data.dataset import ClipVilDataset, DatasetParams
 from clipvil_mmf.data.table import QuestionTable
@@ -136,5 +136,5 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(text.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
 from clipvil_mmf.profiling.measure import Figures, Parameters, measure
 from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.user_dir import import_user_dir
+from mmf_bridge.common.parent import end_with
 
 OWN_OPTIMIZER = "clipvil_adamw_sgd"
 LOSSES = ("clipvil_bce", "logit_bce", "clipvil_cross_entropy", "cross_entropy")
@@ -54,7 +56,7 @@ class Row:
 
 def measure_apart(method: str, request: Request) -> Row:
     """Perform a request in a fresh process; `method` is its name in the row."""
-    command = [sys.executable, "-m", "clipvil_mmf.profiling.processes"]
+    command = [sys.executable, "-m", "clipvil_mmf.profiling.processes", str(os.getpid())]
     done = subprocess.run(
         command, input=json.dumps(asdict(request)), capture_output=True, text=True
     )
@@ -122,7 +124,11 @@ def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
 
 
 def main() -> None:
-    """Read a request from standard input; print its figures, or why there are none, as JSON."""
+    """Read a request from standard input; print its figures, or why there are none, as JSON.
+
+    The argument is the process that has asked, and with which this one ends.
+    """
+    end_with(int(sys.argv[1]))
     plain = json.load(sys.stdin)
     request = Request(**{**plain, "sizes": BatchSizes(**plain["sizes"])})
     for user_dir in request.user_dirs:

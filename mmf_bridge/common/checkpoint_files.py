@@ -23,7 +23,7 @@ from mmf_bridge.common.weight_formats import (
     foreign_protocol,
     format_of,
 )
-from mmf_bridge.common.whole_files import replacing
+from mmf_bridge.common.whole_files import take_name, whole_file
 
 _DROP = object()
 # What torch.load says of a class or function that its safe default does not allow.
@@ -31,14 +31,14 @@ _REFUSED = re.compile(r"GLOBAL (\S+)")
 
 
 def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
-    """``torch.save`` to a neighbour file, then rename: a reader sees the old file or the new one.
+    """``torch.save`` to a file that gets its name last: a reader sees the old one or the new.
 
     Raises:
         OSError: the file could not be written (a full disk, say); nothing is left behind and a
             file that stood at ``path`` is unharmed.
     """
     try:
-        with replacing(path) as partial, partial.open("wb") as f:
+        with whole_file(path) as f:
             torch.save(obj, f)
     except (OSError, RuntimeError) as e:
         raise OSError(
@@ -50,8 +50,7 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
 def link_or_save(obj: Any, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Make ``path`` the file just saved at ``source``: a hard link where the disk has them."""
     try:
-        with replacing(path) as partial:
-            os.link(source, partial)
+        take_name(source, path)
     except OSError:
         atomic_save(obj, path)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,9 @@ from torch import nn
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resolvers import silence_empty_defaults
 
+# What gloo, NCCL and torch's store say of a peer that is gone.
+_CLOSED = re.compile(r"(?i:connection (was )?(closed|reset) by (remote )?peer)|Broken pipe")
+TO_GO_ON = "A training goes on from its last checkpoint with checkpoint.resume=true"
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
@@ -87,6 +92,24 @@ def any_process(flag: torch.Tensor) -> bool:
         flag = flag.to(torch.int32)
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
     return bool(flag)
+
+
+@contextmanager
+def peers_watched() -> Iterator[None]:
+    """Make one line of an error that comes of another rank's end: it was killed, or has failed.
+
+    Raises:
+        RuntimeError: a connection to another rank is closed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        closed = _CLOSED.search(str(error))
+        if closed is None:
+            raise
+        raise RuntimeError(
+            f"Rank {get_rank()} ends, since another rank has ended ({closed[0]}). {TO_GO_ON}"
+        ) from error
 
 
 def broadcast_buffers(model: nn.Module) -> None:

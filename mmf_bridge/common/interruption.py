@@ -1,14 +1,15 @@
-"""Ctrl-C and SIGTERM: a run saves after its current update and ends with one line.
+"""Ctrl-C, SIGTERM and SIGHUP: a run saves after its current update and ends with one line.
 
 Before the first update of a run, and after its training, the handler ends the run at once; between
 them it takes a note that the trainer reads after each update. A second Ctrl-C ends the run at once
-in any case; a second SIGTERM is ignored, since a launcher may pass on what the system has sent to
-all of its processes already.
+in any case; a second SIGTERM or SIGHUP is ignored, since a launcher may pass on what the system has
+sent to all of its processes already.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -20,8 +21,11 @@ from typing import NoReturn
 import torch
 
 from mmf_bridge.common.distributed import any_process, get_world_size
+from mmf_bridge.common.parent import end_with, leave_sockets
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP comes when the terminal closes.
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, *ENDINGS)
 
 
 class Interrupted(BaseException):
@@ -63,8 +67,8 @@ class Interruption:
             yield
             return
         self._start(os.getpid(), parent)
-        # Who starts a run in the background may have them ignored.
-        handled = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        # Who starts a run in the background may have them ignored, as nohup does with SIGHUP.
+        handled = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
         before = {signum: signal.signal(signum, self._handle) for signum in handled}
         try:
             yield
@@ -93,10 +97,12 @@ class Interruption:
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
             return
+        if signum == signal.SIGHUP:
+            _leave_terminal()
         if signum == signal.SIGINT and self._parent == os.getppid():
             return
         first = self.asked is None
-        if not first and signum == signal.SIGTERM:
+        if not first and signum in ENDINGS:
             return
         if self._ends:  # it is ending already
             os._exit(128 + signum)
@@ -115,15 +121,29 @@ class Interruption:
 interruption = Interruption()
 
 
-def shield_worker(trainer: int, number: int) -> None:
-    """Let a data loader's worker live until its trainer ends it, whoever else gets the signals.
+def _leave_terminal() -> None:
+    """Write nothing more to a terminal that is gone: each line would be an error."""
+    for descriptor in (1, 2):
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        if poll.poll(0):  # hung up
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
+
+
+def shield_worker(trainer: int, started_by_main_thread: bool, number: int) -> None:
+    """Let a data loader's worker live as long as its trainer lets it, whoever else gets signals.
 
     Ctrl-C in a terminal reaches all processes, and so does SIGTERM from many job schedulers. Only a
     thread can tell who sends a signal, and end a worker that hangs. ``trainer`` is the process that
-    has the loader, and need not be the worker's parent.
+    has the loader, and need not be the worker's parent. However it ends, the worker ends with it.
     """
+    end_with(trainer, started_by_main_thread=started_by_main_thread)
+    if os.getppid() == trainer:
+        leave_sockets()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     threading.Thread(target=_wait_for_trainer, args=(trainer,), daemon=True).start()
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from multiprocessing.connection import wait
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +17,16 @@ import torch
 
 from mmf_bridge.common.commandline import option_pairs
 from mmf_bridge.common.device import gpu_number
-from mmf_bridge.common.distributed import broadcast_object, free_port, get_rank
-from mmf_bridge.common.interruption import Interrupted, interruption
+from mmf_bridge.common.distributed import (
+    TO_GO_ON,
+    broadcast_object,
+    free_port,
+    get_rank,
+    peers_watched,
+)
+from mmf_bridge.common.interruption import SIGNALS, Interrupted, interruption
 from mmf_bridge.common.option_values import check_splits
+from mmf_bridge.common.parent import end_with
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
 from mmf_bridge.common.same_names import log_choices
@@ -25,7 +35,8 @@ from mmf_bridge.common.user_errors import one_line_errors
 
 _POLL = 0.5  # seconds between two looks at whether a signal has come
 _PATIENCE = 60.0  # seconds for the other processes to end once the first one has
-_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_CLOSING = 5.0  # seconds for them to see that one was killed
+_INTERRUPTED = tuple(128 + signum for signum in SIGNALS)
 # What main's modules put into the registry as they are imported, and expect there for ever.
 _KEPT = "original_patch_functions"
 
@@ -51,7 +62,13 @@ def patch(module: ModuleType, begin: Callable[[Any], Any]) -> None:
         registry.register("seed", config.training.seed)
         work(begin(configuration), predict)
 
-    def distributed_main(device_id: int, configuration: Any, predict: bool = False) -> None:
+    def distributed_main(
+        device_id: int, configuration: Any, predict: bool = False, launcher: int | None = None
+    ) -> None:
+        if launcher is not None:
+            end_with(launcher)
+        elif "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun, of which any thread may start ranks
+            end_with(os.getppid(), started_by_main_thread=False)
         config = configuration.get_config()
         config.device_id = device_id
         registry.register("config", config)  # a spawned process starts with an empty registry
@@ -59,7 +76,8 @@ def patch(module: ModuleType, begin: Callable[[Any], Any]) -> None:
             config.distributed.rank = config.start_rank + device_id
         with interruption.handled(parent=os.getppid()):
             interruption.speaks = not config.distributed.rank
-            module.main(configuration, init_distributed=True, predict=predict)
+            with peers_watched():
+                module.main(configuration, init_distributed=True, predict=predict)
 
     def run(opts: list[str] | None = None, predict: bool = False) -> None:
         """Start a run from the command line, or from ``opts`` such as ``["config=x.yaml"]``.
@@ -193,19 +211,34 @@ def tensorboard_writer(trainer: Any) -> Any:
 
 
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:
-    """Start the processes, wait for their end, and pass on to them what signals ask."""
+    """Start the processes, wait for their end, and pass on to them what signals ask.
+
+    Raises:
+        RuntimeError: one was killed; the others have been ended.
+    """
     interruption.waits = True
     spawned = torch.multiprocessing.spawn(
-        fn=module.distributed_main, args=(configuration, predict), nprocs=processes, join=False
+        fn=module.distributed_main,
+        args=(configuration, predict, os.getpid()),
+        nprocs=processes,
+        join=False,
     )
     passed_on = False
     try:
-        while not spawned.join(_POLL, grace_period=_PATIENCE if passed_on else None):
+        while True:
+            for sentinel in wait(spawned.sentinels, _POLL):
+                spawned.processes[spawned.sentinels[sentinel]].join()
+            if interruption.asked is None:
+                _check_alive(spawned)
+            if spawned.join(0, grace_period=_PATIENCE if passed_on else None):
+                return
             if interruption.asked is not None and not passed_on:
                 passed_on = True
                 for process in spawned.processes:
                     process.terminate()
     except torch.multiprocessing.ProcessExitedException as error:
+        if interruption.asked is None and error.exit_code < 0:  # since the look above
+            raise _killed(error.error_index, -error.exit_code) from None
         if interruption.asked is None and error.exit_code not in _INTERRUPTED:
             raise
         # One that was killed before it could handle signals has said nothing.
@@ -217,6 +250,29 @@ def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int
         for process in spawned.processes:
             if process.is_alive():
                 process.kill()
+            process.join()
+        for file in spawned.error_files:  # where torch has them write their tracebacks
+            Path(file).unlink(missing_ok=True)
+
+
+def _check_alive(spawned: Any) -> None:
+    """Raise ``RuntimeError`` if a process was killed, once the others have ended as well."""
+    codes = [process.exitcode for process in spawned.processes]
+    killed = {rank: -code for rank, code in enumerate(codes) if code is not None and code < 0}
+    if not killed:
+        return
+    # They find their connections closed, and end; one that does not see it is ended.
+    end = time.monotonic() + _CLOSING
+    for process in spawned.processes:
+        process.join(max(0.0, end - time.monotonic()))
+    raise _killed(*next(iter(killed.items())))
+
+
+def _killed(rank: int, signum: int) -> RuntimeError:
+    short = " (is memory short?)" if signum == signal.SIGKILL else ""
+    return RuntimeError(
+        f"Rank {rank} was killed by {signal.Signals(signum).name}{short}: the run ends. {TO_GO_ON}"
+    )
 
 
 def patch_predict(module: ModuleType) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
@@ -15,7 +16,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from mmf_bridge.common.distributed import get_rank, get_world_size
-from mmf_bridge.common.interruption import shield_worker
+from mmf_bridge.common.interruption import ENDINGS, shield_worker
 from mmf_bridge.common.shared_batches import HandOver, Ring, build_ring, ring_of_workers
 from mmf_bridge.protocols import BringsBatches, Collates, KnowsBatchBytes
 
@@ -81,10 +82,10 @@ def build_batch_sampler(dataset: Dataset, batch_size: int, shuffle: bool, seed: 
 
 
 class Loader(DataLoader):
-    """A loader that knows its running iterators, with workers that are born deaf to SIGTERM.
+    """A loader that knows its running iterators, and whose workers end with this process alone.
 
-    One that came before :func:`shield_worker` would kill a worker. Batches come in shared memory,
-    see :mod:`mmf_bridge.common.shared_batches`, if each may be of so many bytes as
+    They are born deaf to the signals that :func:`shield_worker` keeps from them. Batches come in
+    shared memory, see :mod:`mmf_bridge.common.shared_batches`, if each may be of so many bytes as
     ``largest_batch`` says; through pipes where there is no room or workers are not forked.
     """
 
@@ -99,7 +100,9 @@ class Loader(DataLoader):
         ring = self._ring_of_iterator()
         # Else a thread would copy every batch into pinned memory.
         self.pin_memory = self._is_pinned and ring is None
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        from_main = threading.current_thread() is threading.main_thread()
+        self.worker_init_fn = partial(shield_worker, os.getpid(), from_main)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
         try:
             with ring_of_workers(ring):
                 iterator = super().__iter__()
@@ -204,7 +207,6 @@ def build_dataloader(
         pin_memory=bool(training.pin_memory) and on_gpu,
         persistent_workers=workers > 0 and bool(training.get("persistent_workers", False)),
         generator=batches.generator,
-        worker_init_fn=partial(shield_worker, os.getpid()),
         largest_batch=(
             dataset.batch_bytes(-(-training.batch_size // get_world_size())) if knows else None
         ),

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from mmf_bridge.common.distributed import gather_objects, get_rank, unwrap
 from mmf_bridge.common.loading import EpochBatches
-from mmf_bridge.common.whole_files import partial_file, replacing
+from mmf_bridge.common.whole_files import partial_file, whole_file
 
 LATEST = "latest.json"
 
@@ -135,8 +135,8 @@ def _note(path: Path, dataset: str, entry: dict[str, Any]) -> None:
     """Set the entry of a dataset in ``latest.json``; other processes may do the same."""
     with _explained(path), FileLock(path.with_name(f".{path.name}.lock")):
         text = json.dumps({**_entries(path), dataset: entry}, indent=2)
-        with replacing(path) as partial:
-            partial.write_text(f"{text}\n", encoding="utf-8")
+        with whole_file(path) as file:
+            file.write(f"{text}\n".encode())
 
 
 def _entries(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mmf_bridge.common.whole_files import replacing
+from mmf_bridge.common.whole_files import whole_file
 from mmf_bridge.protocols import CountsMultiplyAdds
 
 NAME = "run_report.json"
@@ -127,8 +127,8 @@ class RunReport:
         found = self.figures()
         path = os.path.join(folder, NAME)
         try:
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            with whole_file(path) as file:
+                file.write((json.dumps(found, indent=2) + "\n").encode())
         except OSError as error:
             self.failures.append(f"{path} could not be written: {error.strerror}")
         update, prediction = found["seconds_per_update"], found["seconds_per_prediction"]

@@ -9,13 +9,60 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 _PREFIX = ".partial-"
 
 
 @contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Give an open file, which takes the place of ``path`` if all goes well.
+
+    Until then it has no name, where the file system knows such files (``O_TMPFILE``): nothing is
+    left of it however this process ends. Elsewhere it is that of :func:`replacing`.
+
+    Raises:
+        OSError: it cannot be written; nothing half-written is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent)
+    try:
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except (AttributeError, OSError):  # not Linux, or the file system cannot
+        with replacing(path) as partial, partial.open("w+b") as file:
+            yield file
+        return
+    with open(descriptor, "w+b") as file:
+        yield file
+        file.flush()
+        os.fsync(descriptor)
+        try:
+            # Only with a descriptor of the source's folder does Python follow the link to the file.
+            take_name(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+        except OSError:  # no hard links, or no /proc
+            file.seek(0)
+            with replacing(path) as partial, partial.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+
+
+def take_name(source: str | os.PathLike[str], path: str | os.PathLike[str], **options: Any) -> None:
+    """Let ``path`` be a hard link to a file, whatever stood there; ``OSError``: it cannot.
+
+    ``options`` are those of ``os.link``.
+    """
+    partial = _partial(Path(path))
+    try:
+        os.link(source, partial, **options)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _to_disk(partial.parent)
+
+
+@contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the name of a file beside ``path``, which takes its place if all goes well.
+    """Give the name of a file that takes the place of ``path`` if all goes well.
 
     Missing folders are made, and what killed processes have left in the folder is removed. The
     name ends as ``path`` does: it may tell a writer the format.
@@ -27,17 +74,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         _to_disk(partial)
         os.replace(partial, path)
-        _to_disk(partial.parent)
+        _to_disk(Path(path).parent)
 
 
 @contextmanager
 def partial_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the name of a file beside ``path`` for what is not finished; nothing of it is left."""
-    partial = _partial(Path(path))
+    """Give the name of a file for what is not finished; nothing of it is left.
+
+    It lies in a folder of its own beside ``path``: writers may have files beside theirs, too.
+    """
+    path = Path(path)
+    folder = _partial(path)
     try:
-        yield partial
+        folder.mkdir()
+        yield folder / path.name
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

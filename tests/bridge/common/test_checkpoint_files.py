@@ -47,7 +47,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_file(tmp_path):
 def test_a_second_name_is_independent_of_the_first(tmp_path, monkeypatch, links):
     if not links:
 
-        def refuse(*_):
+        def refuse(*_, **__):
             raise OSError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "link", refuse)

@@ -148,7 +148,7 @@ def report(folder, answer, dataset="toy", experiment="run"):
 def test_predictions_of_one_second_do_not_replace_each_other(tmp_path, frozen, monkeypatch, linked):
     if not linked:  # as on a file system without hard links
 
-        def refuse(*_):
+        def refuse(*_, **__):
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
         monkeypatch.setattr(os, "link", refuse)

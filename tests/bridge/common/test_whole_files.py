@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mmf_bridge.common import whole_files
-from mmf_bridge.common.whole_files import remove_abandoned, replacing, replacing_folder
+from mmf_bridge.common.whole_files import remove_abandoned, replacing, replacing_folder, whole_file
 
 
 def die_in(context, path):
@@ -69,3 +69,20 @@ def test_an_error_leaves_the_old_folder(tmp_path):
         (partial / "half").touch()
         raise RuntimeError
     assert [file.name for file in tmp_path.rglob("*")] == ["folder", "whole"]
+
+
+def test_a_file_has_no_name_until_it_is_whole(tmp_path):
+    for content in (b"old", b"new"):
+        with whole_file(tmp_path / "one") as file:
+            file.write(content)
+            assert [f.name for f in tmp_path.iterdir()] == (["one"] if content == b"new" else [])
+        assert (tmp_path / "one").read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["one"]
+
+
+def test_what_a_writer_has_beside_its_file_goes_as_well(tmp_path):
+    """As safetensors does."""
+    with replacing(tmp_path / "one") as partial:
+        partial.with_name(".tmpAbC").touch()
+        partial.touch()
+    assert [file.name for file in tmp_path.iterdir()] == ["one"]

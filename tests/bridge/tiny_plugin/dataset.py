@@ -36,6 +36,8 @@ class TinyDataset(BaseDataset):
             sample.x = sample.x + 0.1 * torch.randn(8)
         if self.labelled:
             sample.targets = self.x[index, :3].argmax()
+        if self.config.ballast:
+            sample.ballast = torch.zeros(self.config.ballast, dtype=torch.uint8)
         sample.question_id = self.question_id(index)
         if self.config.trace:
             with open(f"{self.config.trace}-{self.split}", "a") as file:

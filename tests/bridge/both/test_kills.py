@@ -1,0 +1,122 @@
+"""Runs that are killed leave no process behind, and no file that stays; nor do their ranks."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmf_bridge.common import parent
+from tests.bridge import kills
+from tests.bridge.both.test_interruption import ENDLESS
+from tests.bridge.runs import run_processes
+
+
+@pytest.mark.parametrize("name", ["train, persistent", "predict"])
+def test_a_killed_run_leaves_no_worker(tmp_path, name):
+    """Whose workers wait in a full pipe."""
+    left = kills.kill_run(name, signal.SIGKILL, False, 0.5, tmp_path)
+    assert left.running > 1 and left.processes == 0, left
+    assert set(left.files) <= {"run/training.lock"}
+    assert left.next_code == 0 and not left.after_next
+
+
+def test_a_launcher_that_is_killed_takes_its_ranks_with_it(tmp_path):
+    left = kills.kill_run("train, 2 ranks", signal.SIGKILL, False, 0.5, tmp_path)
+    assert left.running > 3 and left.processes == 0, left
+    assert set(left.files) <= {"run/training.lock"} and not left.after_next
+
+
+def test_a_conversion_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
+    source = tmp_path / "questions"
+    source.mkdir()
+    kills.write_questions(source, 2000)
+    left = kills.kill_run("prepare", signal.SIGTERM, True, 0.2, tmp_path / "kill", source)
+    assert (left.processes, left.files, left.after_next, left.next_code) == (0, [], [], 0)
+
+
+@pytest.mark.parametrize("torchrun", [False, True])
+def test_a_killed_rank_ends_the_other(tmp_path, torchrun):
+    _, processes, text = kills.kill_rank(signal.SIGKILL, 0.1, tmp_path, torchrun)
+    said = "Rank 1 was killed by SIGKILL"
+    if torchrun:
+        said = "Rank 0 ends, since another rank has ended"
+    assert processes == 0 and "Traceback" not in text, text
+    line = text.splitlines()[-1]
+    assert line.startswith(f"error: {said}") and "checkpoint.resume=true" in line
+
+
+def test_sighup_saves_as_sigterm_does(tmp_path):
+    file = tmp_path / "current.ckpt"
+    opts = (*ENDLESS, "training.num_workers=1")
+    run = run_processes(tmp_path, *opts, kill_at=file, signum=signal.SIGHUP, tell=os.killpg)
+    assert run.exit_codes == [129], run.output
+    assert run.output.count("Interrupted after update") == 1 and "Traceback" not in run.output
+
+
+def python(code, **options):
+    """Start a process that runs this code."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, **options
+    )
+
+
+CHILD = """
+import os, threading, time
+from mmf_bridge.common.parent import end_with
+parent = os.getpid()
+def start():
+    if os.fork() == 0:
+        end_with(parent, started_by_main_thread={main})
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+if {main}:
+    start()
+else:
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_a_process_ends_with_its_parent_not_with_a_thread_of_it(main):
+    process = python(CHILD.format(main=main))
+    child = int(process.stdout.readline())
+    time.sleep(0.2)
+    assert os.path.exists(f"/proc/{child}")
+    process.kill()
+    assert process.stdout.read() == ""  # the child held its other end
+    process.wait()
+
+
+def test_a_parent_that_has_ended_before():
+    child = os.fork()
+    if child == 0:
+        parent.end_with(2**31 - 1, started_by_main_thread=True)
+        signal.pause()
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_a_fork_gives_up_sockets_and_keeps_pipes():
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        parent.leave_sockets()
+        os.write(write, b"x")
+        os.read(ready, 1)
+        os._exit(0)
+    assert os.read(read, 1) == b"x"
+    theirs.close()
+    assert ours.recv(1) == b""  # nobody holds the other end
+    os.write(go, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    for descriptor in (read, write, ready, go):
+        os.close(descriptor)
