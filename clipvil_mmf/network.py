@@ -143,12 +143,16 @@ class ClipVilNetwork(nn.Module):
 def _mark_sizes(value: Tensor | Regions | None) -> None:
     """Tell torch.compile which sizes of an argument vary from batch to batch.
 
-    They are the numbers of questions, images, word pieces and regions, but not the sizes of images:
-    there are few of those, and a graph for one alone is faster.
+    They are the numbers of questions, images, word pieces and regions, but not the sizes of images,
+    which have two at most: a graph for one size alone is faster.
     """
     if isinstance(value, Regions):
         for part in value:
             _mark_sizes(part)
     elif value is not None:
-        for dimension in range(1 if value.ndim == 4 else min(value.ndim, 2)):
+        are_images = value.ndim == 4
+        for dimension in range(1 if are_images else min(value.ndim, 2)):
             torch._dynamo.maybe_mark_dynamic(value, dimension)
+        if are_images:
+            torch._dynamo.mark_static(value, 2)
+            torch._dynamo.mark_static(value, 3)
