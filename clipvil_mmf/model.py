@@ -15,6 +15,7 @@ from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from mmf.modules.losses import Losses
 from omegaconf import OmegaConf, open_dict, read_write
+from torch import nn
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.native import run_source, run_tasks, without_ddp
@@ -250,6 +251,10 @@ class ClipVil(BaseModel):
         texts = (sample_list[name] for name in _TEXTS)
         output = self.network(self._images(sample_list), sample_list["image_index"], *texts)
         return {"scores": output.scores.float()}
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """What ``training.compile`` compiles; the losses are too little work to gain by it."""
+        return [self.network]
 
     def multiply_adds(self, sample_list: Mapping[str, Any]) -> int:
         """What scoring the labels of a batch's first question computes; the bridge reports it."""

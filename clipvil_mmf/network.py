@@ -91,6 +91,13 @@ class ClipVilNetwork(nn.Module):
         self.tuning.set_modes(self)
         return self
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call :meth:`forward`; a compiled one gets batches that may differ in size."""
+        if self._compiled_call_impl is not None:
+            for value in (*args, *kwargs.values()):
+                _mark_sizes(value)
+        return super().__call__(*args, **kwargs)
+
     def tower_parameters(self) -> list[nn.Parameter]:
         """The visual tower's parameters, with those that the tuning method puts into it."""
         return [*self.image_encoder.parameters(), *self.tuning.tower_parameters()]
@@ -131,3 +138,21 @@ class ClipVilNetwork(nn.Module):
             visual = self.encode_visual(images).select(image_index)
         pooled = self.tuning.read(self.fusion, text, visual)
         return ClipVilOutput(self.classifier(pooled), pooled)
+
+
+def _mark_sizes(value: Tensor | Regions | None) -> None:
+    """Tell torch.compile which sizes of an argument vary from batch to batch.
+
+    They are the numbers of questions, images, word pieces and regions, but not the sizes of images,
+    which have two at most: a graph for one size alone is faster.
+    """
+    if isinstance(value, Regions):
+        for part in value:
+            _mark_sizes(part)
+    elif value is not None:
+        are_images = value.ndim == 4
+        for dimension in range(1 if are_images else min(value.ndim, 2)):
+            torch._dynamo.maybe_mark_dynamic(value, dimension)
+        if are_images:
+            torch._dynamo.mark_static(value, 2)
+            torch._dynamo.mark_static(value, 3)

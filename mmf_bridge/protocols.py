@@ -6,8 +6,11 @@ raises ends the run, if nothing else is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @runtime_checkable
@@ -56,6 +59,15 @@ class PreparesFromData(Protocol):
             batches: the train split in an order of its own, this process's share, prepared as
                 ``forward`` gets them. Any number of them may be taken.
         """
+        ...
+
+
+@runtime_checkable
+class HasCompiledParts(Protocol):
+    """A model of which ``training.compile`` compiles some modules, and not the whole."""
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """Called once, with the model's weights in place; each part is compiled in place."""
         ...
 
 

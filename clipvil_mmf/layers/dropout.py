@@ -27,10 +27,33 @@ def drop(values: Tensor, p: float) -> Tensor:
     dropped = round(p * _STEPS)
     if dropped == _STEPS:
         return values * 0
-    words = torch.empty(-(-values.numel() // _DRAWN_AT_ONCE), dtype=torch.int64)
-    drawn = words.random_(-(2**63), None).view(torch.int16)[: values.numel()]
+    if torch.compiler.is_compiling():
+        drawn = _draw_compiled(values.detach())
+    else:
+        drawn = _draw(values.numel())
     kept = (drawn >= dropped - _STEPS // 2).view(values.shape)
     return (values * kept).mul_(_STEPS / (_STEPS - dropped))
+
+
+def _draw(count: int) -> Tensor:
+    """Uniform random numbers of torch's generator: (count,) int16."""
+    words = torch.empty(-(-count // _DRAWN_AT_ONCE), dtype=torch.int64)
+    return words.random_(-(2**63), None).view(torch.int16)[:count]
+
+
+@torch.library.custom_op(
+    "clipvil_mmf::draw_like", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
+)
+def _draw_compiled(values: Tensor) -> Tensor:
+    """:func:`_draw` as one operator of a compiled graph, a number for each value.
+
+    torch.compile does not know `random_`; the numbers that it would make itself take several times
+    as long on CPU, and are others. It takes a tensor because only then it can be recomputed.
+    """
+    return _draw(values.numel())
+
+
+_draw_compiled.register_fake(lambda values: values.new_empty(values.numel(), dtype=torch.int16))
 
 
 class Dropout(nn.Dropout):

@@ -40,9 +40,10 @@ def attention_bias(mask: Tensor) -> Tensor | None:
     """A padding mask (B, S), 0 for padding -> what is added to scores: (B, 1, 1, S) float32.
 
     None when nothing is masked. That is only looked for on CPU: on an accelerator the look would
-    stall the queue for longer than the mask costs.
+    stall the queue for longer than the mask costs, and a compiled graph cannot depend on it.
     """
-    if mask.device.type == "cpu" and bool(mask.all()):
+    looks = mask.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looks and bool(mask.all()):
         return None
     return (mask[:, None, None, :] == 0) * MASKED_SCORE
 

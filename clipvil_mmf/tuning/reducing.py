@@ -35,10 +35,24 @@ def reduce_states(
         recompute: see :class:`ReducingConfig`.
     """
     if recompute and torch.is_grad_enabled():
+        if torch.compiler.is_compiling():
+            return _reduce_and_recompute(reductions, states)
         trainable = [parameter for reduction in reductions for parameter in _trainable(reduction)]
         return list(_Recomputing.apply(states, reductions, *trainable))
     pairs = zip(reductions, islice(states, len(reductions)), strict=True)
     return [run(reduction, state, recompute=True, dropout=False) for reduction, state in pairs]
+
+
+def _reduce_and_recompute(reductions: Sequence[nn.Module], states: HiddenStates) -> list[Tensor]:
+    """What :class:`_Recomputing` does, for a compiled graph: it decides itself what it holds."""
+
+    def reduce() -> tuple[Tensor, ...]:
+        fresh = states.from_start()
+        pairs = zip(reductions, islice(fresh, len(reductions)), strict=True)
+        return *(reduction(state) for reduction, state in pairs), fresh.last
+
+    *reduced, states.last = run(reduce, recompute=True)
+    return reduced
 
 
 class _Recomputing(torch.autograd.Function):
@@ -50,6 +64,7 @@ class _Recomputing(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         kind = trainable[0].device.type
         ctx.states, ctx.reductions = states, reductions
+        ctx.random_state = states.random_state()
         ctx.autocast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
         pairs = zip(reductions, islice(states, len(reductions)), strict=True)
         return tuple(reduction(state) for reduction, state in pairs)
@@ -57,7 +72,7 @@ class _Recomputing(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found: list[Tensor] = []
-        with ctx.states.repeated() as states:
+        with ctx.states.repeated(ctx.random_state) as states:
             for reduction, gradient in zip(ctx.reductions, gradients, strict=True):
                 with torch.enable_grad(), torch.autocast(*ctx.autocast):
                     output = reduction(next(states))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,30 +51,34 @@ class HiddenStates(Iterator[Tensor]):
 
     def __init__(self, start: Callable[[], Iterator[Tensor]], device: torch.device) -> None:
         self._start, self._device = start, device
-        self._is_cuda = device.type == "cuda"
         self._pass: Iterator[Tensor] | None = None
         self.last: Tensor | None = None
 
     def __next__(self) -> Tensor:
         if self._pass is None:
-            self._random = self._random_state()
             self._pass = self._start()
         self.last = None  # one is held, not two
         self.last = next(self._pass)
         return self.last
 
-    @contextmanager
-    def repeated(self) -> Iterator[Iterator[Tensor]]:
-        """The same states from the first on, with the dropout that they had."""
-        with torch.random.fork_rng([self._device] if self._is_cuda else []):
-            torch.set_rng_state(self._random[0])
-            if self._is_cuda:
-                torch.cuda.set_rng_state(self._random[1], self._device)
-            yield self._start()
+    def from_start(self) -> HiddenStates:
+        """The same states from the first on, computed anew."""
+        return HiddenStates(self._start, self._device)
 
-    def _random_state(self) -> list[Tensor]:
-        cuda = [torch.cuda.get_rng_state(self._device)] if self._is_cuda else []
+    def random_state(self) -> list[Tensor]:
+        """What dropout draws from, which :meth:`repeated` takes."""
+        cuda = [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else []
         return [torch.get_rng_state(), *cuda]
+
+    @contextmanager
+    def repeated(self, random_state: Sequence[Tensor]) -> Iterator[Iterator[Tensor]]:
+        """The same states from the first on, with the dropout that they had."""
+        cpu, *cuda = random_state
+        with torch.random.fork_rng([self._device] if cuda else []):
+            torch.set_rng_state(cpu)
+            if cuda:
+                torch.cuda.set_rng_state(cuda[0], self._device)
+            yield self._start()
 
 
 class SideNetwork(Frozen):

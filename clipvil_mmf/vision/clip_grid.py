@@ -245,6 +245,8 @@ class ClipGridEncoder(ImageEncoder):
 
     def _encode(self, images: Tensor) -> Tensor:
         frugal = self.config.fold_batch_norm or self._uses_batch_statistics()
+        # A compiled graph saves those passes by itself, and that module's steps depend on sizes.
+        frugal = frugal and not torch.compiler.is_compiling()
         if frugal and not torch.is_grad_enabled() and resnet_inference.can_run(self.tower):
             return resnet_inference.grid_features(self.tower, images, self._layer)
         features = _GridFeatures(self.tower, self._layer)

@@ -34,6 +34,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
     "training": {
         "precision": None,  # fp32 | bf16 | fp16
         "fp16": False,
+        "compile": False,  # or true, or a section, see compiling.py
         "update_frequency": 1,
         "leftover_batches": "step",  # step | carry | drop, see run_length.py
         "detect_anomaly": False,

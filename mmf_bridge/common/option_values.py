@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mmf_bridge.common import compiling
 from mmf_bridge.common.precision import PRECISIONS
 from mmf_bridge.common.run_length import AUTO, KEYS, LEFTOVERS
 
@@ -99,7 +100,9 @@ def _check_section(config: DictConfig, default: Any, path: str) -> None:
         key = f"{path}.{name}"
         value = OmegaConf.select(config, key)
         expected = default._get_node(name)
-        if isinstance(expected, DictConfig):
+        if key == compiling.KEY:
+            compiling.compile_options(value)
+        elif isinstance(expected, DictConfig):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{key}: got {value!r}, expected a section of keys")
             _check_section(config, expected, key)

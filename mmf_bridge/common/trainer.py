@@ -34,6 +34,7 @@ from mmf_bridge.common.checkpoint_files import (
     unpack_numpy_state,
 )
 from mmf_bridge.common.clipping import clip_gradients, largest_norm
+from mmf_bridge.common.compiling import check_compiler, compile_model, compile_options
 from mmf_bridge.common.device_batches import on_device
 from mmf_bridge.common.distributed import (
     any_process,
@@ -104,6 +105,8 @@ class Trainer(Evaluator):
     last_evaluated: int | None = None
     # Tensors of the model that are meant to hold infinity, such as a mask.
     not_finite_at_start: frozenset[str] = frozenset()
+    # What torch.compile is called with; None where nothing is compiled.
+    compile_options: dict[str, Any] | None = None
     # Whether the run ends with the current update, as all processes have agreed.
     ends = False
 
@@ -153,6 +156,9 @@ class Trainer(Evaluator):
         self.device = torch.device("cuda", self.local_rank) if on_gpu else torch.device("cpu")
         registry.register("global_device", self.config.distributed.rank or 0)
         registry.register("current_device", self.device)
+        self.compile_options = compile_options(self.config.training.get("compile", False))
+        if self.compile_options is not None:
+            check_compiler(self.compile_options, self.device)
 
     def configure_seed(self) -> None:
         """Deterministic where the user gave a seed, unless ``cudnn_benchmark`` asks for speed."""
@@ -165,11 +171,18 @@ class Trainer(Evaluator):
         self.scaler = self.precision.scaler
 
     def parallelize_model(self) -> None:
-        """Wrap the model for several processes, on CPUs as well.
+        """Compile the model where the configuration says so, and wrap it for several processes, on
+        CPUs as well.
 
         A process has one GPU: DataParallel, and DDP's own scattering by ``device_ids``, would tear
         apart batches whose fields differ in length.
         """
+        if self.compile_options is not None:
+            compile_model(self.model, self.compile_options)
+            self.writer.write(
+                "The model is compiled (training.compile): its first batches, in training and in "
+                "evaluation, take longer"
+            )
         if not self.distributed:
             return
         registry.register("distributed", True)

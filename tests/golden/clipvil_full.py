@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from clipvil_mmf.fusion import Text, Visual
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import SideNetwork
-from tests.golden.compare import Golden, gradients, inputs, load_tiny
+from tests.golden.compare import Golden, compile_with, gradients, inputs, load_tiny
 from tests.golden.published import published_name
 
 
@@ -33,6 +33,7 @@ def measure_mode(
     golden: Golden,
     device: str = "cpu",
     dtype: torch.dtype = torch.float64,
+    backend: str | None = None,
 ) -> dict[str, Tensor]:
     """What is recorded under `eval/` or `train/`, by a network of ours.
 
@@ -42,6 +43,7 @@ def measure_mode(
         golden: the file.
         device: where it computes; the file was recorded on a CPU.
         dtype: what it computes in; the file was recorded in float32.
+        backend: of torch.compile; None computes as it is.
     """
     network.to(device, dtype).train(mode == "train")
     batch = {name: value.to(device) for name, value in inputs(golden).items()}
@@ -52,6 +54,7 @@ def measure_mode(
         module.register_forward_hook(
             lambda module, args, output, part=part: seen.update({part: output})
         )
+    compile_with(network, backend)
     output = network(**batch)
     loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
     loss.backward()

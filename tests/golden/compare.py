@@ -95,6 +95,13 @@ class Deviation:
         return self.absolute / self.tolerance
 
 
+def compile_with(network: nn.Module, backend: str | None) -> None:
+    """Compile a network in place by a backend of torch.compile, as one graph; None for not."""
+    if backend is not None:
+        torch._dynamo.reset()
+        network.compile(backend=backend, fullgraph=True)
+
+
 def load_golden(name: str) -> Golden:
     """The golden file `name`.npz."""
     return np.load(GOLDEN / f"{name}.npz")

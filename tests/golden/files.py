@@ -27,12 +27,13 @@ ELSEWHERE: dict[str, str] = {
 }
 
 
-def rows(name: str) -> list[Deviation]:
-    """The deviation of our network in float64 from what is recorded."""
-    return compare(load_golden(name), FILES[name]())
+def rows(name: str, backend: str | None = None) -> list[Deviation]:
+    """The deviation of our network in float64, compiled or not, from what is recorded."""
+    return compare(load_golden(name), FILES[name](backend=backend))
 
 
-def float32_rows(name: str) -> list[Deviation]:
-    """The deviation of our network in float32 from itself in float64."""
+def float32_rows(name: str, backend: str | None = None) -> list[Deviation]:
+    """The deviation of our network in float32, compiled or not, from itself in float64."""
     golden, measure = load_golden(name), FILES[name]
-    return compare(golden, measure(dtype=torch.float32), FLOAT32, reference=measure())
+    ours = measure(dtype=torch.float32, backend=backend)
+    return compare(golden, ours, FLOAT32, reference=measure())

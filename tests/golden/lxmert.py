@@ -13,6 +13,7 @@ from tests.golden.compare import (
     TINY,
     TINY_WIDTHS,
     Golden,
+    compile_with,
     gradients,
     load_golden,
     load_named,
@@ -48,10 +49,11 @@ def region_inputs(golden: Golden, dtype: torch.dtype) -> dict[str, Tensor | Regi
     return {"images": Regions(feats, boxes), **text_inputs(golden)}
 
 
-def measure(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def measure(dtype: torch.dtype = torch.float64, backend: str | None = None) -> dict[str, Tensor]:
     """Everything that is recorded; there is no `train/`."""
     network, golden = load()
     network.to(dtype).eval()
+    compile_with(network, backend)
     batch = region_inputs(golden, dtype)
     target = torch.from_numpy(golden["in/target"]).to(dtype)
     output = network(**batch)

@@ -10,6 +10,7 @@ from clipvil_mmf.pretraining import PretrainingNetwork
 from tests.golden.compare import (
     TINY,
     Golden,
+    compile_with,
     gradients,
     inputs,
     load_golden,
@@ -54,10 +55,11 @@ def pretraining_inputs(golden: Golden) -> dict[str, Tensor]:
     }
 
 
-def measure(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def measure(dtype: torch.dtype = torch.float64, backend: str | None = None) -> dict[str, Tensor]:
     """Everything that is recorded; there is no `train/`."""
     network, golden = load()
     network.to(dtype).eval()
+    compile_with(network, backend)
     batch = pretraining_inputs(golden)
     losses, scores = network(**{**batch, "images": batch["images"].to(dtype)})
     losses.total.backward()

@@ -1,6 +1,7 @@
-"""`python -m tests.golden.report [file ...]`: the largest deviation of every golden quantity.
+"""`python -m tests.golden.report [--compiled] [file ...]`: all golden quantities' deviations.
 
-Twice: of our network in float64 from what is recorded, and in float32 from itself in float64.
+The largest of each, twice: of our network in float64 from what is recorded, and in float32 from
+itself in float64; with `--compiled` of our network as torch.compile makes it, in one graph.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tests.golden import files, trajectories
 from tests.golden.compare import Deviation
 from tests.golden.files import FILES
 
-Rows = Callable[[], list[Deviation]]
+Rows = Callable[..., list[Deviation]]
 
 # What is compared -> how.
 REPORTS: dict[str, dict[str, Rows]] = {
@@ -28,8 +29,10 @@ REPORTS: dict[str, dict[str, Rows]] = {
 }
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print one row a quantity of the named files, or of all; 1 if any is beyond its tolerance."""
+    names = [argument for argument in arguments if argument != "--compiled"]
+    where = {"backend": "inductor"} if "--compiled" in arguments else {}
     beyond = 0
     print(
         f"{'file':<13} {'against':<8} {'quantity':<92} {'deviation':>10} {'tolerance':>10} "
@@ -37,7 +40,7 @@ def main(names: list[str]) -> int:
     )
     for name in names or REPORTS:
         for against, rows_of in REPORTS[name].items():
-            rows = rows_of()
+            rows = rows_of(**where)
             for row in rows:
                 print(
                     f"{name:<13} {against:<8} {row.quantity:<92} {row.absolute:>10.2e} "

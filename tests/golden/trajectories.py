@@ -27,7 +27,7 @@ from clipvil_mmf.optim import (
     parameter_groups,
 )
 from mmf_bridge.common.run_length import RunLength
-from tests.golden.compare import GOLDEN, Deviation, deviation, inputs, load_tiny
+from tests.golden.compare import GOLDEN, Deviation, compile_with, deviation, inputs, load_tiny
 from tests.golden.published import published_name
 from tests.golden.tuned import load_tuned
 
@@ -200,6 +200,7 @@ def train(
     to_the_last_batch: bool = True,
     build_optimizer: Callable[[Recipe, ClipVilNetwork], torch.optim.Optimizer] = Recipe.optimizer,
     dtype: torch.dtype = torch.float64,
+    backend: str | None = None,
 ) -> Trajectory:
     """Repeat a run in a plain loop.
 
@@ -214,6 +215,7 @@ def train(
         build_optimizer: instead of the published one.
         dtype: what losses and gradients are computed in; float32, as recorded, has as much of the
             processor's own rounding as the tolerances allow.
+        backend: of torch.compile; None computes as it is.
     """
     recipe = recipe_of(load(name))
     if batches_per_epoch is not None:
@@ -221,6 +223,7 @@ def train(
     network, data = load_network(name)
     network.train()
     computing = copy.deepcopy(network).to(dtype)
+    compile_with(computing, backend)
     pairs = list(zip(network.parameters(), computing.parameters(), strict=True))
     optimizer = build_optimizer(recipe, network)
     schedule = recipe.schedule(optimizer)
@@ -331,17 +334,19 @@ def compare_rates(name: str, seen: Trajectory | None = None) -> list[Deviation]:
     ]
 
 
-def rows() -> list[Deviation]:
-    """Every comparison with the recorded runs, gradients in float64."""
-    return [row for name in RUNS for row in compare(name, train(name))]
+def rows(backend: str | None = None) -> list[Deviation]:
+    """Every comparison with the recorded runs, gradients in float64, compiled or not."""
+    return [row for name in RUNS for row in compare(name, train(name, backend=backend))]
 
 
-def float32_rows() -> list[Deviation]:
+def float32_rows(backend: str | None = None) -> list[Deviation]:
     """Every comparison of float32 with float64."""
     return [
         row
         for name in RUNS
-        for row in compare(name, train(name, dtype=torch.float32), FLOAT32, train(name))
+        for row in compare(
+            name, train(name, dtype=torch.float32, backend=backend), FLOAT32, train(name)
+        )
     ]
 
 

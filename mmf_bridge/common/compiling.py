@@ -1,0 +1,96 @@
+"""``training.compile``: ``torch.compile`` for the model of a run, in training and evaluation.
+
+The model is compiled in place: its modules, hooks and names of weights stay what they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmf_bridge.protocols import HasCompiledParts
+
+KEY = "training.compile"
+# The keys of the section -> what torch.compile takes for them.
+_TYPES: dict[str, type] = {"backend": str, "mode": str, "dynamic": bool, "fullgraph": bool}
+# Not those with CUDA graphs, which overwrite outputs that evaluations keep.
+MODES = ("default", "max-autotune-no-cudagraphs")
+# Training and evaluation, both canvases of pictures, batches of one: more than torch's own 8.
+_GRAPHS = 32
+
+
+def compile_options(value: Any) -> dict[str, Any] | None:
+    """What ``torch.compile`` is called with, by the value of ``training.compile``; None for false.
+
+    Raises:
+        ValueError: it is neither true nor false nor a section of known keys with fitting values.
+    """
+    if value is None or value is False or value is True:
+        return {} if value else None
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{KEY}: got {value!r}, expected true, false or a section of {', '.join(_TYPES)}"
+        )
+    for name, given in value.items():
+        if name not in _TYPES:
+            near = difflib.get_close_matches(str(name), _TYPES, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{KEY}.{name}: unknown.{hint} Its keys: {', '.join(_TYPES)}")
+        kind = _TYPES[name]
+        if given is not None and not isinstance(given, kind):
+            expected = "true or false" if kind is bool else "a name"
+            raise ValueError(f"{KEY}.{name}: got {given!r}, expected {expected}")
+    options = {name: given for name, given in value.items() if given is not None}
+    _check_choice("mode", options.get("mode", "default"), MODES)
+    if options.get("backend", "inductor") != "inductor":
+        if "mode" in options:
+            raise ValueError(f"{KEY}.mode: only the backend inductor has modes; set it to null")
+        _check_choice("backend", options["backend"], torch.compiler.list_backends(()))
+    return options
+
+
+def check_compiler(options: Mapping[str, Any], device: torch.device) -> None:
+    """Compile one sum, to find out whether this machine can.
+
+    Raises:
+        ValueError: it has no C++ compiler, or on GPUs no Triton.
+    """
+    numbers = torch.ones(2, device=device)
+    try:
+        torch.compile(_double, **options)(numbers)
+    except Exception as error:  # the backends raise what they like
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
+        raise ValueError(
+            f"{KEY}: torch.compile does not work here ({type(error).__name__}: "
+            f"{' '.join(lines[:2])}). It needs {needs}, with Python's header files: install them, "
+            f"or give {KEY}=false"
+        ) from error
+
+
+def compile_model(model: nn.Module, options: Mapping[str, Any]) -> None:
+    """Compile a model in place: what it names in ``compiled_parts``, or its whole forward pass."""
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, _GRAPHS)
+    # Masked words are as many as they are.
+    config.capture_dynamic_output_shape_ops = True
+    # DDP's own splitting of graphs takes none with recomputed layers.
+    config.optimize_ddp = False
+    parts = model.compiled_parts() if isinstance(model, HasCompiledParts) else [model]
+    for part in parts:
+        part.compile(**options)
+
+
+def _double(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers + numbers
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{KEY}.{name}: got {value!r}.{hint} Choices: {', '.join(choices)}")

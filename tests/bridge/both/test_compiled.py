@@ -1,0 +1,101 @@
+"""``training.compile``: runs whose model is compiled, on either line."""
+
+import pytest
+import torch
+
+from mmf_bridge.common import compiling
+from mmf_bridge.common.compiling import check_compiler, compile_options
+from tests.bridge.runs import assert_same_end, equal, run_here, run_processes
+
+# No code is generated, and nothing has to be compiled with a C++ compiler.
+EAGER = {"training.compile": {"backend": "eager"}}
+SHORT = ("run_type=train", "training.max_updates=6", "training.evaluation_interval=3")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled_graphs():
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("yes", "training.compile: got 'yes', expected true, false or a section of backend, mode"),
+        ({"mod": "default"}, "training.compile.mod: unknown. Did you mean mode? Its keys: backend"),
+        ({"mode": "reduce-overhead"}, "training.compile.mode: got 'reduce-overhead'. Choices: def"),
+        ({"backend": "inducto"}, "training.compile.backend: got 'inducto'. Did you mean inductor?"),
+        ({"dynamic": "no"}, "training.compile.dynamic: got 'no', expected true or false"),
+        ({"backend": "eager", "mode": "default"}, "only the backend inductor has modes"),
+    ],
+)
+def test_a_wrong_value_is_one_error(tmp_path, value, message):
+    with pytest.raises(ValueError) as error:
+        run_here(tmp_path / "save", changes={"training.compile": value})
+    assert message in str(error.value)
+    assert not (tmp_path / "save" / "current.ckpt").exists()
+
+
+def test_what_it_means():
+    assert compile_options(False) is None and compile_options(None) is None
+    assert compile_options(True) == {}
+    assert compile_options({"backend": None, "dynamic": True}) == {"dynamic": True}
+
+
+def test_without_a_compiler_it_is_one_error(monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    with pytest.raises(ValueError, match=r"training.compile: .*No working C\+\+ compiler.*g\+\+"):
+        check_compiler({}, torch.device("cpu"))
+
+
+def test_a_compiled_run_and_a_plain_one_continue_each_other(tmp_path):
+    """Dropout, BatchNorm and the order of samples included, with the same names of weights."""
+    plain = run_here(tmp_path / "plain", *SHORT)
+    assert not compiled_graphs() and "is compiled" not in plain.log()
+    for name, first, second in (("one", EAGER, None), ("other", None, EAGER)):
+        folder = tmp_path / name
+        half = run_here(folder, *SHORT, "training.max_updates=3", changes=first)
+        assert ("(training.compile)" in half.log()) == (first is not None)
+        whole = run_here(folder, *SHORT, "checkpoint.resume=true", changes=second)
+        assert compiled_graphs()
+        assert_same_end(whole, plain)
+
+
+def test_predictions_are_compiled(tmp_path):
+    plain = run_here(tmp_path / "plain", predict=True)
+    compiled = run_here(tmp_path / "compiled", predict=True, changes=EAGER)
+    assert compiled_graphs()
+    (first,), (second,) = plain.predictions(), compiled.predictions()
+    assert first.read_text() == second.read_text()
+
+
+def test_two_processes_accumulate_compiled(tmp_path):
+    opts = (*SHORT, "training.update_frequency=2", "training.precision=bf16")
+    plain = run_processes(tmp_path / "plain", *opts, processes=2)
+    compiled = run_processes(tmp_path / "compiled", *opts, processes=2, changes=EAGER)
+    assert plain.exit_codes == compiled.exit_codes == [0, 0]
+    assert equal(plain.checkpoint()["model"], compiled.checkpoint()["model"])
+
+
+def test_a_model_names_what_is_compiled():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = torch.nn.Linear(2, 2)
+
+        def compiled_parts(self):
+            return [self.part]
+
+    model = Model()
+    compiling.compile_model(model, {"backend": "eager"})
+    assert model.part._compiled_call_impl is not None and model._compiled_call_impl is None
+    assert list(model.state_dict()) == ["part.weight", "part.bias"]
