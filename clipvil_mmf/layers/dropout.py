@@ -29,8 +29,12 @@ def drop(values: Tensor, p: float) -> Tensor:
         return values * 0
     words = torch.empty(-(-values.numel() // _DRAWN_AT_ONCE), dtype=torch.int64)
     drawn = words.random_(-(2**63), None).view(torch.int16)[: values.numel()]
-    kept = (drawn >= dropped - _STEPS // 2).view(values.shape)
-    return (values * kept).mul_(_STEPS / (_STEPS - dropped))
+    drawn, least = drawn.view(values.shape), dropped - _STEPS // 2
+    if torch.is_grad_enabled() and values.requires_grad:
+        output = values * (drawn >= least)
+    else:  # no mask is kept: written as numbers at once, it needs no conversion
+        output = torch.ge(drawn, least, out=torch.empty_like(values)).mul_(values)
+    return output.mul_(_STEPS / (_STEPS - dropped))
 
 
 class Dropout(nn.Dropout):
