@@ -31,8 +31,12 @@ def drop(values: Tensor, p: float) -> Tensor:
         drawn = _draw_compiled(values.detach())
     else:
         drawn = _draw(values.numel())
-    kept = (drawn >= dropped - _STEPS // 2).view(values.shape)
-    return (values * kept).mul_(_STEPS / (_STEPS - dropped))
+    drawn, least = drawn.view(values.shape), dropped - _STEPS // 2
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and values.requires_grad):
+        output = values * (drawn >= least)
+    else:  # no mask is kept: written as numbers at once, it needs no conversion
+        output = torch.ge(drawn, least, out=torch.empty_like(values)).mul_(values)
+    return output.mul_(_STEPS / (_STEPS - dropped))
 
 
 def _draw(count: int) -> Tensor:

@@ -14,6 +14,9 @@ from clipvil_mmf.layers.dropout import Dropout, drop
 
 LAYER_NORM_EPS = 1e-12
 
+# Scores of an attention that are computed together on CPU: 4 MB, which stay in its cache.
+_SCORES = 2**20
+
 # Published models add this to masked scores. It is finite, so a wholly masked row stays finite.
 MASKED_SCORE = -10000.0
 
@@ -108,7 +111,25 @@ class Attention(nn.Module):
         p = self.attention_dropout if self.training else 0.0
         if not p or query.device.type != "cpu":
             return F.scaled_dot_product_attention(query, key, value, bias, dropout_p=p)
-        # torch's fused kernel for CPU has no dropout: it would do these steps, with its own.
+        # torch's fused kernel for CPU has no dropout: it would do these steps, with its own. Taken
+        # together, all scores of a batch would go through memory at each of them.
+        count = len(query)
+        at_once = max(1, _SCORES * count // (query.shape[:-1].numel() * key.shape[-2]))
+        if torch.compiler.is_compiling() or at_once >= count:
+            return self._attend_by_hand(query, key, value, bias, p)
+        parts = [tensor.split(at_once) for tensor in (query, key, value)]
+        if bias is None:
+            biases = [None] * len(parts[0])
+        else:
+            biases = bias.expand(count, -1, -1, -1).split(at_once)
+        return torch.cat(
+            [self._attend_by_hand(*part, p) for part in zip(*parts, biases, strict=True)]
+        )
+
+    @staticmethod
+    def _attend_by_hand(
+        query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, p: float
+    ) -> Tensor:
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if bias is not None:
             scores = scores + bias

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipvil_mmf.layers.dtypes import at_least_float32
+
 if TYPE_CHECKING:
     from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 
-# Squared at once for a variance: 5 MB at the widest.
+# Values whose variance is taken at once on CPU: 256 KB, which stay in its cache.
+_AT_ONCE = 2**16
+# In float64, for a covariance: 5 MB at the widest.
 _PIXELS = 4096
+# Bytes of features that are looked at together elsewhere.
+_PART = 2**26
 # Of a convolution's weight, convolved at once: 4 MB.
 _VALUES = 2**20
 
@@ -36,9 +43,10 @@ def can_run(tower: nn.Module) -> bool:
 def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
     """What a stage of the tower gives, 0 being the stem's.
 
-    Sums and ReLU are computed in place. On CPU so is BatchNorm, and a block's last convolution, its
-    BatchNorm and the sum with the block's input are one matrix product, so that of the widest
-    features there is never more than one copy. Running statistics move as ever.
+    BatchNorm, sums and ReLU are computed in place. A block's last convolution, its BatchNorm and
+    the sum with the block's input are one matrix product on CPU; elsewhere they take some images of
+    the first stage at a time, twice in training, the first time for the statistics. So of the
+    widest features there is never more than one copy. Running statistics move as ever.
 
     Args:
         tower: in either mode, even BatchNorm by BatchNorm.
@@ -57,8 +65,27 @@ def grid_features(tower: ModifiedResNet, images: Tensor, stage: int) -> Tensor:
             shortcut = features if block.downsample is None else block.downsample[0](features)
             features = _convolve(features, block.conv1, block.bn1).relu_()
             features = _convolve(features, block.conv2, block.bn2).relu_()
-            features = _join(block, shortcut, block.avgpool(features))
+            features = block.avgpool(features)
+            # The widest features are those of the first stage.
+            join = _join_in_parts if number == 1 and not _by_hand(features) else _join
+            features = join(block, shortcut, features)
     return features
+
+
+def _join_in_parts(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
+    """As :func:`_join`, of some images at a time; in training they are convolved twice."""
+    if block.downsample is not None:
+        shortcut = _convolve(shortcut, *block.downsample[1:])
+    conv, norm = block.conv3, block.bn3
+    wide = shortcut[0].numel() * shortcut.element_size()
+    parts = features.split(max(1, _PART // wide))
+    if norm.training:
+        scale, bias = _track(norm, *_statistics(_in_parts(part, conv) for part in parts))
+    else:
+        scale, bias = _running(norm)
+    for part, output in zip(parts, shortcut.split(len(parts[0])), strict=True):
+        output.add_(_in_parts(part, conv, scale, bias)).relu_()
+    return shortcut
 
 
 def _join(block: Bottleneck, shortcut: Tensor, features: Tensor) -> Tensor:
@@ -105,7 +132,8 @@ def _linear(pixels: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tens
         covariance = sum(part.T @ part for part in parts) / len(pixels)
         wide = weight.double()
         variance = (wide @ covariance).mul_(wide).sum(1).clamp_min_(0).float()
-        scale, bias = _track(norm, weight @ mean, variance, len(pixels)), norm.bias
+        scale, _ = _track(norm, weight @ mean, variance, len(pixels))
+        bias = norm.bias
     else:
         scale, bias = _running(norm)
     return (weight * scale.view(-1, 1)).T, bias
@@ -116,23 +144,43 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
     if not norm.training:
         return _in_parts(features, conv, *_running(norm))
     output = _in_parts(features, conv)
-    if not _by_hand(output):
-        return norm(output)
-    mean = output.mean((0, 2, 3))
-    output.sub_(mean.view(-1, 1, 1))
-    pixels = _pixels(output)
-    # Not by torch's own BatchNorm or `var_mean`: on CPU, with NHWC, the one is off by 1e-4, and
-    # the other takes ten times as long.
-    total = sum(part.square().sum(0) for part in pixels.split(_PIXELS))
-    scale = _track(norm, mean, total / len(pixels), len(pixels)).view(-1, 1, 1)
-    return torch.addcmul(norm.bias.view(-1, 1, 1), output, scale, out=output)
+    size = max(1, _PART // (output[0].numel() * output.element_size()))
+    scale, bias = _track(norm, *_statistics(output.split(size)))
+    return torch.addcmul(bias.view(-1, 1, 1), output, scale.view(-1, 1, 1), out=output)
+
+
+def _statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor, int]:
+    """Mean and variance (C,) of each channel of all parts, (b, C, h, w) each; how many values.
+
+    Those of the parts are put together as Chan, Golub and LeVeque do (1983), which is as exact as
+    those of all at once. Of half precision they are float32.
+    """
+    found = [statistics for part in parts for statistics in _of_part(_pixels(part))]
+    sizes, means, variances = zip(*found, strict=True)
+    count, means = sum(sizes), torch.stack(means)
+    shares = torch.tensor([[size / count] for size in sizes], dtype=means.dtype)
+    shares = shares.to(means.device, non_blocking=True)
+    mean = (shares * means).sum(0)
+    variance = (shares * (torch.stack(variances) + (means - mean).square())).sum(0)
+    return mean, variance, count
+
+
+def _of_part(pixels: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Size, mean and variance (C,) of pixels (P, C), on CPU of some at a time."""
+    if pixels.device.type != "cpu":
+        variance, mean = torch.var_mean(at_least_float32(pixels), 0, correction=0)
+        yield len(pixels), mean, variance
+        return
+    for part in map(at_least_float32, pixels.split(max(1, _AT_ONCE // pixels.shape[1]))):
+        mean = part.mean(0)
+        # `var_mean` takes ten times as long.
+        yield len(part), mean, (part - mean).square_().mean(0)
 
 
 def _by_hand(features: Tensor) -> bool:
-    """Whether statistics are taken here, and not by torch's own BatchNorm: for float32 on CPU.
+    """Whether a block is joined by matrix products: for float32 on CPU.
 
-    There torch's is slow or inexact. On CUDA its kernels read NHWC once, and float64 is slow on
-    most cards; of half precision it takes float32 statistics.
+    They need the covariance in float64, which most cards are slow at.
     """
     return features.device.type == "cpu" and features.dtype == torch.float32
 
@@ -164,12 +212,15 @@ def _pixels(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
 
 
-def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> Tensor:
-    """Move the running statistics; what a centred channel is multiplied by, (C,)."""
+def _track(
+    norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Move the running statistics; what a channel is multiplied by, and what is added then."""
     norm.num_batches_tracked.add_(1)
     norm.running_mean.lerp_(mean, norm.momentum)
     norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
-    return norm.weight * torch.rsqrt(variance + norm.eps)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - mean * scale
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

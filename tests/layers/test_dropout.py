@@ -7,6 +7,7 @@ import torch
 
 from clipvil_mmf.fusion.base import transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.layers import transformer
 from clipvil_mmf.layers.dropout import Dropout, drop
 from clipvil_mmf.layers.transformer import Attention
 
@@ -93,3 +94,24 @@ def test_without_anything_dropped_the_two_ways_of_attention_agree() -> None:
     explicit = attention._attend(query, key, value, bias)
     attention.eval()
     assert torch.allclose(explicit, attention._attend(query, key, value, bias), atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_attention_of_some_questions_at_a_time_is_that_of_all(
+    monkeypatch: pytest.MonkeyPatch, masked: bool, shared: bool
+) -> None:
+    """The same random numbers are dropped, and the gradients are the same."""
+    attention = Attention(8, 2, attention_dropout=0.25)
+    query, key, value = (torch.randn(5, 2, length, 4) for length in (4, 6, 6))
+    bias = torch.where(torch.rand(1 if shared else 5, 1, 1, 6) < 0.5, -10000.0, 0.0)
+    found = []
+    for scores in (2**20, 2 * 2 * 4 * 6):  # all questions; two at a time, and the last
+        monkeypatch.setattr(transformer, "_SCORES", scores)
+        torch.manual_seed(0)
+        inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
+        attended = attention._attend(*inputs, bias if masked else None)
+        attended.square().sum().backward()
+        found.append([attended, *(tensor.grad for tensor in inputs)])
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole)

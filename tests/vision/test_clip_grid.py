@@ -248,6 +248,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         ({"tower": {"layers": 2, "width": 65}}, r"tower\.head_width: 64 does not divide"),
         ({"tower": {}}, r"params\.tower\.layers: missing"),
         ({"name": "RN50", "tower": RESNET}, r"params\.name: set either"),
+        ({"name": "RN50", "channels_last": "yes"}, r"params\.channels_last: .*true, false or auto"),
         ({"name": "RN50", "batch_norm": "frozen"}, r"params\.batch_norm: .*train, eval"),
         ({"tower": RESNET, "layer": 5}, r"params\.layer: got 5, .* expected -5 to 4"),
         (
@@ -319,6 +320,32 @@ def test_a_frozen_tower_keeps_nothing(tower: dict[str, Any]) -> None:
         assert {p.requires_grad for p in module.parameters()} == {not frozen}
         assert torch.is_grad_enabled()  # what comes behind the tower has its graph
     assert kept[True] == 0 < kept[False]
+
+
+@pytest.mark.parametrize(
+    ("setting", "half", "is_nhwc"),
+    [
+        ("auto", False, False),
+        ("auto", True, True),
+        (True, False, True),
+        (False, True, False),
+    ],
+)
+def test_layout(
+    setting: bool | str, half: bool, is_nhwc: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = encoder(tower=RESNET, channels_last=setting)
+    seen = []
+    module.tower.conv1.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    with caplog.at_level("INFO"), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        for _ in range(2):
+            module(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert seen == [is_nhwc, is_nhwc]
+    choice = "NHWC, in bfloat16 on cpu" if half else "NCHW, in float32 on cpu"
+    said = [f"image_encoder.params.channels_last: auto is {choice}"] if setting == "auto" else []
+    assert caplog.messages == said
 
 
 def test_a_frozen_tower_computes_the_same() -> None:

@@ -30,7 +30,10 @@ def test_precision(training, dtype):
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"precision": "fp8"}, r"training\.precision is 'fp8': choose one of fp32, bf16, fp16"),
+        (
+            {"precision": "fp8"},
+            r"training\.precision is 'fp8': .* fp32, bf16, fp16, auto",
+        ),
         ({"precision": "bf16", "fp16": True}, r"training\.fp16 is true but.*'bf16'"),
     ],
 )
@@ -48,6 +51,33 @@ def test_slow_precisions_are_called_slow(capability, name, warned, monkeypatch, 
     Precision({"precision": name}, "cpu")
     assert bool(caplog.records) == warned
     assert not warned or f"({capability}) has no instructions for {name}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "name", "why"),
+    [
+        ("cpu", (False, False), "fp32", "cpu has neither AVX512_BF16 nor AMX"),
+        ("cpu", (True, False), "bf16", "cpu has AVX512_BF16 or AMX"),
+        ("cpu", (False, True), "bf16", "cpu has AVX512_BF16 or AMX"),
+        ("cuda:0", (7, 5), "fp32", "cuda:0 has compute capability 7.5"),
+        ("cuda:0", (8, 0), "bf16", "cuda:0 has compute capability 8.0"),
+        ("cuda:0", (9, 0), "bf16", "cuda:0 has compute capability 9.0"),
+    ],
+)
+def test_precision_that_a_device_is_made_for(device, capabilities, name, why, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capabilities[0])
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: capabilities[1])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    with caplog.at_level("INFO", "mmf_bridge.common.precision"):
+        precision = Precision({"precision": "auto"}, device)
+    assert (precision.name, precision.dtype is None) == (name, name == "fp32")
+    assert caplog.messages == [f"training.precision: auto is {name}, as {why}"]
+
+
+def test_precision_is_fp32_unless_auto_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert Precision({}, "cpu").name == "fp32"
 
 
 TORCHRUN = {"MASTER_ADDR": "here", "MASTER_PORT": "1", "WORLD_SIZE": "4", "RANK": "2"}
