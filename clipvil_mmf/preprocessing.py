@@ -47,7 +47,7 @@ def normalize(
     images = torch.empty(
         pixels.shape, dtype=torch.float32, device=pixels.device, memory_format=memory_format
     )
-    torch.sub(pixels, mean, out=images).div_(std)
+    images.copy_(pixels).sub_(mean).div_(std)
     if sizes is None:
         return images
     inside = [

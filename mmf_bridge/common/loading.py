@@ -121,7 +121,8 @@ class Loader(DataLoader):
         if self._ring is not None:
             if self._iterator is not None:  # persistent workers
                 return self._ring
-            if not self._ring.is_written():
+            # Pages that CUDA has pinned before need not be there in workers that are forked now.
+            if not self._ring.is_written() and not self._is_pinned:
                 self._ring.recycle()
                 return self._ring
         elif self._iterator is not None:  # workers that have started without slots

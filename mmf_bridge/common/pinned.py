@@ -14,10 +14,14 @@ import torch
 logger = logging.getLogger(__name__)
 
 
-@functools.cache
 def copy_stream(device: torch.device) -> Any:
-    """The CUDA stream on which batches are copied to a device, beside its computations."""
-    return torch.cuda.Stream(device)
+    """The one CUDA stream on which batches are copied to a device, beside its computations."""
+    return _stream(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@functools.cache
+def _stream(number: int) -> Any:
+    return torch.cuda.Stream(number)
 
 
 def copies_under_way() -> list[Any]:
