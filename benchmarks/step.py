@@ -23,6 +23,7 @@ from unittest import mock
 
 import published_code
 import torch
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -148,9 +149,8 @@ def variants_of(
     step: str, arguments: argparse.Namespace, device: torch.device
 ) -> tuple[list[Variant], int]:
     """What takes turns in a row, and the operations of its step."""
-    tower = {"fold_batch_norm": arguments.fold, "channels_last": arguments.nhwc}
     torch.manual_seed(0)
-    network = build(step, arguments.size, tower, "cpu").to(device)
+    network = build(step, arguments.size, arguments.tower, "cpu").to(device)
     inputs = inputs_for(network, arguments.size, arguments.images, arguments.questions)
     count = operations(step, arguments.size, inputs)
     inputs = tuple(tensor.to(device) for tensor in inputs)
@@ -230,9 +230,15 @@ def main() -> None:
     parser.add_argument("--published", type=Path, nargs="*", default=[], metavar="CHECKOUT")
     parser.add_argument("--rounds", type=int, default=3, help="medians of so many are shown")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--fold", action="store_true", help="fold_batch_norm: true")
-    parser.add_argument("--nhwc", action="store_true", help="channels_last: true")
+    parser.add_argument(
+        "--tower",
+        nargs="*",
+        default=["fold_batch_norm=true"],
+        metavar="KEY=VALUE",
+        help="image_encoder.params; by default fold_batch_norm=true",
+    )
     arguments = parser.parse_args()
+    arguments.tower = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.tower))
     for key, choices in (("steps", STEPS), ("precisions", PRECISIONS), ("modes", MODES)):
         chosen = getattr(arguments, key).split(",")
         if not set(chosen) <= set(choices):
@@ -246,7 +252,7 @@ def main() -> None:
         f"{device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         caption="published: its time divided by ours. product: the step's operations per second, "
         "as a share of what a large matrix product of the same precision reaches. memory: what a "
-        "step takes beside weights and optimizer.",
+        f"step takes beside weights and optimizer. image_encoder.params: {arguments.tower}",
     )
     for name in ("step", "precision", "mode", "seconds", "published", "product", "GFLOP"):
         table.add_column(name, justify="left" if name in ("step", "precision", "mode") else "right")

@@ -270,7 +270,9 @@ class ClipGridEncoder(ImageEncoder):
         if self.config.channels_last != "auto" or not self._is_convolutional:
             return self.config.channels_last is True and self._is_convolutional
         kind = images.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
+        dtype = images.dtype
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
         is_half = dtype.itemsize == 2
         layout, name = "NHWC" if is_half else "NCHW", str(dtype).removeprefix("torch.")
         choice = f"{layout}, in {name} on {kind}"
