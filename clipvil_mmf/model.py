@@ -135,6 +135,7 @@ class ClipVil(BaseModel):
             num_labels=len(self.vocabularies["answer"]),
             tuning=settings.tuning,
             where=_WHERE,
+            passes=self.task.passes,
         )
         self._run = Run(
             self.vocabularies["answer"], self.vocabularies["text"], settings.pretrained_answers
@@ -236,7 +237,8 @@ class ClipVil(BaseModel):
         Args:
             sample_list: ``images`` (B_img, 3, H, W), or ``region_features`` (B_img, R, C),
                 ``region_boxes`` (B_img, R, 4) and ``region_mask`` (B_img, R); ``image_index`` (B,)
-                and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
+                or (B, k), and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see
+                ``data/dataset.py``.
 
         Returns:
             ``scores`` (B, labels) float32, before the sigmoid or softmax.
@@ -275,9 +277,10 @@ class ClipVil(BaseModel):
     def _question(self, sample_list: Mapping[str, Any], row: int) -> tuple[Any, ...]:
         """The network's arguments for one question of a batch and its image."""
         index = sample_list["image_index"][row : row + 1]
-        images = self._images(sample_list, index)
+        images = self._images(sample_list, index.flatten())
         texts = (sample_list[name][row : row + 1] for name in _TEXTS)
-        return (images, torch.zeros_like(index), *texts)
+        places = torch.arange(index.numel(), device=index.device)
+        return (images, places.view_as(index), *texts)
 
     def _images(
         self, sample_list: Mapping[str, Any], rows: torch.Tensor | None = None

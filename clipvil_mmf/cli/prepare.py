@@ -1,4 +1,4 @@
-"""``clipvil prepare``: VQA v2 and GQA made ready for training."""
+"""``clipvil prepare``: a dataset of the catalogue made ready for training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from clipvil_mmf.data import prepare
-from clipvil_mmf.data.catalogue import OFFICIAL, Catalogue, catalogue
+from clipvil_mmf.data.catalogue import CATALOGUES, OFFICIAL, Catalogue, DataFile, catalogue
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.locking import writing
 from clipvil_mmf.data.prepare import Item, Prepared, PrepareError
@@ -22,7 +22,7 @@ _STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(help="vqa2 or gqa.")],
+    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(CATALOGUES)}.")],
     root: Annotated[Path, typer.Option(help="The folder with the dataset's files.")],
     splits: Annotated[
         str | None,
@@ -42,11 +42,11 @@ def command(
         bool, typer.Option(help="Look at the head of every image, and keep the sizes.")
     ] = True,
 ) -> None:
-    """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
+    """Look for the files of a dataset, check them, convert them once for training."""
     console = Console(highlight=False, soft_wrap=True)
     known = catalogue(dataset)
     names = _names(known, splits)
-    _check_options(root, answers, min_count)
+    _check_options(known, root, answers, min_count)
     items = prepare.survey(known, root, names)
     console.print(_found(items, known, root))
     _check_found(items, known, root, splits, image_check)
@@ -59,16 +59,24 @@ def command(
             if image_check:
                 prepare.check_images(known, ready, root)
             prepared.append(ready)
-        vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
+        vocabulary = None
+        if known.answers is not None:
+            vocabulary, count = _vocabulary(
+                known, known.answers, root, prepared, answers, min_count
+            )
     except KeyboardInterrupt as e:
         typer.echo("stopped. What is done is kept: the same command goes on from there", err=True)
         raise typer.Exit(_STOPPED) from e
     console.print(_ready(prepared))
-    console.print(f"answers: {count:,} in {vocabulary}")
+    for ready in prepared:
+        for reason, rows in ready.table.left_out.items():
+            console.print(f"{ready.split}: {rows:,} rows are left out: {reason}")
+    if vocabulary is not None:
+        console.print(f"answers: {count:,} in {vocabulary}")
     console.print(f"next: {shlex.join(_next(known, root, names, vocabulary))}")
 
 
-def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
+def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path | None) -> list[str]:
     """The command that trains on the prepared splits, or predicts where none is to train on."""
     section = f"dataset_config.{known.name}"
     splits, recipe = prepare.run_splits(known, names), prepare.recipe_splits(known)
@@ -77,7 +85,11 @@ def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> l
         "mmf_run" if trains else "mmf_predict",
         f"config=projects/clipvil/configs/{known.name}.yaml",
         f"{section}.data_dir={root}",
-        f"{section}.processors.answer_processor.params.vocab={vocabulary}",
+        *(
+            ()
+            if vocabulary is None
+            else (f"{section}.processors.answer_processor.params.vocab={vocabulary}",)
+        ),
         *(
             f"{section}.annotations.{part}={','.join(found) or 'null'}"
             for part, found in splits.items()
@@ -99,12 +111,19 @@ def _names(known: Catalogue, splits: str | None) -> list[str]:
     return list(dict.fromkeys(known.aliases.get(name, name) for name in given))
 
 
-def _check_options(root: Path, answers: Path | None, min_count: int | None) -> None:
+def _check_options(
+    known: Catalogue, root: Path, answers: Path | None, min_count: int | None
+) -> None:
     if not root.is_dir():
         raise PrepareError(f"--root {root}: no such folder; make it, and put the files there")
     if answers is not None and min_count is not None:
         raise PrepareError(
             "--answers takes a vocabulary, --min-count makes one; expected one of them"
+        )
+    if known.answers is None and (answers, min_count) != (None, None):
+        raise PrepareError(
+            f"{'--min-count' if answers is None else '--answers'}: the labels of {known.name} are "
+            "known; leave it out"
         )
     if answers is not None:
         read_labels(answers)
@@ -135,20 +154,21 @@ def _check_found(
 
 def _vocabulary(
     known: Catalogue,
+    file: DataFile,
     root: Path,
     prepared: list[Prepared],
     answers: Path | None,
     min_count: int | None,
 ) -> tuple[Path, int]:
     """The answer vocabulary and its size: the named one, a new one, or the published one."""
-    published = answers or known.find(root, known.answers.name)
+    published = answers or known.find(root, file.name)
     if published is not None and min_count is None:
         return published, len(read_labels(published))
     labelled = [ready for ready in prepared if ready.table.is_labelled]
     if not labelled:
         raise PrepareError(
-            f"no answer vocabulary: {root} has no {known.answers.name}, and no prepared split has "
-            f"answers to make one of. Get it from {known.answers.url}, or add a labelled split"
+            f"no answer vocabulary: {root} has no {file.name}, and no prepared split has "
+            f"answers to make one of. Get it from {file.url}, or add a labelled split"
         )
     at_least = known.min_count if min_count is None else min_count
     made = build_labels((ready.table for ready in labelled), at_least)

@@ -1,4 +1,4 @@
-"""VQA v2 and GQA: which files a split has, where they come from, how large they are.
+"""VQA v2, GQA, SNLI-VE and NLVR2: which files a split has, whose they are, how large it is.
 
 Imports the standard library. Counts of questions are those of the download pages and of the
 LXMERT files; of images, those that the questions are about.
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 OFFICIAL = "official"
 LXMERT = "lxmert"
 MMF = "mmf"
+UNITER = "uniter"
 
 T = TypeVar("T")
 
@@ -56,10 +57,12 @@ class Catalogue:
     default_splits: tuple[str, ...]  # what `clipvil prepare` prepares unless told otherwise
     image_archives: Mapping[str, str]  # image folder -> where it is downloaded from
     image_root: str  # the folder below the dataset's that paths of images begin in
-    answers: DataFile  # the published answer vocabulary
-    min_count: int  # how often an answer has to occur to be in a vocabulary of one's own
+    # The published answer vocabulary; None where the task itself says its labels.
+    answers: DataFile | None
+    # How often an answer has to occur to be in a vocabulary of one's own.
+    min_count: int = 1
     # Below the dataset's folder, where a file may lie.
-    folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
+    folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert", "txt_db")
 
     def split(self, name: str) -> Split:
         """The split of that name; ``CatalogueError``: there is none."""
@@ -110,6 +113,11 @@ _LXMERT_FILES = "https://nlp.cs.unc.edu/data/lxmert_data"
 _LXMERT_CODE = "https://raw.githubusercontent.com/airsplay/lxmert/master/data"
 _COCO_ZIPS = "http://images.cocodataset.org/zips"
 _GQA_ZIPS = "https://downloads.cs.stanford.edu/nlp/data/gqa"
+_UNITER_FILES = "https://acvrpublicycchen.blob.core.windows.net/uniter/txt_db"
+_SNLI_VE_PAGE = "https://github.com/necla-ml/SNLI-VE"
+_FLICKR_PAGE = "http://shannon.cs.illinois.edu/DenotationGraph/"
+_NLVR2_FILES = "https://raw.githubusercontent.com/lil-lab/nlvr/master/nlvr2/data"
+_NLVR2_PAGE = "https://github.com/lil-lab/nlvr/tree/master/nlvr2"
 _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
@@ -205,4 +213,51 @@ GQA = Catalogue(
     min_count=1,
 )
 
-CATALOGUES: Mapping[str, Catalogue] = {known.name: known for known in (VQA2, GQA)}
+
+def _snli_ve(count: int, images: int, name: str) -> Split:
+    """A split of SNLI-VE; UNITER's release of it is two files of a folder."""
+    database, url = f"ve_{name}.db", f"{_UNITER_FILES}/ve_{name}.db.tar"
+    releases = {
+        OFFICIAL: (DataFile(f"snli_ve_{name}.jsonl", _SNLI_VE_PAGE),),
+        UNITER: tuple(DataFile(f"{database}/{file}", url) for file in ("data.mdb", "id2len.json")),
+    }
+    return Split(count, images, "flickr30k_images", releases)
+
+
+def _nlvr2(count: int, name: str, lxmert: str = "") -> Split:
+    file = DataFile(f"{name}.json", f"{_NLVR2_FILES}/{name}.json")
+    return _split(count, None, "images", (file,), lxmert)
+
+
+SNLI_VE = Catalogue(
+    name="snli_ve",
+    pages=(_SNLI_VE_PAGE, _FLICKR_PAGE),
+    splits={
+        "train": _snli_ve(529_527, 29_783, "train"),
+        "dev": _snli_ve(17_858, 1_000, "dev"),
+        "test": _snli_ve(17_901, 1_000, "test"),
+    },
+    aliases={"valid": "dev", "val": "dev"},
+    default_splits=("train", "dev", "test"),
+    image_archives={"flickr30k_images": _FLICKR_PAGE},
+    image_root="flickr30k_images",
+    answers=None,
+)
+
+NLVR2 = Catalogue(
+    name="nlvr2",
+    pages=(_NLVR2_PAGE,),
+    splits={
+        "train": _nlvr2(86_373, "train", "nlvr2/train"),
+        "dev": _nlvr2(6_982, "dev", "nlvr2/valid"),
+        "test1": _nlvr2(6_967, "test1", "nlvr2/test"),
+        "test2": _nlvr2(6_970, "test2"),
+    },
+    aliases={"valid": "dev", "val": "dev", "test": "test1"},
+    default_splits=("train", "dev", "test1"),
+    image_archives={"images": _NLVR2_PAGE},
+    image_root="images",
+    answers=None,
+)
+
+CATALOGUES: Mapping[str, Catalogue] = {known.name: known for known in (VQA2, GQA, SNLI_VE, NLVR2)}

@@ -1,4 +1,4 @@
-"""Datasets whose splits are question files in a folder: what VQA v2, GQA and one's own share."""
+"""Datasets whose splits are question files in a folder: what published ones and one's own share."""
 
 from __future__ import annotations
 
@@ -121,6 +121,8 @@ class FilesBuilder(ClipVilBuilder):
         what = f"{self.dataset_name} {part if isinstance(part, str) else name}: {table.formats[0]}"
         where = store_path(files, folder)
         logger.info("%s, %d questions, mapped from %s", what, len(table), where)
+        for reason, count in table.left_out.items():
+            logger.info("%s: %d rows are left out: %s", what, count, reason)
         return table
 
 
@@ -149,6 +151,12 @@ class CatalogueBuilder(FilesBuilder):
             raise CatalogueError(f"{error}. {self.advice}{self.hint(part)}") from error
         return self.catalogue.aliases.get(part, part), files
 
+    def _published_answers(self) -> str:
+        answers = self.catalogue.answers
+        if answers is None:
+            return "The task says its labels: 'dataset'."
+        return f"The published list is {answers.url}; 'dataset' makes one of the training answers."
+
     def hint(self, part: str) -> str:
         """What else may help where the files of a split are missing."""
         return ""
@@ -169,9 +177,8 @@ class CatalogueBuilder(FilesBuilder):
         if found is None:
             raise ConfigError(
                 f"dataset_config.{self.dataset_name}.processors.answer_processor.params.vocab: "
-                f"{vocab} is neither in the current directory nor in {root}. The "
-                f"published list is {self.catalogue.answers.url}; 'dataset' makes one of the "
-                "training answers."
+                f"{vocab} is neither in the current directory nor in {root}. "
+                f"{self._published_answers()}"
             )
         params.vocab = str(found)
         return super().load(config, dataset_type, *args, **kwargs)

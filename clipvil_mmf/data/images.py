@@ -231,6 +231,20 @@ def decode(path: str, transform: Transform) -> np.ndarray:
         ) from e
 
 
+def join_pictures(pictures: Sequence[torch.Tensor], count: int) -> list[torch.Tensor]:
+    """Make one picture of each ``count``, side by side, the first one on the left.
+
+    Args:
+        pictures: each (3, H, W) uint8, of one height.
+        count: of the images of a sample.
+
+    Returns:
+        Pictures (3, H, count * W).
+    """
+    starts = range(0, len(pictures), count)
+    return [torch.cat(list(pictures[start : start + count]), dim=2) for start in starts]
+
+
 def normalize(
     pictures: Sequence[torch.Tensor], mean: torch.Tensor, std: torch.Tensor
 ) -> torch.Tensor:

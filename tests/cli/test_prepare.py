@@ -263,7 +263,7 @@ def test_changed_files_are_converted_anew(vqa2):
 
 
 def test_bad_options(vqa2, tmp_path):
-    assert "no dataset 'vqa'; expected one of vqa2, gqa. Did you mean 'vqa2'?" in (
+    assert "no dataset 'vqa'; expected one of vqa2, gqa, snli_ve, nlvr2. Did you mean" in (
         failure(run("vqa", vqa2))
     )
     assert "no such folder" in failure(run("vqa2", tmp_path / "nowhere"))

@@ -366,6 +366,6 @@ def test_the_task_may_say_its_labels(make_dataset, tmp_path):
 def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):
     monkeypatch.setattr("clipvil_mmf.tasks.gqa.GQA.images_per_sample", 2)
     with pytest.raises(
-        ConfigError, match=r"toy\.task: gqa has 2 images per sample, but toy has one"
+        ConfigError, match=r"toy\.task: gqa has 2 images per sample, .*toy\.json have 1"
     ):
         make_dataset(task="gqa")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.golden import tuned
+from tests.golden import classes, tuned
 from tests.golden.compare import FLOAT32, compare, load_golden, outside
 from tests.golden.files import FILES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-NAMES = ["clipvil_full", *tuned.SECTIONS]
+NAMES = ["clipvil_full", *tuned.SECTIONS, *classes.SCALES]
 
 
 @pytest.mark.parametrize("name", NAMES)
