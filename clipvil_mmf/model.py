@@ -32,7 +32,7 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.profiling.operations import multiply_adds
-from clipvil_mmf.tasks import Task, build_task
+from clipvil_mmf.tasks import SOFT, Task, build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Regions
@@ -138,7 +138,9 @@ class ClipVil(BaseModel):
             passes=self.task.passes,
         )
         self._run = Run(
-            self.vocabularies["answer"], self.vocabularies["text"], settings.pretrained_answers
+            *(self.vocabularies["answer"], self.vocabularies["text"]),
+            settings.pretrained_answers,
+            labels_are_answers=self.task.target_kind == SOFT,
         )
         # Names that no starting file gave: where they are frozen, checkpoints hold them too.
         self._fresh: set[str] = set()

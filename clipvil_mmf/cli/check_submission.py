@@ -42,8 +42,8 @@ def command(
     format: Annotated[
         Format,
         typer.Option(
-            help="Names of the fields; auto: those that the server of VQA v2 or GQA wants, for "
-            "other questions those of the first row."
+            help="Names of the fields; auto: those of the questions' dataset, for other questions "
+            "those of the first row."
         ),
     ] = Format.auto,
 ) -> None:

@@ -10,7 +10,15 @@ import typer
 
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.catalogue import CATALOGUES, find_split, store_folder
-from clipvil_mmf.data.formats import gqa_official, recognise, vqa_official
+from clipvil_mmf.data.formats import (
+    gqa_official,
+    nlvr2,
+    nlvr2_lxmert,
+    recognise,
+    snli_ve,
+    uniter_ve,
+    vqa_official,
+)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.store import open_or_read
 from clipvil_mmf.data.table import QuestionTable
@@ -23,15 +31,24 @@ FileArgument = Annotated[Path, typer.Argument(help="The prediction file (JSON)."
 QuestionsOption = Annotated[
     str,
     typer.Option(
-        help="What it answers: easy_vqa, vqa2, gqa, or a question file (official VQA v2, official "
+        help=f"What it answers: {', '.join(NAMES)}, or a question file (official VQA v2, official "
         "GQA, LXMERT's ...)."
     ),
 ]
 SplitOption = Annotated[str, typer.Option(help="The split, where a dataset is named.")]
 RootOption = Annotated[
     Path | None,
-    typer.Option(help="The folder of vqa2 or gqa, or of the images of a question file."),
+    typer.Option(help="The folder of a dataset, or of the images of a question file."),
 ]
+# Name of a format -> the task whose rows answer its questions.
+_ROWS = {
+    vqa_official.NAME: "vqa",
+    gqa_official.NAME: "gqa",
+    snli_ve.NAME: "snli_ve",
+    uniter_ve.NAME: "snli_ve",
+    nlvr2.NAME: "nlvr2",
+    nlvr2_lxmert.NAME: "nlvr2",
+}
 # Field names of the rows.
 Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
 
@@ -63,11 +80,10 @@ def load_questions(
 
 
 def leaderboard_of(name: str) -> str | None:
-    """Whose leaderboard questions are for: vqa, gqa, or None where no server takes them."""
+    """The task whose rows a file about these questions needs; None where any will do."""
     if name in NAMES:
-        return {"vqa2": "vqa", "gqa": "gqa"}.get(name)
-    format = recognise(Path(name))
-    return "vqa" if format is vqa_official else "gqa" if format is gqa_official else None
+        return {"vqa2": "vqa", EASY_VQA: None}.get(name, name)
+    return _ROWS.get(getattr(recognise(Path(name)), "NAME", ""))
 
 
 def is_test_dev(name: str, split: str, root: Path | None = None) -> bool:

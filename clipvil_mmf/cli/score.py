@@ -34,8 +34,8 @@ def command(
     split: Annotated[
         str | None,
         typer.Option(
-            help="The split, where a dataset is named; by default test, or val for vqa2 and gqa, "
-            "whose test answers are not public."
+            help="The split, where a dataset is named; by default test for easy_vqa, else val: "
+            "the test answers of vqa2 and gqa are not public."
         ),
     ] = None,
     root: RootOption = None,
@@ -54,7 +54,7 @@ def command(
     ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score a prediction file as VQA v2 and GQA do; unanswered questions count as wrong."""
+    """Score a prediction file as its dataset does; unanswered questions count as wrong."""
     split = split or ("val" if questions in CATALOGUES else "test")
     truths = Truths(load_questions(questions, split, root, annotations))
     if vocab is not None and truths.rule == OFFICIAL_VQA:
@@ -91,6 +91,9 @@ def as_dict(scores: Scores) -> dict[str, Any]:
         result["unbalanced"] = scores.unbalanced
     if scores.in_vocabulary is not None:
         result["in_vocabulary"] = mean(scores.in_vocabulary)
+    if scores.consistency is not None:
+        sentences = scores.consistency.questions
+        result["consistency"] = {"percent": scores.consistency.percent, "sentences": sentences}
     return result
 
 
@@ -100,6 +103,8 @@ def show(scores: Scores, console: Console, top: int) -> None:
     table.add_row("all questions", *_cells(scores.overall))
     if scores.in_vocabulary is not None:
         table.add_row("as published: answer in the vocabulary", *_cells(scores.in_vocabulary))
+    if scores.consistency is not None:
+        table.add_row("consistency: sentences right for all images", *_cells(scores.consistency))
     console.print(table)
     for kind, names in scores.groups.items():
         largest = sorted(names.items(), key=lambda item: (-item[1].questions, item[0]))

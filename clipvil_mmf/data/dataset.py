@@ -320,6 +320,11 @@ class ClipVilDataset(BaseDataset):
         """All labels; the rows of the head."""
         return self.answer_processor.labels
 
+    @property
+    def writes_bare_csv(self) -> bool:
+        """Whether prediction files are CSV without a header; the bridge asks for it."""
+        return self.task.writes_csv
+
     def _own_labels(self) -> Sequence[str] | None:
         """The labels that the task says, or else the dataset."""
         if self.task.labels is not None:

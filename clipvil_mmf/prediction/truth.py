@@ -10,8 +10,9 @@ from clipvil_mmf.data.formats import gqa_official, vqa_official
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
 
-# The three ways to score an answer.
+# The ways to score an answer.
 OFFICIAL_VQA = "official VQA accuracy, ten annotators"
+CLASS = "accuracy, one class each"
 EXACT = "exact match (GQA)"
 LABEL = "score of the answer in the label"
 
@@ -21,6 +22,7 @@ _KINDS = {
     "question_type": "question type",
     "structural": "structural type",
     "semantic": "semantic type",
+    "label": "label",
 }
 
 
@@ -32,6 +34,7 @@ class Truth:
     # Of each annotator as written, where OFFICIAL_VQA is the rule; else answer -> score in (0, 1].
     answers: tuple[str, ...] | Mapping[str, float]
     groups: Mapping[str, str]  # what it is counted under: kind of group -> name
+    sentence: str = ""  # what questions share that are consistent together (NLVR2)
 
 
 class Truths:
@@ -51,8 +54,8 @@ class Truths:
         self._table = table
         self._kinds = table.kinds()
         self.ids: list[Any] = table.ids()
-        # How an answer is scored: OFFICIAL_VQA, EXACT or LABEL.
-        self.rule = EXACT if is_gqa else LABEL
+        # How an answer is scored: OFFICIAL_VQA, EXACT, CLASS or LABEL.
+        self.rule = EXACT if is_gqa else CLASS if "label" in self._kinds else LABEL
         if table.annotators() is not None:
             self.rule = OFFICIAL_VQA
         # GQA's questions outside the balanced split: its official evaluation does without.
@@ -62,6 +65,7 @@ class Truths:
     def __iter__(self) -> Iterator[Truth]:
         """The questions that count."""
         answers: Any = self._table.annotators() or self._table.labels()
+        sentences = self._kinds.get("sentence")
         for row, (key, known) in enumerate(zip(self.ids, answers, strict=True)):
             if key in self.unbalanced:
                 continue
@@ -72,4 +76,4 @@ class Truths:
             if kinds.get("structural"):
                 openness = "open" if kinds["structural"] == "query" else "binary"
                 groups = {"binary / open": openness, **groups}
-            yield Truth(key, known, groups)
+            yield Truth(key, known, groups, sentences[row] if sentences else "")
