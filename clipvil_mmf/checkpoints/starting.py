@@ -76,6 +76,11 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
         CheckpointError: it does not fit the network or the task.
         WeightFileError: it cannot be read.
     """
+    return _start(network, path, run).weights()
+
+
+def _start(network: ClipVilNetwork, path: str | Path, run: Run) -> _Fit:
+    """A file on its way into a network that starts from it."""
     file = weights_file(Path(path)) if Path(path).is_dir() else Path(path)
     loaded = read_file(file)
     source = run_source(loaded)
@@ -84,7 +89,7 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
         source = _recognise(named_tensors(loaded, file), path)
     elif (config := run_config(file)) is not None:
         source.tuning = read_sections(read_run_config(config)).get("tuning")
-    return _Fit(network, source, path, run, starts=True).weights()
+    return _Fit(network, source, path, run, starts=True)
 
 
 def load_starting_weights(
@@ -95,17 +100,18 @@ def load_starting_weights(
     What the tuning method adds begins by its own rule, unless a file has brought it.
 
     Returns:
-        The names of the network that no file has brought, the image encoder's own among the files;
-        none where there is no file.
+        The names of the network that no file has brought, or not all of it, the image encoder's own
+        among the files; none where there is no file.
     """
     brought: set[str] = set()
     if network.image_encoder.is_pretrained:
         names = (name for name in network.state_dict() if not is_added(name))
         brought = {name for name in names if name.startswith(TOWER)}
     for file in files:
-        weights = starting_weights(network, file, run)
+        fit = _start(network, file, run)
+        weights = fit.weights()
         network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
-        brought |= weights.keys()
+        brought = (brought | weights.keys()) - fit.extended
     if not any(map(is_added, brought)):
         network.tuning.start_from(network)
     return network.state_dict().keys() - brought if brought else set()
@@ -145,6 +151,8 @@ class _Fit:
     starts: bool
     # Names of the network that keep their initialisation -> the reason.
     fresh: dict[str, str] = field(default_factory=dict)
+    # Names whose tensor begins with the file's, which is shorter.
+    extended: set[str] = field(default_factory=set)
 
     def weights(self) -> dict[str, Tensor]:
         """Our names -> tensors."""
@@ -201,6 +209,7 @@ class _Fit:
             theirs, own = tensors[name], state[name]
             if theirs.shape[1:] == own.shape[1:] and len(theirs) < len(own):
                 tensors[name] = extend_positions(theirs, own)
+                self.extended.add(name)
                 logger.info(
                     "%s: %s has %d entries, the network %d: entries %d to %d keep their "
                     "initialisation",
