@@ -154,7 +154,7 @@ def test_nlvr2_has_two_images_a_sample(tmp_path: Path) -> None:
         ("train/0/train-10-0-img0.png", "train/0/train-10-0-img1.png"),
         {rows_of(NLVR2 / "train.json")[0]["label"]: 1.0},
     )
-    assert list(table)[0] == table[0]
+    assert next(iter(table)) == table[0]
     assert all((NLVR2 / "images" / table.image_path(i)).is_file() for i in range(18))
     assert read_table([NLVR2 / "dev.json"])[0].image[1] == "dev/dev-10-0-img1.png"
     # What is consistent together: one sentence about several pairs.
