@@ -26,6 +26,7 @@ EASY_VQA = "tests/e2e/test_easy_vqa.py::"
 FILES = "tests/e2e/test_vqa_files.py::"
 TUNED = "tests/e2e/test_tuned_runs.py::"
 ENTAILMENT = "tests/e2e/test_entailment.py::"
+CLASSES = "tests/e2e/test_classes.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -40,6 +41,11 @@ RUN_BY = {
     "mmf_run vqa2_unipt": TUNED + "test_the_published_recipes_of_tuning",
     "mmf_run gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
     "mmf_predict gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
+    **{
+        f"{program} {name}": f"{CLASSES}test_{name.removesuffix('_tiny')}_from_training_to_the_score"
+        for name in ("snli_ve", "snli_ve_tiny", "nlvr2", "nlvr2_tiny")
+        for program in ("mmf_run", "mmf_predict")
+    },
     "mmf_run custom": FILES + "test_a_dataset_of_ones_own",
     "mmf_run custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
@@ -82,6 +88,7 @@ CONFIGURED = {
     "env.user_dir": "myplugin/configs/conv_grid.yaml",
     "dataset_config.easy_vqa": f"{CONFIGS}/easy_vqa.yaml",
     "tower.layers": f"{CONFIGS}/easy_vqa.yaml",
+    "dataset_config.nlvr2": f"{CONFIGS}/nlvr2.yaml",
     "dataset_config.clipvil_custom": f"{CONFIGS}/custom_small.yaml",
     "tower.": f"{CONFIGS}/custom_small.yaml",
 }
