@@ -42,8 +42,9 @@ RUN_BY = {
     "mmf_run gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
     "mmf_predict gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
     **{
-        f"{program} {name}": f"{CLASSES}test_{name.removesuffix('_tiny')}_from_training_to_the_score"
-        for name in ("snli_ve", "snli_ve_tiny", "nlvr2", "nlvr2_tiny")
+        f"{program} {name}{tiny}": f"{CLASSES}test_{name}_from_training_to_the_score"
+        for name in ("snli_ve", "nlvr2")
+        for tiny in ("", "_tiny")
         for program in ("mmf_run", "mmf_predict")
     },
     "mmf_run custom": FILES + "test_a_dataset_of_ones_own",
