@@ -55,7 +55,7 @@ class _Reader:
         if kind in _NUMBERS:
             return self._number(_NUMBERS[kind])
         if kind not in _LENGTHS:
-            raise ValueError(f"it has a value of type 0x{kind:x}, which is no plain one")
+            raise ValueError(f"it has a value of type 0x{kind:x}, which is not a plain one")
         what, form = _LENGTHS[kind]
         return self._sized(what, self._number(form), depth)
 

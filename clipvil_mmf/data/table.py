@@ -257,7 +257,7 @@ class QuestionTable(Sequence[Question]):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Why rows of the files are no questions of the table -> how many."""
+        """Why rows of the files are left out of the table -> how many."""
         counts: Counter[str] = Counter()
         for part in self.parts:
             counts.update(part.description.get("left_out", {}))
@@ -362,7 +362,7 @@ class TableBuilder:
         self._images_per_sample = 1
 
     def leave_out(self, reason: str) -> None:
-        """Count a row of the file that is no question of the table."""
+        """Count a row of the file that is not a question of the table."""
         counts = self._description.setdefault("left_out", {})
         counts[reason] = counts.get(reason, 0) + 1
 
