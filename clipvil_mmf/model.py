@@ -33,7 +33,7 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.profiling.operations import multiply_adds
-from clipvil_mmf.tasks import Task, build_task
+from clipvil_mmf.tasks import SOFT, Task, build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Regions
@@ -136,9 +136,12 @@ class ClipVil(BaseModel):
             num_labels=len(self.vocabularies["answer"]),
             tuning=settings.tuning,
             where=_WHERE,
+            passes=self.task.passes,
         )
         self._run = Run(
-            self.vocabularies["answer"], self.vocabularies["text"], settings.pretrained_answers
+            *(self.vocabularies["answer"], self.vocabularies["text"]),
+            settings.pretrained_answers,
+            labels_are_answers=self.task.target_kind == SOFT,
         )
         # Names that no starting file gave: where they are frozen, checkpoints hold them too.
         self._fresh: set[str] = set()
@@ -237,8 +240,8 @@ class ClipVil(BaseModel):
         Args:
             sample_list: ``images`` (B_img, 3, H, W) uint8 with ``pixel_statistics``, or normalised
                 ones; or ``region_features`` (B_img, R, C), ``region_boxes`` (B_img, R, 4) and
-                ``region_mask`` (B_img, R); ``image_index`` (B,) and ``input_ids``, ``input_mask``,
-                ``segment_ids`` (B, T); see ``data/dataset.py``.
+                ``region_mask`` (B_img, R); ``image_index`` (B,) or (B, k), and ``input_ids``,
+                ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
 
         Returns:
             ``scores`` (B, labels) float32, before the sigmoid or softmax.
@@ -281,9 +284,10 @@ class ClipVil(BaseModel):
     def _question(self, sample_list: Mapping[str, Any], row: int) -> tuple[Any, ...]:
         """The network's arguments for one question of a batch and its image."""
         index = sample_list["image_index"][row : row + 1]
-        images = self._images(sample_list, index)
+        images = self._images(sample_list, index.flatten())
         texts = (sample_list[name][row : row + 1] for name in _TEXTS)
-        return (images, torch.zeros_like(index), *texts)
+        places = torch.arange(index.numel(), device=index.device)
+        return (images, places.view_as(index), *texts)
 
     def _images(
         self, sample_list: Mapping[str, Any], rows: torch.Tensor | None = None

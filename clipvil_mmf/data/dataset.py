@@ -7,7 +7,8 @@ A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
   ``image_sizes`` (B_img, 2) int64, by which ``preprocessing.images_of`` normalises them on the
   device; or, where ``features`` is set, their ``region_features``, ``region_boxes`` and
   ``region_mask`` (``regions.py``);
-* ``image_index`` (B,) int64: the row of these that each question is about;
+* ``image_index`` (B,) int64: the row of these that each question is about; (B, k) where the network
+  reads a question with each of its k images; images that the task joins are one here;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64; with ``pad_to: longest`` T is the
   length of the batch's longest question;
 * ``targets``, on labelled splits, as the task makes them: (B, labels) float32 scores, or (B,) int64
@@ -95,6 +96,41 @@ class DatasetParams(ImageParams):
                     raise ConfigError(
                         f"{key}: true, but with features no image is read; set it to false."
                     )
+
+
+def _check_images_of(task: Task, table: QuestionTable, params: DatasetParams, section: str) -> None:
+    """Raise unless the questions have as many images as the task wants, which fit one another.
+
+    Raises:
+        ConfigError: the task wants another number of images; or pictures of a question could have
+            different canvases, of which one would be cut.
+    """
+    wanted, found = task.images_per_sample, table.images_per_sample
+    if wanted != found:
+        raise ConfigError(
+            f"{section}.task: {task.name} has {wanted} images per sample, but the questions of "
+            f"{table.source} have {found}. Set it to a task with {found}."
+        )
+    if wanted == 1:
+        return
+    height, width = params.image_size
+    if params.image_transform == "fit_pad" and height != width:
+        raise ConfigError(
+            f"{section}.image_transform: fit_pad gives the {wanted} images of a sample different "
+            f"canvases, {height}x{width} and {width}x{height}. Set it to stretch, or image_size "
+            f"to a square such as [{height},{height}]."
+        )
+    if params.group_by_aspect_ratio:
+        raise ConfigError(
+            f"{section}.group_by_aspect_ratio: true, but a sample has {wanted} images, which may "
+            "differ; set it to false."
+        )
+    if task.joins_images and params.features is not None:
+        raise ConfigError(
+            f"{section}.features: {task.name} joins the pixels of {wanted} images, and regions "
+            "have none; set features to null, or let the network read the images one by one "
+            f"({section}.task.params.pairing=two_passes)."
+        )
 
 
 class ImagePaths(Sequence[str]):
@@ -188,11 +224,7 @@ class ClipVilDataset(BaseDataset):
         section = f"dataset_config.{dataset_name}"
         self.params = params or from_config(DatasetParams, config, section)
         self.task: Task = build_task(self.params.task, f"{section}.task")
-        if self.task.images_per_sample != 1:
-            raise ConfigError(
-                f"{section}.task: {self.task.name} has {self.task.images_per_sample} images "
-                f"per sample, but {dataset_name} has one."
-            )
+        _check_images_of(self.task, table, self.params, section)
         self.table = table
         self.is_labelled = table.is_labelled
         self._trains = dataset_type == "train"
@@ -229,6 +261,8 @@ class ClipVilDataset(BaseDataset):
     def _report_bad(self, bad: dict[int, BadImageError]) -> None:
         """Log the bad images, and leave their questions out of training."""
         on_bad = np.isin(self.table.image_rows, list(bad))
+        if on_bad.ndim > 1:
+            on_bad = on_bad.any(axis=1)
         logger.warning(
             "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
             self._label,
@@ -288,6 +322,11 @@ class ClipVilDataset(BaseDataset):
     def labels(self) -> list[str]:
         """All labels; the rows of the head."""
         return self.answer_processor.labels
+
+    @property
+    def writes_bare_csv(self) -> bool:
+        """Whether prediction files are CSV without a header; the bridge asks for it."""
+        return self.task.writes_csv
 
     def _own_labels(self) -> Sequence[str] | None:
         """The labels that the task says, or else the dataset."""
@@ -368,15 +407,19 @@ class ClipVilDataset(BaseDataset):
         batch.add_field("segment_ids", torch.zeros_like(input_ids))
         if self.is_labelled:
             batch.add_field("targets", self._targets(chosen))
-        places: dict[int, int] = {}
-        image_rows = self.table.image_rows[chosen].tolist()
-        index = [places.setdefault(row, len(places)) for row in image_rows]
-        batch.add_field("image_index", torch.tensor(index))
-        pictures = self._images.read(list(places))
+        image_rows = self.table.image_rows[chosen]
+        # The unique pictures, each the rows of the images that make it up.
+        parts = image_rows.reshape(-1, image_rows.shape[-1] if self.task.joins_images else 1)
+        places: dict[tuple[int, ...], int] = {}
+        index = [places.setdefault(tuple(part), len(places)) for part in parts.tolist()]
+        shape = (-1,) if self.task.passes == 1 else (-1, self.task.passes)
+        batch.add_field("image_index", torch.tensor(index).view(shape))
+        rows = [row for part in places for row in part]
         # Not add_field, which wants as many rows as there are questions.
         if self.params.features is not None:
-            batch.update(pad_regions(pictures))
+            batch.update(pad_regions(self._images.read(rows)))
         else:
+            pictures = self._images.read(rows, parts.shape[1])
             batch["images"], batch["pixel_statistics"] = pictures.pixels, self._statistics
             if pictures.sizes is not None:
                 batch["image_sizes"] = pictures.sizes
@@ -403,13 +446,16 @@ class ClipVilDataset(BaseDataset):
             return None
         height, width = self.params.image_size
         tokens = self.text_processor.params.max_seq_length
-        return samples * (3 * height * width + 24 * tokens + 4 * len(self.labels))
+        pixels = 3 * height * width * self.task.images_per_sample
+        return samples * (pixels + 24 * tokens + 4 * len(self.labels))
 
     def build_batch_sampler(
         self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
     ) -> QuestionBatchSampler:
         """The batches of one rank; the bridge's data loader asks for it."""
         images = self._used(self.table.image_rows)
+        if images.ndim > 1:  # what is kept together are the questions about the same images
+            images = np.unique(images, axis=0, return_inverse=True)[1].reshape(-1)
         groups = None
         if self.params.group_by_aspect_ratio:
             upright = self.params.exif_rotation == "apply"

@@ -12,11 +12,11 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about one image."""
+    """One question about one image, or several."""
 
     question_id: int | str  # as the annotation gives it; so is its type in prediction files
     text: str
-    image: str  # path or name of its image
+    image: str | tuple[str, ...]  # path or name of its image; of each, where it has several
     answers: Mapping[str, float] | None = None  # answer -> score in (0, 1]; None: not known
 
 

@@ -345,3 +345,48 @@ def test_a_run_with_a_head_of_another_type_gives_its_trunk(network, tmp_path, ca
     weights = starting_weights(network, folder, RUN)
     assert weights.keys() == {n for n in network.state_dict() if not n.startswith("classifier.")}
     assert "the head keeps its initialisation: that of the file is of another type" in caplog.text
+
+
+def test_longer_tables_of_positions_begin_with_the_files(publish, tmp_path, caplog) -> None:
+    """A grid of 40 columns starts from the published 25; the others are saved with a tuned run."""
+    caplog.set_level("INFO")
+    wide = {**TINY, "visual_embedding": {"pos_num": 40}}
+    network = ClipVilNetwork.from_config(**wide, tuning=SECTIONS["lora"])
+    names = [f"visual_embedding.positions.{axis}.weight" for axis in ("rows", "columns")]
+    before = {name: network.state_dict()[name].clone() for name in names}
+    fresh = load_starting_weights(network, [publish("clipvil_full")], RUN)
+    assert set(names) <= fresh
+    published = golden_state("clipvil_full")
+    for name, axis in zip(names, "xy", strict=True):
+        key = f"lxrt_encoder.model.bert.encoder.visual_pos.{axis}_position_embedding.weight"
+        now = network.state_dict()[name]
+        assert now.shape == (40, 256)
+        assert torch.equal(now[:25], published[key])
+        assert torch.equal(now[25:], before[name][25:])
+        assert f"{key} has 25 entries, the network 40: entries 25 to 39 keep" in caplog.text
+    with pytest.raises(CheckpointError, match=r"of another shape"):  # nothing is cut
+        short = ClipVilNetwork.from_config(**{**TINY, "visual_embedding": {"pos_num": 20}})
+        starting_weights(short, publish("clipvil_full"), RUN)
+    with pytest.raises(CheckpointError, match=r"of another shape"):  # a resume is exact
+        plain = ClipVilNetwork.from_config(**wide)
+        whole_weights(plain, golden_state("clipvil_full"), publish("clipvil_full"), RUN)
+
+
+def test_classes_do_not_start_from_the_head_of_pre_training(publish, caplog) -> None:
+    """As published: SNLI-VE and NLVR2 start without the answer head, though its table is there."""
+    path = publish("pretrain")
+    table = [{"ans": answer} for answer in ["true", "false", *ANSWERS[2:]]]
+    (path.parent / "all_ans.json").write_text(json.dumps(table))
+    for passes in (1, 2):
+        network = ClipVilNetwork.from_config(**{**TINY, "num_labels": 2}, passes=passes)
+        run = Run(["False", "True"], WORDS, labels_are_answers=False)
+        weights = starting_weights(network, path, run)
+        assert not any(name.startswith("classifier.") for name in weights)
+        assert "the labels of this run are classes, not answers" in caplog.text
+
+
+def test_a_head_of_other_widths_is_left(publish, caplog) -> None:
+    network = ClipVilNetwork.from_config(**TINY, passes=2)
+    weights = starting_weights(network, publish("clipvil_full"), RUN)
+    assert not any(name.startswith("classifier.") for name in weights)
+    assert "the head keeps its initialisation: that of the file has other widths" in caplog.text

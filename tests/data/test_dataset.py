@@ -384,6 +384,81 @@ def test_the_task_may_say_its_labels(make_dataset, tmp_path):
 def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):
     monkeypatch.setattr("clipvil_mmf.tasks.gqa.GQA.images_per_sample", 2)
     with pytest.raises(
-        ConfigError, match=r"toy\.task: gqa has 2 images per sample, but toy has one"
+        ConfigError, match=r"toy\.task: gqa has 2 images per sample, .*toy\.json have 1"
     ):
         make_dataset(task="gqa")
+
+
+@pytest.fixture
+def pairs(image_dir):
+    """Statements about pairs of the five images, two about the first pair."""
+    sides = [(0, 1), (0, 1), (1, 0), (2, 3), (4, 4)]
+    return [
+        Question(
+            f"dev-{number}-0-0",
+            "is it red?",
+            tuple(str(image_dir / f"{image}.png") for image in pair),
+            {("True", "False")[number % 2]: 1.0},
+        )
+        for number, pair in enumerate(sides)
+    ]
+
+
+def paired(pairing, **options):
+    return {"task": {"type": "nlvr2", "params": {"pairing": pairing}}, "mean": [0, 0, 0], **options}
+
+
+def test_pairs_side_by_side_are_one_picture(make_dataset, pairs):
+    """The left image on the left, nothing cut, each pair once."""
+    std = [1 / 255] * 3  # pixels as they are
+    dataset = make_dataset(pairs, answers=None, **paired("side_by_side", std=std))
+    batch = dataset.__getitems__([0, 1, 2, 3, 4])
+    assert batch["images"].shape == (4, 3, 8, 16)
+    assert batch["image_index"].tolist() == [0, 0, 1, 2, 3]
+    halves = [(int(image[0, 0, 0]), int(image[0, 7, 15])) for image in batch["images"].round()]
+    assert halves == [(0, 10), (10, 0), (20, 30), (40, 40)]
+    assert batch["targets"].tolist() == [1, 0, 1, 0, 1]  # False, True
+
+
+def test_pairs_in_two_passes_are_images_of_their_own(make_dataset, pairs):
+    dataset = make_dataset(pairs, answers=None, **paired("two_passes"))
+    batch = dataset.__getitems__([0, 1, 2, 3])
+    assert batch["images"].shape == (4, 3, 8, 8)
+    assert batch["image_index"].tolist() == [[0, 1], [0, 1], [1, 0], [2, 3]]
+
+
+def test_statements_about_a_pair_stay_together(make_dataset, pairs):
+    dataset = make_dataset(pairs, answers=None, **paired("two_passes"))
+    for batch in dataset.build_batch_sampler(2, shuffle=True, seed=3, rank=0, world_size=1):
+        assert (0 in batch) == (1 in batch) or len(batch) == 1
+
+
+def test_a_pair_with_a_bad_image_is_left_out(make_dataset, pairs, image_dir):
+    (image_dir / "3.png").unlink()
+    dataset = make_dataset(pairs, answers=None, **paired("side_by_side", on_bad_image="skip"))
+    assert len(dataset) == 4
+    answered = make_dataset(pairs, "val", answers=None, **paired("two_passes", on_bad_image="skip"))
+    assert len(answered) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"image_transform": "fit_pad", "image_size": [8, 12]},
+            r"image_transform: fit_pad gives the 2 images .*8x12 and 12x8.*such as \[8,8\]",
+        ),
+        ({"group_by_aspect_ratio": True}, r"group_by_aspect_ratio: true, but a sample has 2"),
+        ({"features": {"path": "x"}}, r"features: nlvr2 joins the pixels of 2 images"),
+        ({"task": "snli_ve"}, r"task: snli_ve has 1 images per sample, .*toy\.json have 2"),
+    ],
+)
+def test_what_does_not_suit_pairs(make_dataset, pairs, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_dataset(pairs, answers=None, **{**paired("side_by_side"), **options})
+
+
+def test_a_square_canvas_keeps_the_aspect_ratio_of_both(make_dataset, pairs):
+    options = {"image_transform": "fit_pad", "image_size": [8, 8]}
+    batch = make_dataset(pairs, answers=None, **paired("two_passes", **options)).__getitems__([0])
+    assert batch["images"].shape == (2, 3, 8, 8)

@@ -27,6 +27,7 @@ FILES = "tests/e2e/test_vqa_files.py::"
 OTHER_VQA = "tests/e2e/test_other_vqa.py::"
 TUNED = "tests/e2e/test_tuned_runs.py::"
 ENTAILMENT = "tests/e2e/test_entailment.py::"
+CLASSES = "tests/e2e/test_classes.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -45,6 +46,12 @@ RUN_BY = {
     "mmf_predict aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
     "mmf_run vizwiz": OTHER_VQA + "test_vizwiz_from_training_to_the_result_file",
     "mmf_run stvqa": OTHER_VQA + "test_stvqa_is_a_dataset_of_ones_own",
+    **{
+        f"{program} {name}{tiny}": f"{CLASSES}test_{name}_from_training_to_the_score"
+        for name in ("snli_ve", "nlvr2")
+        for tiny in ("", "_tiny")
+        for program in ("mmf_run", "mmf_predict")
+    },
     "mmf_run custom": FILES + "test_a_dataset_of_ones_own",
     "mmf_run custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
@@ -87,6 +94,7 @@ CONFIGURED = {
     "env.user_dir": "myplugin/configs/conv_grid.yaml",
     "dataset_config.easy_vqa": f"{CONFIGS}/easy_vqa.yaml",
     "tower.layers": f"{CONFIGS}/easy_vqa.yaml",
+    "dataset_config.nlvr2": f"{CONFIGS}/nlvr2.yaml",
     "dataset_config.clipvil_custom": f"{CONFIGS}/custom_small.yaml",
     "tower.": f"{CONFIGS}/custom_small.yaml",
 }

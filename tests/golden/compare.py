@@ -67,7 +67,7 @@ class Tolerances:
             return 1e-6 + self.gradients * np.abs(expected).max()
         if kind == "gradnorm":
             return 1e-9 + self.norms * np.abs(expected)  # some are exactly zero
-        if kind in ("loss", "losses", "total"):
+        if kind in ("loss", "losses", "total", "ce"):
             return self.losses * np.abs(expected)
         return self.outputs
 

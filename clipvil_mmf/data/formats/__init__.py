@@ -20,9 +20,13 @@ from clipvil_mmf.data.formats import (
     gqa_official,
     lxmert,
     mmf_npy,
+    nlvr2,
+    nlvr2_lxmert,
     plain,
+    snli_ve,
     stvqa,
     textvqa,
+    uniter_ve,
     visual_genome,
     vizwiz,
     vqa_official,
@@ -60,6 +64,7 @@ FORMATS: Registry[Format] = Registry(
         for module in (
             *(plain, lxmert, gqa_official, vqa_official, mmf_npy),
             *(aokvqa, vizwiz, visual_genome, textvqa, stvqa),
+            *(snli_ve, uniter_ve, nlvr2, nlvr2_lxmert),
         )
     },
     given=["recognises", "read"],
