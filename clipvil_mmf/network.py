@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,12 @@ class ClipVilNetwork(nn.Module):
         classifier: pooled -> scores (B, labels).
         tuning: which of these are trainable, and how they are read: the section of `build_tuning`.
         where: dotted place of that section, the prefix of its errors.
+
+    Attributes:
+        label_fields: the fields of a batch that :meth:`forward` takes beside images and texts.
     """
+
+    label_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -68,8 +73,10 @@ class ClipVilNetwork(nn.Module):
             image_encoder: `{type: clip_grid, params: {...}}`; `fusion` and `classifier` alike.
             fusion: such as `{type: joint, params: {...}}`.
             classifier: such as `{type: mlp, params: {...}}`.
-            num_labels: rows of the head: the answers of the vocabulary, or the classes.
-            visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
+            num_labels: rows of the head: the answers of the vocabulary, or the classes; 0 for no
+                head.
+            visual_embedding: such as `{pos_num: ...}`, or None for the published values; only for
+                grids.
             tuning: `{method: unipt, params: {...}}`, or None to fine-tune everything.
             where: dotted place of the sections, the prefix of every error.
 

@@ -42,7 +42,7 @@ from clipvil_mmf.data.image_sizes import read_sizes
 from clipvil_mmf.data.locking import StoreError
 from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 
-KINDS = ("answer_type", "question_type", "structural", "semantic", "balanced")
+KINDS = ("answer_type", "question_type", "structural", "semantic", "balanced", "source")
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _ANSWER = pa.struct(
     [pa.field("text", _NAME, nullable=False), pa.field("score", pa.float32(), nullable=False)]

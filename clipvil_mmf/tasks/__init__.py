@@ -13,6 +13,7 @@ from clipvil_mmf.config import ConfigError, build
 from clipvil_mmf.registry import Registry
 from clipvil_mmf.tasks.entailment import Entailment, EntailmentConfig
 from clipvil_mmf.tasks.gqa import GQA, GQAConfig
+from clipvil_mmf.tasks.pretraining import Pretraining, PretrainingConfig
 from clipvil_mmf.tasks.task import CLASSES, SOFT, LabelPairs, Task
 from clipvil_mmf.tasks.vqa import VisualQuestionAnswering, VQAConfig
 
@@ -22,6 +23,7 @@ TASKS: Registry[tuple[type, type[Task]]] = Registry(
         "vqa": (VQAConfig, VisualQuestionAnswering),
         "gqa": (GQAConfig, GQA),
         "entailment": (EntailmentConfig, Entailment),
+        "pretraining": (PretrainingConfig, Pretraining),
     },
     Task,
     given=["target_kind", "default_metric", "row_fields", "targets", "probabilities"],

@@ -58,6 +58,11 @@ class Task:
     has_server: ClassVar[bool] = False
     # How many images a sample has.
     images_per_sample: ClassVar[int] = 1
+    # Whether it trains on sentences that are masked and exchanged (``data/pretraining.py``), by the
+    # losses of ``pretraining.py``.
+    pretrains: ClassVar[bool] = False
+    # Whether the network has a head for the labels.
+    has_head: bool = True
     # The labels, where the task itself says them; None: a file, or the training labels.
     labels: Sequence[str] | None = None
 

@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from clipvil_mmf.data.formats import gqa_official, lxmert, mmf_npy, plain, vqa_official
+from clipvil_mmf.data.formats import (
+    gqa_official,
+    lxmert,
+    lxmert_pretraining,
+    mmf_npy,
+    plain,
+    vqa_official,
+)
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, no_progress
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
@@ -46,7 +53,7 @@ FORMATS: Registry[Format] = Registry(
     "file format",
     {
         module.NAME: cast(Format, module)
-        for module in (plain, lxmert, gqa_official, vqa_official, mmf_npy)
+        for module in (plain, lxmert, lxmert_pretraining, gqa_official, vqa_official, mmf_npy)
     },
     given=["recognises", "read"],
 )
