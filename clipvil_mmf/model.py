@@ -28,6 +28,7 @@ from clipvil_mmf.checkpoints.tuned import (
 )
 from clipvil_mmf.config import ConfigError, check_keys, from_config, list_on_command_line
 from clipvil_mmf.loss_functions import NO_CLASS
+from clipvil_mmf.losses import GivenLosses
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
@@ -169,11 +170,15 @@ class ClipVil(BaseModel):
             ConfigError: one does not fit the task, or its entry has an unknown key.
         """
         given, key = self._settings.losses, f"{_WHERE}.losses"
-        if given is not None and self.task.pretrains:
-            raise ConfigError(
-                f"{key}: the task {self.task.name} has its own, masked words, matching and "
-                "answers; set it to null."
-            )
+        if self.task.pretrains:
+            if given is not None:
+                raise ConfigError(
+                    f"{key}: the task {self.task.name} has its own, masked words, matching and "
+                    "answers; set it to null."
+                )
+            self._every_sample_needs_a_class = False
+            self.losses = GivenLosses()
+            return
         entries = [self.task.default_loss] if given is None else given
         types = _loss_types(entries, key)
         self.task.check_losses(types, key)
@@ -247,7 +252,7 @@ class ClipVil(BaseModel):
 
         Returns:
             ``scores`` (B, labels) float32, before the sigmoid or softmax; in pre-training also
-            ``losses``, and the ``correct`` and ``counted`` of its metrics.
+            ``given_losses`` (by name), and the ``correct`` and ``counted`` of its metrics.
 
         Raises:
             ConfigError: the dataset lacks what the image encoder or MMF's cross entropy takes.
@@ -258,11 +263,10 @@ class ClipVil(BaseModel):
         output = self.network(self._images(sample_list), sample_list["image_index"], *given)
         found: dict[str, Any] = {"scores": output.scores.float()}
         if self.task.pretrains:
-            where = f"{sample_list['dataset_type']}/{sample_list['dataset_name']}"
-            losses = output.losses._asdict()
+            given_losses = output.losses._asdict()
             if not self.task.has_head:
-                del losses["answers"]
-            found["losses"] = {f"{where}/{name}": loss for name, loss in losses.items()}
+                del given_losses["answers"]
+            found["given_losses"] = given_losses
             found |= {"correct": output.correct, "counted": output.counted}
         return found
 

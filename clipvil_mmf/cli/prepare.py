@@ -1,4 +1,4 @@
-"""``clipvil prepare``: VQA v2 and GQA made ready for training."""
+"""``clipvil prepare``: VQA v2, GQA and the pre-training made ready for training."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(help="vqa2 or gqa.")],
+    dataset: Annotated[str, typer.Argument(help="vqa2, gqa or pretraining.")],
     root: Annotated[Path, typer.Option(help="The folder with the dataset's files.")],
     splits: Annotated[
         str | None,
         typer.Option(help="Splits, with commas between them; by default those of the recipe."),
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(help="A published answer vocabulary (trainval_label2ans.json).")
+        Path | None,
+        typer.Option(help="A published answer vocabulary (trainval_label2ans.json, all_ans.json)."),
     ] = None,
     min_count: Annotated[
         int | None,
@@ -42,7 +43,7 @@ def command(
         bool, typer.Option(help="Look at the head of every image, and keep the sizes.")
     ] = True,
 ) -> None:
-    """Look for the files of VQA v2 or GQA, check them, convert them once for training."""
+    """Look for the files of a dataset, check them, convert them once for training."""
     console = Console(highlight=False, soft_wrap=True)
     known = catalogue(dataset)
     names = _names(known, splits)
@@ -75,7 +76,7 @@ def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> l
     trains = bool(splits["train"])
     return [
         "mmf_run" if trains else "mmf_predict",
-        f"config=projects/clipvil/configs/{known.name}.yaml",
+        f"config=projects/clipvil/configs/{known.recipe or known.name}.yaml",
         f"{section}.data_dir={root}",
         f"{section}.processors.answer_processor.params.vocab={vocabulary}",
         *(

@@ -1,4 +1,4 @@
-"""VQA v2 and GQA: which files a split has, where they come from, how large they are.
+"""VQA v2, GQA and the pre-training: which files a split has, where they come from, their sizes.
 
 Imports the standard library. Counts of questions are those of the download pages and of the
 LXMERT files; of images, those that the questions are about.
@@ -35,7 +35,7 @@ class DataFile:
 class Split:
     """A split by its published name."""
 
-    questions: int
+    questions: int | None  # None where that is not known
     images: int | None  # how many the questions are about, if that is known
     image_folder: str  # as the archives unpack
     # Format (OFFICIAL, LXMERT, MMF) -> its files, the question file and, where the answers are in
@@ -60,6 +60,8 @@ class Catalogue:
     min_count: int  # how often an answer has to occur to be in a vocabulary of one's own
     # Below the dataset's folder, where a file may lie.
     folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
+    # The yaml file that trains on it; None for that of its name.
+    recipe: str | None = None
 
     def split(self, name: str) -> Split:
         """The split of that name; ``CatalogueError``: there is none."""
@@ -110,11 +112,12 @@ _LXMERT_FILES = "https://nlp.cs.unc.edu/data/lxmert_data"
 _LXMERT_CODE = "https://raw.githubusercontent.com/airsplay/lxmert/master/data"
 _COCO_ZIPS = "http://images.cocodataset.org/zips"
 _GQA_ZIPS = "https://downloads.cs.stanford.edu/nlp/data/gqa"
+_VG_ZIPS = "https://cs.stanford.edu/people/rak248/VG_100K_2"
 _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
 def _split(
-    questions: int,
+    questions: int | None,
     images: int | None,
     folder: str,
     official: tuple[DataFile, ...] = (),
@@ -205,4 +208,33 @@ GQA = Catalogue(
     min_count=1,
 )
 
-CATALOGUES: Mapping[str, Catalogue] = {known.name: known for known in (VQA2, GQA)}
+PRETRAINING = Catalogue(
+    name="pretraining",
+    pages=(
+        "https://github.com/airsplay/lxmert",
+        "https://cocodataset.org/#download",
+        "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html",
+    ),
+    splits={
+        name: _split(None, None, folder, lxmert=f"lxmert/{name}")
+        for name, folder in {
+            "mscoco_train": _TRAIN,
+            "mscoco_nominival": _VAL,
+            "mscoco_minival": _VAL,
+            "vgnococo": "VG_100K",
+        }.items()
+    },
+    aliases={},
+    default_splits=("mscoco_train", "mscoco_nominival", "vgnococo", "mscoco_minival"),
+    image_archives={
+        **{name: f"{_COCO_ZIPS}/{name}.zip" for name in (_TRAIN, _VAL)},
+        # Two archives, whose images belong into one folder.
+        "VG_100K": f"{_VG_ZIPS}/images.zip {_VG_ZIPS}/images2.zip",
+    },
+    image_root="",
+    answers=DataFile("all_ans.json", f"{_LXMERT_CODE}/lxmert/all_ans.json"),
+    min_count=1,
+    recipe="pretrain_stage1",
+)
+
+CATALOGUES: Mapping[str, Catalogue] = {known.name: known for known in (VQA2, GQA, PRETRAINING)}

@@ -110,6 +110,11 @@ class PretrainingDataset(ClipVilDataset):
     # What the samples of an epoch are drawn from; that of the run for those to train on.
     _seed = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.task.config.sources is not None:
+            self._keep(self.table.has_kind("source", self.task.config.sources))
+
     def init_processors(self) -> None:
         """As of every dataset.
 

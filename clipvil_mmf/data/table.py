@@ -29,7 +29,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -275,6 +275,34 @@ class QuestionTable(Sequence[Question]):
             for name in KINDS
             if all(name in part.table.column_names for part in self.parts)
         }
+
+    def has_kind(self, kind: str, names: Collection[str]) -> np.ndarray:
+        """Which questions have one of these names as their ``kind``, one of ``KINDS``.
+
+        Returns:
+            (N,) bool.
+
+        Raises:
+            AnnotationError: no question has one of the names, or the kind is not known.
+        """
+        found, seen = [], set()
+        for part in self.parts:
+            if kind not in part.table.column_names:
+                raise AnnotationError(
+                    f"{part.description['source']} ({part.description['format']}) does not say the "
+                    f"{kind} of its questions"
+                )
+            column = _chunk(part.table, kind)
+            known = column.dictionary.to_pylist()
+            seen.update(known)
+            found.append(np.isin(known, list(names))[column.indices.to_numpy()])
+        missing = [name for name in names if name not in seen]
+        if missing:
+            raise AnnotationError(
+                f"{self.source}: the {kind} {missing[0]!r} is unknown; expected some of "
+                f"{', '.join(sorted(seen))}"
+            )
+        return np.concatenate(found)
 
     def image_sizes(
         self, root: str | Path, progress: bool = False, upright: bool = False

@@ -25,6 +25,9 @@ class PretrainingConfig:
     mask_rate: float = 0.15
     # The share of sentences that are of another image.
     mismatch_rate: float = 0.5
+    # Train and validate on the sentences of these sources alone, such as [mscoco, vqa]; null for
+    # all. LXMERT's are mscoco and vg (captions), vqa, gqa and the one of VG-QA (questions).
+    sources: list[str] | None = None
 
     def __post_init__(self) -> None:
         check_probability("mask_rate", self.mask_rate)
