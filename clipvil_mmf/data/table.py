@@ -56,6 +56,7 @@ FIELDS: dict[str, tuple[pa.DataType, ...]] = {
     **dict.fromkeys(KINDS, (_NAME,)),
 }
 _METADATA = b"clipvil"
+_BLOCK = 1 << 16
 
 
 class SoftAnswers(NamedTuple):
@@ -333,7 +334,7 @@ class QuestionTable(Sequence[Question]):
                     "answers, the other has not; expected all or none. Do not put them into one "
                     "split"
                 )
-        check_ids((i for part in self.parts for i in part.table["id"].to_pylist()), self.source)
+        check_ids(_Decoded([_chunk(part.table, "id") for part in self.parts]), self.source)
 
 
 class TableBuilder:
@@ -341,8 +342,7 @@ class TableBuilder:
 
     def __init__(self, format_name: str, source: str) -> None:
         self._description = {"format": format_name, "source": source, "fields": []}
-        self.ids: list[Any] = []
-        self._texts: list[str] = []
+        self.ids, self._texts = _Ids(), _Strings()
         self._images, self._answers, self._given = _Names(), _Names(), _Names()
         self._scores, self._sizes, self._people = array("f"), array("i"), array("i")
         self._mains: list[str] = []
@@ -380,7 +380,7 @@ class TableBuilder:
         self, question_id: int | str, text: str, image: str, fields: Iterable[str] = ()
     ) -> None:
         """Add a question whose label ``add_annotators`` adds, if it has one; see ``add``."""
-        if not self.ids:
+        if not len(self.ids):
             self._description["fields"] = [str(name) for name in fields]
         self.ids.append(question_id)
         self._texts.append(text)
@@ -446,8 +446,8 @@ class TableBuilder:
         if order is not None and any(row != place for row, place in enumerate(order)):
             label = {name: column.take(pa.array(order)) for name, column in label.items()}
         columns = {
-            "id": pa.array(self.ids, pa.string() if isinstance(self.ids[0], str) else pa.int64()),
-            "text": pa.array(self._texts, pa.string()),
+            "id": self.ids.column(),
+            "text": self._texts.column(),
             "image": self._images.column(image_path),
             **label,
         }
@@ -456,6 +456,63 @@ class TableBuilder:
             {_METADATA: json.dumps(self._description)},
         )
         return QuestionTable([Part(pa.Table.from_arrays([*columns.values()], schema=schema))])
+
+
+class _Strings:
+    """A column of strings, without an object for each of them."""
+
+    def __init__(self) -> None:
+        self._data, self._ends = bytearray(), array("i", [0])
+
+    def append(self, text: str) -> None:
+        self._data += text.encode()
+        self._ends.append(len(self._data))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._data[begin:end].decode() for begin, end in pairwise(self._ends))
+
+    def column(self) -> pa.StringArray:
+        ends, data = pa.py_buffer(self._ends), pa.py_buffer(self._data)
+        return pa.StringArray.from_buffers(len(self), ends, data)
+
+
+class _Ids:
+    """A column of ids as they are given; ``check_ids`` has to say that they are of one type."""
+
+    def __init__(self) -> None:
+        self._strings, self._others = _Strings(), []
+
+    def append(self, key: Any) -> None:
+        if self._others or not isinstance(key, str):
+            if not self._others:
+                self._others = [*self._strings]
+            self._others.append(key)
+        else:
+            self._strings.append(key)
+
+    def __len__(self) -> int:
+        return len(self._others) or len(self._strings)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._others or self._strings)
+
+    def column(self) -> pa.Array:
+        return pa.array(self._others, pa.int64()) if self._others else self._strings.column()
+
+
+class _Decoded:
+    """The values of columns, one after the other, decoded in small numbers."""
+
+    def __init__(self, columns: Sequence[pa.Array]) -> None:
+        self._columns = columns
+
+    def __iter__(self) -> Iterator[Any]:
+        for column in self._columns:
+            for begin in range(0, len(column), _BLOCK):
+                yield from column.slice(begin, _BLOCK).to_pylist()
 
 
 class _Names:

@@ -263,7 +263,7 @@ def test_changed_files_are_converted_anew(vqa2):
 
 
 def test_bad_options(vqa2, tmp_path):
-    assert "no dataset 'vqa'; expected one of vqa2, gqa. Did you mean 'vqa2'?" in (
+    assert "no dataset 'vqa'; expected one of vqa2, gqa, pretraining. Did you mean 'vqa2'?" in (
         failure(run("vqa", vqa2))
     )
     assert "no such folder" in failure(run("vqa2", tmp_path / "nowhere"))
@@ -301,4 +301,4 @@ def test_the_pretraining(tmp_path):
 def test_the_pretraining_lacks_files(tmp_path):
     result = run("pretraining", tmp_path)
     assert "mscoco_train.json" in failure(result)
-    assert "https://nlp.cs.unc.edu/data/lxmert_data/lxmert/vgnococo.json" in result.stderr
+    assert "https://nlp.cs.unc.edu/data/lxmert_data/lxmert/vgnococo.json" in result.stdout
