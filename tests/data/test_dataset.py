@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmf.common.registry import registry
@@ -369,3 +370,40 @@ def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):
         ConfigError, match=r"toy\.task: gqa has 2 images per sample, but toy has one"
     ):
         make_dataset(task="gqa")
+
+
+def test_a_part_of_the_training_images(make_dataset, questions, caplog):
+    """With all questions of each; a smaller part lies in a larger one of the same seed."""
+
+    def images(subset, seed=0, **options):
+        dataset = make_dataset(subset=subset, subset_seed=seed, **options)
+        rows = dataset._rows(np.arange(len(dataset)))
+        kept = set(dataset.table.image_rows[rows].tolist())
+        assert len(dataset) == np.isin(dataset.table.image_rows, list(kept)).sum()
+        return kept
+
+    assert len(images(0.4)) == len(images(2)) == 2
+    assert images(2) < images(4) < images(0.9) == images(5) == images(50) == set(range(5))
+    assert len({tuple(sorted(images(2, seed))) for seed in range(8)}) > 1
+    assert images(2) == images(2)
+    assert "toy train: subset: 2 of 5 images" in caplog.text
+    assert images(2, dataset_type="val") == set(range(5))
+
+
+@pytest.mark.parametrize("subset", [0, 0.0, 1.5, -1, True, "half"])
+def test_a_part_that_is_none(make_dataset, subset):
+    with pytest.raises(ConfigError, match=r"subset: got .*, expected a share of the images"):
+        make_dataset(subset=subset)
+
+
+def test_the_factor_of_aspect_groups(make_dataset, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "clipvil_mmf.data.dataset.aspect_groups",
+        lambda sizes, is_portrait, factor: given.append(factor) or np.zeros(len(sizes), np.int8),
+    )
+    dataset = make_dataset(group_by_aspect_ratio=True, aspect_ratio_factor=5)
+    dataset.build_batch_sampler(4, True, 0, 0, 1)
+    assert given == [5]
+    with pytest.raises(ConfigError, match="aspect_ratio_factor: got -1"):
+        make_dataset(aspect_ratio_factor=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -276,3 +277,22 @@ def test_where_images_are(files):
     table = read_table([files / "mscoco_nominival.json"])
     assert table.image_path(0) == "val2014/COCO_val2014_000000000003.jpg"
     assert set(table.kinds()["source"]) == {"mscoco", "vqa"}
+
+
+def test_sentences_of_some_sources(make):
+    dataset = make(task={"sources": ["mscoco", "vg"]})
+    batch = dataset.__getitems__(list(range(len(dataset))))
+    assert [uid for uid in batch.question_id if not re.search("_(mscoco|vg)_", uid)] == []
+    recorded = RECORDED["flat_limit_source_mscoco_vg"]  # the uids of the other sources
+    assert sorted([*batch.question_id, *recorded]) == sorted(dataset.table.ids())
+    with pytest.raises(AnnotationError, match="source 'coco' is unknown; expected some of gqa"):
+        make(task={"sources": ["coco"]})
+    table = QuestionTable.from_questions(dataset.table, "records")
+    with pytest.raises(AnnotationError, match=r"records .* does not say the source"):
+        table.has_kind("source", ["vqa"])
+
+
+def test_answers_beyond_the_table_are_kept_as_captions(make):
+    dataset = make()
+    place = dataset.table.texts().index("Where's the cat?")
+    assert len(dataset._known_answers(np.array([place])).rows) == 0

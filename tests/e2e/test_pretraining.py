@@ -9,12 +9,15 @@ import torch
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
+import clipvil_mmf
+from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.cli.main import app
+from clipvil_mmf.config import ConfigError
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.bridge.runs import ROOT
 from tests.e2e.conftest import evaluation_of
 
-CONFIGS = "projects/clipvil/configs"
+CONFIGS = ROOT / "projects" / "clipvil" / "configs"
 SMALL = (
     *("training.device=cpu", "training.tensorboard=false", "training.log_interval=1"),
     *("training.max_epochs=null", "training.max_updates=2", "training.evaluation_interval=2"),
@@ -135,6 +138,36 @@ def test_a_resume_replays_the_draws(pretrain, tmp_path):
         states.append(state["model"])
     whole, parts = states
     assert all(torch.equal(whole[key], parts[key]) for key in whole if key != "_extra_state")
+
+
+def test_losses_of_ones_own_are_refused(pretrain):
+    with pytest.raises(ConfigError, match=r"losses: the task pretraining has its own"):
+        pretrain(1, "model_config.clipvil.losses=['logit_bce']", load_only=True)
+
+
+def test_a_run_without_answers_answers_nothing(pretrain, tmp_path):
+    pretrain(1)
+    with pytest.raises(CheckpointError, match="pretrained model alone, which answers nothing"):
+        clipvil_mmf.from_pretrained(tmp_path / "stage1")
+    pretrain(2, f"model_config.clipvil.pretrained={tmp_path / 'stage1'}")
+    model = clipvil_mmf.from_pretrained(tmp_path / "stage2")
+    image = ROOT / "tests" / "fixtures" / "own" / "images" / "first.jpg"
+    answers = model.answer(image, "What color is the shape on the left?", top_k=13)
+    assert sum(score for _, score in answers) == pytest.approx(1)
+
+
+def test_captions_of_easy_vqa_then_a_few_questions(run, tmp_path):
+    """easy_vqa_pretrain.yaml, then easy_vqa_few.yaml from it."""
+    backbone = tmp_path / "backbone"
+    first = run(f"config={CONFIGS}/easy_vqa_pretrain.yaml", f"env.save_dir={backbone}")
+    assert {"val/easy_vqa/matching_accuracy"} <= set(evaluation_of(first, "val"))
+    few = f"config={CONFIGS}/easy_vqa_few.yaml"
+    second = run(few, f"model_config.clipvil.pretrained={backbone}", load_only=True)
+    ours, theirs = weights(second), weights(first)
+    trunk = {name for name in ours if not name.startswith("classifier.")}
+    assert all(torch.equal(ours[name], theirs[name]) for name in trunk)
+    run(few, "dataset_config.easy_vqa.subset=9", "training.max_updates=2")
+    assert "easy_vqa train: subset: 9 of 27 images" in log_of(tmp_path / "save")
 
 
 def test_the_published_recipes(monkeypatch):
