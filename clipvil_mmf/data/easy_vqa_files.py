@@ -91,7 +91,7 @@ def read_questions(
 
 
 def read_captions(split: str, data: Path | None = None) -> list[Question]:
-    """What the questions of a split and their answers tell of each image, as one or two sentences.
+    """What the questions of a split and their answers tell of each image, as up to 7 sentences.
 
     An image whose questions tell neither shape nor color has none. The sentences, in words of the
     questions, have no answers; ids are positions in this list.
@@ -110,12 +110,17 @@ def read_captions(split: str, data: Path | None = None) -> list[Question]:
                 found[name] = word
     texts = []
     for image, found in known.items():
-        shape, color = found.get("shape", "shape"), found.get("color")
-        if color:
-            texts += [(image, f"there is a {color} {shape} in the image")]
-            texts += [(image, f"the {shape} is {color}")]
-        elif "shape" in found:
-            texts += [(image, f"there is a {shape} in the image")]
+        shape, color = found.get("shape"), found.get("color")
+        said = [
+            shape and f"there is a {shape} in the image",
+            shape and f"there is a {shape}",
+            shape and f"a {shape} is present",
+            color and f"there is a {color} shape in the image",
+            color and f"a {color} shape is present",
+            shape and color and f"the {shape} is {color}",
+            shape and color and f"the color of the {shape} is {color}",
+        ]
+        texts += [(image, text) for text in said if text]
     return [Question(number, text, image, {}) for number, (image, text) in enumerate(texts)]
 
 
