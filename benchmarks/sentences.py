@@ -159,7 +159,7 @@ def _measure_workers(workers: int, files: list[Path], stores: Path, began: float
     iterator = iter(loader)
     next(iterator)
     first = time.perf_counter() - began
-    for _ in range(BATCHES * max(workers, 1)):
+    for _ in range(min(BATCHES * max(workers, 1), len(batches)) - 1):
         next(iterator)
     mine = [memory(process.pid) for process in multiprocessing.active_children()]
     return {
