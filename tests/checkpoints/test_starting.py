@@ -341,6 +341,7 @@ def test_bert_gives_the_pre_training_heads_too(tmp_path) -> None:
 
 def test_a_pre_training_run_of_either_stage(network, tmp_path, caplog) -> None:
     """Its heads are left out of a task's network; with answers their rows go by text."""
+    caplog.set_level("INFO")
     for labels in (0, 13):
         run = PretrainingNetwork.from_config(**{**TINY, "num_labels": labels})
         state = {f"network.{name}": value for name, value in run.state_dict().items()}

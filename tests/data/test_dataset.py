@@ -372,8 +372,9 @@ def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):
         make_dataset(task="gqa")
 
 
-def test_a_part_of_the_training_images(make_dataset, questions, caplog):
+def test_a_part_of_the_training_images(make_dataset, caplog):
     """With all questions of each; a smaller part lies in a larger one of the same seed."""
+    caplog.set_level("INFO")
 
     def images(subset, seed=0, **options):
         dataset = make_dataset(subset=subset, subset_seed=seed, **options)
