@@ -65,3 +65,13 @@ class TaskLoss(nn.Module):
         """() float32 of `scores` (B, labels) and the task's `targets`."""
         task = registry.get(f"{sample_list['dataset_name']}_task")
         return task.loss(model_output["scores"], sample_list["targets"])
+
+
+class GivenLosses(nn.Module):
+    """The losses that a network has computed itself, in the place of MMF's ``Losses``."""
+
+    def forward(self, sample_list: Any, model_output: Any) -> dict[str, Tensor]:
+        """``<split>/<dataset>/<name>`` -> (1,) float32, of the output's ``given_losses``."""
+        where = f"{sample_list['dataset_type']}/{sample_list['dataset_name']}"
+        given = model_output["given_losses"].items()
+        return {f"{where}/{name}": loss.float().reshape(1) for name, loss in given}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,11 @@ class ClipVilNetwork(nn.Module):
     Attributes:
         passes: k, how often the text of a sample is read, each time with another image; the
             classifier takes the pooled outputs side by side, (B, k*D).
+        label_fields: the fields of a batch that :meth:`forward` takes beside images and texts.
     """
 
     passes: int = 1
+    label_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -75,8 +77,10 @@ class ClipVilNetwork(nn.Module):
             image_encoder: `{type: clip_grid, params: {...}}`; `fusion` and `classifier` alike.
             fusion: such as `{type: joint, params: {...}}`.
             classifier: such as `{type: mlp, params: {...}}`.
-            num_labels: rows of the head: the answers of the vocabulary, or the classes.
-            visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
+            num_labels: rows of the head: the answers of the vocabulary, or the classes; 0 for no
+                head.
+            visual_embedding: such as `{pos_num: ...}`, or None for the published values; only for
+                grids.
             tuning: `{method: unipt, params: {...}}`, or None to fine-tune everything.
             where: dotted place of the sections, the prefix of every error.
             passes: how often the text of a sample is read, as its task has it.

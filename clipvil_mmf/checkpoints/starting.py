@@ -26,13 +26,13 @@ from clipvil_mmf.checkpoints.native import (
     without_ddp,
 )
 from clipvil_mmf.checkpoints.published.answers import (
-    pretraining_form,
     read_answer_table,
     rows_of,
     take_rows,
 )
 from clipvil_mmf.checkpoints.published.convert import translate
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.pretraining_answers import pretraining_form
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.method import HEAD, TOWER
 from clipvil_mmf.vision.positions import extend_positions
@@ -232,6 +232,8 @@ class _Fit:
             logger.warning("%s is not pre-trained: %s has no effect", path, _TABLE_KEY)
         if self.starts and any(n.startswith(HEAD) and n not in state for n in tensors):
             return "that of the file is of another type"
+        if self.starts and pretrained and not any(n.startswith(HEAD) for n in tensors):
+            return "the file was pre-trained without answers"
         if self.starts and any(tensors[n].shape != state[n].shape for n in self._shared_of_head()):
             return "that of the file has other widths"
         names = [f"{HEAD}{name}" for name in self.network.classifier.label_tensors]

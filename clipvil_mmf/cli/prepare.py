@@ -29,7 +29,8 @@ def command(
         typer.Option(help="Splits, with commas between them; by default those of the recipe."),
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(help="A published answer vocabulary (trainval_label2ans.json).")
+        Path | None,
+        typer.Option(help="A published answer vocabulary (trainval_label2ans.json, all_ans.json)."),
     ] = None,
     min_count: Annotated[
         int | None,
@@ -81,7 +82,7 @@ def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path | Non
     trains = bool(splits["train"])
     return [
         "mmf_run" if trains else "mmf_predict",
-        f"config=projects/clipvil/configs/{known.name}.yaml",
+        f"config=projects/clipvil/configs/{known.recipe or known.name}.yaml",
         f"{section}.data_dir={root}",
         *(
             ()

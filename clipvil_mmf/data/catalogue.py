@@ -64,6 +64,8 @@ class Catalogue:
     rows: str | None = None  # the task whose rows a prediction file needs; None: any will do
     # Below the dataset's folder, where a file may lie.
     folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert", "txt_db")
+    # The yaml file that trains on it; None for that of its name.
+    recipe: str | None = None
 
     def split(self, name: str) -> Split:
         """The split of that name; ``CatalogueError``: there is none."""
@@ -386,10 +388,39 @@ NLVR2 = Catalogue(
     rows="nlvr2",
 )
 
+PRETRAINING = Catalogue(
+    name="pretraining",
+    pages=(
+        "https://github.com/airsplay/lxmert",
+        "https://cocodataset.org/#download",
+        "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html",
+    ),
+    splits={
+        name: _split(None, None, folder, lxmert=f"lxmert/{name}")
+        for name, folder in {
+            "mscoco_train": _TRAIN,
+            "mscoco_nominival": _VAL,
+            "mscoco_minival": _VAL,
+            "vgnococo": "VG_100K",
+        }.items()
+    },
+    aliases={},
+    default_splits=("mscoco_train", "mscoco_nominival", "vgnococo", "mscoco_minival"),
+    image_archives={
+        **{name: f"{_COCO_ZIPS}/{name}.zip" for name in (_TRAIN, _VAL)},
+        # Two archives, whose images belong into one folder.
+        "VG_100K": f"{_GENOME_ZIPS}/images.zip {_GENOME_ZIPS}/images2.zip",
+    },
+    image_root="",
+    answers=DataFile("all_ans.json", f"{_LXMERT_CODE}/lxmert/all_ans.json"),
+    min_count=1,
+    recipe="pretrain_stage1",
+)
+
 CATALOGUES: Mapping[str, Catalogue] = {
     known.name: known
     for known in (
-        *(VQA2, GQA, SNLI_VE, NLVR2),
+        *(VQA2, GQA, SNLI_VE, NLVR2, PRETRAINING),
         *(OKVQA, AOKVQA, VIZWIZ, VISUAL_GENOME, TEXTVQA),
     )
 }

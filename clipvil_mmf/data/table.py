@@ -33,7 +33,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +49,7 @@ from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 KINDS = (
     *("answer_type", "question_type", "structural", "semantic"),
     *("balanced", "answerable", "difficult"),
-    *("label", "sentence"),
+    *("label", "sentence", "source"),
 )
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _NAMES = pa.list_(pa.field("item", _NAME, nullable=False))
@@ -67,6 +67,7 @@ FIELDS: dict[str, tuple[pa.DataType, ...]] = {
     **dict.fromkeys(KINDS, (_NAME,)),
 }
 _METADATA = b"clipvil"
+_BLOCK = 1 << 16
 
 
 class SoftAnswers(NamedTuple):
@@ -332,6 +333,34 @@ class QuestionTable(Sequence[Question]):
             if self._has(name)
         }
 
+    def has_kind(self, kind: str, names: Collection[str]) -> np.ndarray:
+        """Which questions have one of these names as their ``kind``, one of ``KINDS``.
+
+        Returns:
+            (N,) bool.
+
+        Raises:
+            AnnotationError: no question has one of the names, or the kind is not known.
+        """
+        found, seen = [], set()
+        for part in self.parts:
+            if kind not in part.table.column_names:
+                raise AnnotationError(
+                    f"{part.description['source']} ({part.description['format']}) does not say the "
+                    f"{kind} of its questions"
+                )
+            column = _chunk(part.table, kind)
+            known = column.dictionary.to_pylist()
+            seen.update(known)
+            found.append(np.isin(known, list(names))[column.indices.to_numpy()])
+        missing = [name for name in names if name not in seen]
+        if missing:
+            raise AnnotationError(
+                f"{self.source}: the {kind} {missing[0]!r} is unknown; expected some of "
+                f"{', '.join(sorted(seen))}"
+            )
+        return np.concatenate(found)
+
     def image_sizes(
         self, root: str | Path, progress: bool = False, upright: bool = False
     ) -> np.ndarray:
@@ -367,7 +396,7 @@ class QuestionTable(Sequence[Question]):
                     "answers, the other has not; expected all or none. Do not put them into one "
                     "split"
                 )
-        check_ids((i for part in self.parts for i in part.table["id"].to_pylist()), self.source)
+        check_ids(_Decoded([_chunk(part.table, "id") for part in self.parts]), self.source)
 
 
 class TableBuilder:
@@ -375,8 +404,7 @@ class TableBuilder:
 
     def __init__(self, format_name: str, source: str) -> None:
         self._description: dict[str, Any] = {"format": format_name, "source": source, "fields": []}
-        self.ids: list[Any] = []
-        self._texts: list[str] = []
+        self.ids, self._texts = _Ids(), _Strings()
         self._images, self._answers, self._given = _Names(), _Names(), _Names()
         self._scores, self._sizes, self._people = array("f"), array("i"), array("i")
         self._mains: list[str] = []
@@ -426,7 +454,7 @@ class TableBuilder:
         fields: Iterable[str] = (),
     ) -> None:
         """Add a question whose label ``add_annotators`` adds, if it has one; see ``add``."""
-        if not self.ids:
+        if not len(self.ids):
             self._description["fields"] = [str(name) for name in fields]
         self.ids.append(question_id)
         self._texts.append(text)
@@ -512,8 +540,8 @@ class TableBuilder:
             kind = pa.list_(item, self._images_per_sample)
             image = pa.FixedSizeListArray.from_arrays(image, type=kind)
         columns = {
-            "id": pa.array(self.ids, pa.string() if isinstance(self.ids[0], str) else pa.int64()),
-            "text": pa.array(self._texts, pa.string()),
+            "id": self.ids.column(),
+            "text": self._texts.column(),
             "image": image,
             **label,
         }
@@ -527,6 +555,63 @@ class TableBuilder:
             {_METADATA: json.dumps(self._description)},
         )
         return QuestionTable([Part(pa.Table.from_arrays([*columns.values()], schema=schema))])
+
+
+class _Strings:
+    """A column of strings, without an object for each of them."""
+
+    def __init__(self) -> None:
+        self._data, self._ends = bytearray(), array("i", [0])
+
+    def append(self, text: str) -> None:
+        self._data += text.encode()
+        self._ends.append(len(self._data))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._data[begin:end].decode() for begin, end in pairwise(self._ends))
+
+    def column(self) -> pa.StringArray:
+        ends, data = pa.py_buffer(self._ends), pa.py_buffer(self._data)
+        return pa.StringArray.from_buffers(len(self), ends, data)
+
+
+class _Ids:
+    """A column of ids as they are given; ``check_ids`` has to say that they are of one type."""
+
+    def __init__(self) -> None:
+        self._strings, self._others = _Strings(), []
+
+    def append(self, key: Any) -> None:
+        if self._others or not isinstance(key, str):
+            if not self._others:
+                self._others = [*self._strings]
+            self._others.append(key)
+        else:
+            self._strings.append(key)
+
+    def __len__(self) -> int:
+        return len(self._others) or len(self._strings)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._others or self._strings)
+
+    def column(self) -> pa.Array:
+        return pa.array(self._others, pa.int64()) if self._others else self._strings.column()
+
+
+class _Decoded:
+    """The values of columns, one after the other, decoded in small numbers."""
+
+    def __init__(self, columns: Sequence[pa.Array]) -> None:
+        self._columns = columns
+
+    def __iter__(self) -> Iterator[Any]:
+        for column in self._columns:
+            for begin in range(0, len(column), _BLOCK):
+                yield from column.slice(begin, _BLOCK).to_pylist()
 
 
 class _Names:

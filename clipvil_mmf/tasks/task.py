@@ -66,6 +66,11 @@ class Task:
     # Whether these are joined into one picture, the first on the left; else the network reads the
     # text once with each of them, and the head takes the pooled outputs side by side.
     joins_images: bool = False
+    # Whether it trains on sentences that are masked and exchanged (``data/pretraining.py``), by the
+    # losses of ``pretraining.py``.
+    pretrains: ClassVar[bool] = False
+    # Whether the network has a head for the labels.
+    has_head: bool = True
     # The labels, where the task itself says them; None: a file, or the training labels.
     labels: Sequence[str] | None = None
 

@@ -346,3 +346,30 @@ def test_a_missing_image_of_a_pair(tmp_path):
     shutil.copytree(ROOT / "tests" / "fixtures" / "nlvr2", root)
     (root / "images" / "dev" / "dev-10-0-img1.png").unlink()
     assert "1 of 8 images are missing or damaged" in failure(part("nlvr2", root))
+
+
+def test_the_pretraining(tmp_path):
+    """Its sizes are not published, so that they are not checked; its answers are a table."""
+    root = tmp_path / "pretraining"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "pretraining", root)
+    result = run("pretraining", root)
+    assert result.exit_code == 0, result.output
+    ready = {row[0]: row for row in cells(result) if len(row) == 6}
+    splits = ["mscoco_train", "mscoco_nominival", "vgnococo", "mscoco_minival"]
+    assert list(ready) == splits
+    assert {row[1] for row in ready.values()} == {"LXMERT pre-training JSON"}
+    assert [row[2] for row in ready.values()] == ["24", "12", "20", "12"]
+    *_, answers, following = result.stdout.splitlines()
+    assert answers == f"answers: 13 in {root / 'all_ans.json'}"
+    assert "config=projects/clipvil/configs/pretrain_stage1.yaml" in following
+    assert "annotations" not in following  # the recipe's
+    assert {row[4] for row in cells(run("pretraining", root)) if len(row) == 6} == {"kept"}
+    shutil.rmtree(root / "VG_100K")
+    failed = run("pretraining", root)
+    assert "VG_100K/" in failure(failed) and "images2.zip" in failed.output
+
+
+def test_the_pretraining_lacks_files(tmp_path):
+    result = run("pretraining", tmp_path)
+    assert "mscoco_train.json" in failure(result)
+    assert "https://nlp.cs.unc.edu/data/lxmert_data/lxmert/vgnococo.json" in result.stdout

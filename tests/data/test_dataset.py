@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmf.common.registry import registry
@@ -427,6 +428,22 @@ def test_pairs_in_two_passes_are_images_of_their_own(make_dataset, pairs):
     assert batch["image_index"].tolist() == [[0, 1], [0, 1], [1, 0], [2, 3]]
 
 
+@pytest.mark.parametrize("pairing", ["side_by_side", "two_passes"])
+def test_no_batch_of_pairs_is_larger_than_the_dataset_says(make_dataset, pairs, pairing):
+    dataset = make_dataset(pairs, answers=None, **paired(pairing, image_size=[8, 24]))
+    batch = dataset.__getitems__([0, 3])  # four images
+    most = dataset.batch_bytes(2)
+    assert most // 2 < batch["images"].nbytes <= most
+
+
+def test_a_part_of_the_pairs(make_dataset, pairs):
+    dataset = make_dataset(pairs, answers=None, subset=3, **paired("two_passes"))
+    images = {
+        tuple(dataset.table.image_rows[row]) for row in dataset._rows(np.arange(len(dataset)))
+    }
+    assert len(images) == 3
+
+
 def test_statements_about_a_pair_stay_together(make_dataset, pairs):
     dataset = make_dataset(pairs, answers=None, **paired("two_passes"))
     for batch in dataset.build_batch_sampler(2, shuffle=True, seed=3, rank=0, world_size=1):
@@ -462,3 +479,41 @@ def test_a_square_canvas_keeps_the_aspect_ratio_of_both(make_dataset, pairs):
     options = {"image_transform": "fit_pad", "image_size": [8, 8]}
     batch = make_dataset(pairs, answers=None, **paired("two_passes", **options)).__getitems__([0])
     assert batch["images"].shape == (2, 3, 8, 8)
+
+
+def test_a_part_of_the_training_images(make_dataset, caplog):
+    """With all questions of each; a smaller part lies in a larger one of the same seed."""
+    caplog.set_level("INFO")
+
+    def images(subset, seed=0, **options):
+        dataset = make_dataset(subset=subset, subset_seed=seed, **options)
+        rows = dataset._rows(np.arange(len(dataset)))
+        kept = set(dataset.table.image_rows[rows].tolist())
+        assert len(dataset) == np.isin(dataset.table.image_rows, list(kept)).sum()
+        return kept
+
+    assert len(images(0.4)) == len(images(2)) == 2
+    assert images(2) < images(4) < images(0.9) == images(5) == images(50) == set(range(5))
+    assert len({tuple(sorted(images(2, seed))) for seed in range(8)}) > 1
+    assert images(2) == images(2)
+    assert "toy train: subset: 2 of 5 images" in caplog.text
+    assert images(2, dataset_type="val") == set(range(5))
+
+
+@pytest.mark.parametrize("subset", [0, 0.0, 1.5, -1, True, "half"])
+def test_a_part_that_is_none(make_dataset, subset):
+    with pytest.raises(ConfigError, match=r"subset: got .*, expected a share of the images"):
+        make_dataset(subset=subset)
+
+
+def test_the_factor_of_aspect_groups(make_dataset, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "clipvil_mmf.data.dataset.aspect_groups",
+        lambda sizes, is_portrait, factor: given.append(factor) or np.zeros(len(sizes), np.int8),
+    )
+    dataset = make_dataset(group_by_aspect_ratio=True, aspect_ratio_factor=5)
+    dataset.build_batch_sampler(4, True, 0, 0, 1)
+    assert given == [5]
+    with pytest.raises(ConfigError, match="aspect_ratio_factor: got -1"):
+        make_dataset(aspect_ratio_factor=-1)

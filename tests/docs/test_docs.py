@@ -28,6 +28,7 @@ OTHER_VQA = "tests/e2e/test_other_vqa.py::"
 TUNED = "tests/e2e/test_tuned_runs.py::"
 ENTAILMENT = "tests/e2e/test_entailment.py::"
 CLASSES = "tests/e2e/test_classes.py::"
+PRETRAINING = "tests/e2e/test_pretraining.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -57,6 +58,12 @@ RUN_BY = {
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_run entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
     "mmf_predict entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
+    "mmf_run pretrain_stage1": PRETRAINING + "test_the_published_recipes",
+    "mmf_run pretrain_stage2": PRETRAINING + "test_the_published_recipes",
+    "mmf_run pretrain_stage1_tiny": PRETRAINING + "test_two_stages_then_the_export_then_vqa",
+    "mmf_run pretrain_stage2_tiny": PRETRAINING + "test_two_stages_then_the_export_then_vqa",
+    "mmf_run easy_vqa_pretrain": PRETRAINING + "test_captions_of_easy_vqa_then_a_few_questions",
+    "mmf_run easy_vqa_few": PRETRAINING + "test_captions_of_easy_vqa_then_a_few_questions",
     "mmf_run pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
     "mmf_predict pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
     "mmf_run lxmert_vqa2": FILES + "test_lxmert_over_the_grid",

@@ -15,6 +15,7 @@ FILES: dict[str, Callable[..., Quantities]] = {
     "clipvil_full": clipvil_full.measure,
     "lxmert": lxmert.measure,
     "pretrain": pretrain.measure,
+    "pretrain_subsample": pretrain.measure_subsample,
     **tuned.MEASUREMENTS,
     **classes.MEASUREMENTS,
 }

@@ -148,3 +148,17 @@ def test_tasks_need_neither_torch_nor_mmf() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_pretraining_has_a_head_where_it_trains_answers() -> None:
+    task = build_task("pretraining")
+    assert task.pretrains and task.has_head and task.target_kind == CLASSES
+    assert task.targets(PAIRS, 3, 3).tolist() == [2, -1, 0]
+    without = build_task({"type": "pretraining", "params": {"answers": False}})
+    assert not without.has_head
+    with pytest.raises(ConfigError, match="answers: false, so that there is nothing to predict"):
+        without.prediction_rows([1], torch.zeros(1, 0), LABELS)
+    assert task.prediction_rows([1], SCORES[:1], LABELS) == [{"sentence_id": 1, "answer": "b"}]
+    for key in ("mask_rate", "mismatch_rate"):
+        with pytest.raises(ConfigError, match=f"{key}: got 1.5"):
+            build_task({"type": "pretraining", "params": {key: 1.5}})

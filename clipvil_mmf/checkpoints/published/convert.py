@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.matching import LoadReport, Source, match
+from clipvil_mmf.checkpoints.matching import PRETRAINING, LoadReport, Source, match
 from clipvil_mmf.checkpoints.native import (
     SECTIONS,
     VOCABULARY,
@@ -364,13 +364,16 @@ def export_checkpoint(
     table = table_for(saved.network)
     network = {table.published(name): tensor for name, tensor in saved.network.items()}
     tensors: dict[str, Tensor] = {**network, **saved.unused}
-    for key, source in saved.description.tied.items():
+    tied = dict(saved.description.tied)
+    if any(name.startswith(PRETRAINING) for name in saved.network):
+        tied = dict([_TIED])
+    for key, source in tied.items():
         tensors[key] = tensors[source]
     described = saved.description.layout
     layout = Layout(**{**described, "kind": Kind(described["kind"])})
     if ddp is not None:
         layout = replace(layout, ddp=ddp)
     write_torch({layout.in_file(name): tensor for name, tensor in tensors.items()}, output)
-    unused = len(saved.unused) + len(saved.description.tied)
+    unused = len(saved.unused) + len(tied)
     added = sum(map(is_added, saved.network))
     return ExportReport(layout.kind.value, len(network) - added, added, unused)

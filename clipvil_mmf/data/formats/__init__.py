@@ -19,6 +19,7 @@ from clipvil_mmf.data.formats import (
     aokvqa,
     gqa_official,
     lxmert,
+    lxmert_pretraining,
     mmf_npy,
     nlvr2,
     nlvr2_lxmert,
@@ -62,7 +63,7 @@ FORMATS: Registry[Format] = Registry(
     {
         module.NAME: cast(Format, module)
         for module in (
-            *(plain, lxmert, gqa_official, vqa_official, mmf_npy),
+            *(plain, lxmert, lxmert_pretraining, gqa_official, vqa_official, mmf_npy),
             *(aokvqa, vizwiz, visual_genome, textvqa, stvqa),
             *(snli_ve, uniter_ve, nlvr2, nlvr2_lxmert),
         )
