@@ -1,6 +1,7 @@
 # make train   sets everything up, trains CLIP-ViL on easy-VQA and tests it; an interrupted training
 #              goes on, a finished one is tested again
 # make tune    tunes a backbone to new question types by every method, and prints a table
+# make few     trains on few of easy-VQA's questions, from scratch and pre-trained, and prints a table
 # make test    sets everything up, lints, runs the tests
 # make rc7-tests   runs MMF rc7's own unit tests on the bridge (MMF_MAIN=... : docs/bridge.md)
 
@@ -11,13 +12,16 @@ STAMP := .venv/installed
 # One half of the tests, those that run MMF as a whole.
 RUNS := tests/bridge tests/docs tests/e2e tests/extending
 
-.PHONY: venv train tune test test-runs test-others rc7-tests lint clean
+.PHONY: venv train tune few test test-runs test-others rc7-tests lint clean
 
 train: venv
 	BIN=$(BIN) scripts/train_easy_vqa.sh
 
 tune: venv
 	$(BIN)/python scripts/tune_easy_vqa.py
+
+few: venv
+	$(BIN)/python scripts/pretrain_easy_vqa.py
 
 # Side by side, a core each; each prints when it is done.
 test-runs test-others: export OMP_NUM_THREADS ?= 1

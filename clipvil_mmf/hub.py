@@ -16,7 +16,13 @@ from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import match
 from clipvil_mmf.checkpoints.native import SavedModel, read_saved
 from clipvil_mmf.config import from_config
-from clipvil_mmf.data.images import ImageParams, build_transform, decode, on_one_canvas
+from clipvil_mmf.data.images import (
+    ImageParams,
+    build_transform,
+    decode,
+    on_one_canvas,
+    side_by_side,
+)
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
@@ -48,7 +54,7 @@ class Answerer:
 
     def answer(
         self,
-        image: Picture | Sequence[Picture],
+        image: Picture | Sequence[Picture] | Sequence[Sequence[Picture]],
         question: str | Sequence[str],
         top_k: int = 5,
     ) -> Answers | list[Answers]:
@@ -56,7 +62,8 @@ class Answerer:
 
         Args:
             image: a PIL image or a file; or a list of them, one for each question. One image
-                serves all questions, and the tower runs once for it.
+                serves all questions, and the tower runs once for it. Where the task has several
+                images per sample, each of these is a list of so many images.
             question: a question, or a list; one question is asked of all images.
             top_k: answers to give, the best first; all of them if there are fewer.
 
@@ -66,15 +73,19 @@ class Answerer:
             classes their probabilities, which do. For lists, such a list per question.
 
         Raises:
-            ValueError: lists of different lengths, an empty list, or a ``top_k`` below 1.
+            ValueError: lists of different lengths, an empty list, a ``top_k`` below 1, or a sample
+                with another number of images than the task has.
             BadImageError: a file is missing or no image.
         """
         if top_k < 1:
             raise ValueError(f"top_k: got {top_k}, expected at least 1.")
-        one_image = isinstance(image, (Image.Image, str, PathLike))
+        several = self.task.images_per_sample > 1
+        one_image = _is_picture(image) or (several and any(map(_is_picture, image)))
         single = isinstance(question, str) and one_image
         images = [image] if one_image else list(image)
         questions = [question] if isinstance(question, str) else list(question)
+        if several:
+            self._check_samples(images)
         count = max(len(images), len(questions)) if images and questions else 0
         if {len(images), len(questions)} - {1, count} or not count:
             raise ValueError(
@@ -90,14 +101,28 @@ class Answerer:
         ]
         return found[0] if single else found
 
+    def _check_samples(self, samples: Sequence[Any]) -> None:
+        """Raise ``ValueError`` unless each sample is as many images as the task has."""
+        wanted = self.task.images_per_sample
+        for sample in samples:
+            count = 1 if _is_picture(sample) else len(sample)
+            if count != wanted:
+                raise ValueError(
+                    f"{count} image{'s' * (count != 1)} for a question of the task "
+                    f"{self.task.name}: expected {wanted}, in a list."
+                )
+
     @torch.inference_mode()
     def scores(
-        self, images: Sequence[Picture], image_index: Sequence[int], questions: Sequence[str]
+        self,
+        images: Sequence[Picture] | Sequence[Sequence[Picture]],
+        image_index: Sequence[int],
+        questions: Sequence[str],
     ) -> Tensor:
         """Score all answers: (B, labels) float32 on the CPU, before the sigmoid or softmax.
 
         Args:
-            images: each distinct image once.
+            images: each distinct image once; lists of them, where a sample has several.
             image_index: of each question, its place in ``images``.
             questions: B of them.
         """
@@ -105,20 +130,27 @@ class Answerer:
         ids, lengths = self._tokenizer(questions)
         masks = np.arange(ids.shape[1]) < lengths[:, None]
         ids, masks = (torch.from_numpy(t).long().to(parameter.device) for t in (ids, masks))
-        pictures = [self._read(image) for image in images]
+        samples = [self._read_all(sample) for sample in images]
         output = torch.empty(len(questions), len(self.answers))
         # Landscape and portrait pictures have different canvases, and a batch has one.
-        for shape in dict.fromkeys(picture.shape for picture in pictures):
-            places = [i for i, picture in enumerate(pictures) if picture.shape == shape]
-            pixels = on_one_canvas((pictures[i] for i in places), len(places)).pixels
+        for shape in dict.fromkeys(pictures[0].shape for pictures in samples):
+            places = [i for i, pictures in enumerate(samples) if pictures[0].shape == shape]
+            pictures = [picture for i in places for picture in samples[i]]
+            pixels = on_one_canvas(pictures, len(pictures)).pixels
             statistics = self._statistics.to(parameter.device)
             batch = normalize(pixels.to(parameter.device), statistics).to(parameter)
             chosen = [row for row, image in enumerate(image_index) if image in places]
-            index = [places.index(image_index[row]) for row in chosen]
-            index = torch.tensor(index, device=parameter.device)
+            index = torch.arange(len(pictures), device=parameter.device).view(len(places), -1)
+            index = index[[places.index(image_index[row]) for row in chosen]]
+            index = index if self.task.passes > 1 else index.flatten()
             texts = ids[chosen], masks[chosen], torch.zeros_like(ids[chosen])
             output[chosen] = self.network(batch, index, *texts).scores.float().cpu()
         return output
+
+    def _read_all(self, sample: Picture | Sequence[Picture]) -> list[np.ndarray]:
+        """The pictures of a sample: of its one image, of each of several, or of these joined."""
+        pictures = [self._read(image) for image in ([sample] if _is_picture(sample) else sample)]
+        return [*side_by_side(pictures, len(pictures) if self.task.joins_images else 1)]
 
     def _read(self, image: Picture) -> np.ndarray:
         if isinstance(image, Image.Image):
@@ -143,7 +175,8 @@ def from_pretrained(
             f"{path} has no answers.json: import the checkpoint again with --answers FILE, the "
             "answers in the order of the classifier's rows (LXMERT's trainval_label2ans.json)."
         )
-    network = _network(description.network, saved, str(path))
+    task = build_task(description.task, f"{path}: task")
+    network = _network(description.network, saved, str(path), task.passes)
     tokens = saved.tokens
     if tokens is None:
         tokens = read_tokens(find_vocabulary(description.text_vocabulary))
@@ -157,17 +190,21 @@ def from_pretrained(
         saved.labels,
         WordPieceTokenizer(tokens, description.max_seq_length, str(path)),
         from_config(ImageParams, description.images, f"{path}: images"),
-        build_task(description.task, f"{path}: task"),
+        task,
     )
 
 
-def _network(sections: dict[str, Any], saved: SavedModel, path: str) -> ClipVilNetwork:
+def _is_picture(image: Any) -> bool:
+    return isinstance(image, (Image.Image, str, PathLike))
+
+
+def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int) -> ClipVilNetwork:
     encoder = dict(sections["image_encoder"])
     if (encoder.get("params") or {}).get("pretrained") is not None:  # its weights are in the file
         encoder["params"] = {**encoder["params"], "pretrained": None}
     with torch.device("meta"):
         network = ClipVilNetwork.from_config(
-            **{**sections, "image_encoder": encoder}, where=f"{path}: network"
+            **{**sections, "image_encoder": encoder}, where=f"{path}: network", passes=passes
         )
     if "images" not in network.image_encoder.batch_fields:
         raise CheckpointError(

@@ -11,6 +11,12 @@ from clipvil_mmf.config import ConfigError
 from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
 
 
+def _checked_scale(loss: str, scale: float) -> float:
+    if not scale > 0:
+        raise ConfigError(f"losses: {loss}'s params.loss_scale: got {scale}, expected above 0.")
+    return scale
+
+
 @registry.register_loss("clipvil_bce")
 class ScaledBCE(nn.Module):
     """Mean binary cross entropy over all labels of all samples, times a scale.
@@ -24,11 +30,7 @@ class ScaledBCE(nn.Module):
 
     def __init__(self, loss_scale: float = 1.0) -> None:
         super().__init__()
-        if not loss_scale > 0:
-            raise ConfigError(
-                f"losses: clipvil_bce's params.loss_scale: got {loss_scale}, expected above 0."
-            )
-        self.loss_scale = loss_scale
+        self.loss_scale = _checked_scale("clipvil_bce", loss_scale)
 
     def forward(self, sample_list: Any, model_output: Any) -> Tensor:
         """() float32 of `scores` before the sigmoid and soft `targets`, both (B, labels)."""
@@ -37,14 +39,22 @@ class ScaledBCE(nn.Module):
 
 @registry.register_loss("clipvil_cross_entropy")
 class ClassCrossEntropy(nn.Module):
-    """Mean cross entropy over the samples that have a class.
+    """Mean cross entropy over the samples that have a class, times a scale.
+
+    The scale matters where gradients are clipped. As published it is 1 for SNLI-VE, and for NLVR2
+    the number of classes, 2, unless a run names another one; ``loss_scale`` has to be above 0.
 
     MMF's own `cross_entropy` ends at a sample without a class, and where a batch has none with one.
     """
 
+    def __init__(self, loss_scale: float = 1.0) -> None:
+        super().__init__()
+        self.loss_scale = _checked_scale("clipvil_cross_entropy", loss_scale)
+
     def forward(self, sample_list: Any, model_output: Any) -> Tensor:
         """() float32 of `scores` (B, classes) and `targets` (B,) int64, -1 for no class."""
-        return class_cross_entropy(model_output["scores"], sample_list["targets"])
+        loss = class_cross_entropy(model_output["scores"], sample_list["targets"])
+        return loss * self.loss_scale
 
 
 @registry.register_loss("clipvil_task")
@@ -55,3 +65,13 @@ class TaskLoss(nn.Module):
         """() float32 of `scores` (B, labels) and the task's `targets`."""
         task = registry.get(f"{sample_list['dataset_name']}_task")
         return task.loss(model_output["scores"], sample_list["targets"])
+
+
+class GivenLosses(nn.Module):
+    """The losses that a network has computed itself, in the place of MMF's ``Losses``."""
+
+    def forward(self, sample_list: Any, model_output: Any) -> dict[str, Tensor]:
+        """``<split>/<dataset>/<name>`` -> (1,) float32, of the output's ``given_losses``."""
+        where = f"{sample_list['dataset_type']}/{sample_list['dataset_name']}"
+        given = model_output["given_losses"].items()
+        return {f"{where}/{name}": loss.float().reshape(1) for name, loss in given}

@@ -1,4 +1,4 @@
-"""MMF's metric ``vqa_score``: how VQA and GQA leaderboards score a prediction."""
+"""MMF's metrics: ``vqa_score``, as leaderboards score a prediction, and those of pre-training."""
 
 from __future__ import annotations
 
@@ -31,3 +31,48 @@ class VQAScore(BaseMetric):
         """() float32 of ``scores`` of any float dtype and soft ``targets``, both (B, labels)."""
         best = model_output["scores"].argmax(dim=1, keepdim=True)
         return sample_list["targets"].float().gather(1, best).mean()
+
+
+class _PretrainingAccuracy(BaseMetric):
+    """The share of what pre-training predicts right, of all that has a label in the split."""
+
+    def __init__(self, name: str, column: int) -> None:
+        super().__init__(name)
+        self.required_params = ["correct", "counted"]
+        self._column = column
+
+    def calculate(
+        self, sample_list: Any, model_output: Any, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """() float32 of ``correct`` and ``counted``, (N, 3) numbers of words, pairs, answers.
+
+        0 where nothing is counted.
+        """
+        correct, counted = (
+            model_output[name][:, self._column].sum() for name in ("correct", "counted")
+        )
+        return correct / counted.clamp(min=1)
+
+
+@registry.register_metric("masked_word_accuracy")
+class MaskedWordAccuracy(_PretrainingAccuracy):
+    """How many of the word pieces that are to be predicted are."""
+
+    def __init__(self) -> None:
+        super().__init__("masked_word_accuracy", 0)
+
+
+@registry.register_metric("matching_accuracy")
+class MatchingAccuracy(_PretrainingAccuracy):
+    """How often it is told whether a sentence is about its image."""
+
+    def __init__(self) -> None:
+        super().__init__("matching_accuracy", 1)
+
+
+@registry.register_metric("answer_accuracy")
+class AnswerAccuracy(_PretrainingAccuracy):
+    """How many of the drawn answers are given."""
+
+    def __init__(self) -> None:
+        super().__init__("answer_accuracy", 2)

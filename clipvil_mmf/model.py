@@ -29,11 +29,13 @@ from clipvil_mmf.checkpoints.tuned import (
 )
 from clipvil_mmf.config import ConfigError, check_keys, from_config, list_on_command_line
 from clipvil_mmf.loss_functions import NO_CLASS
+from clipvil_mmf.losses import GivenLosses
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
+from clipvil_mmf.pretraining import PretrainingNetwork
 from clipvil_mmf.profiling.operations import multiply_adds
-from clipvil_mmf.tasks import Task, build_task
+from clipvil_mmf.tasks import SOFT, Task, build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Regions
@@ -128,17 +130,21 @@ class ClipVil(BaseModel):
                 f"{_WHERE}.fusion.params.vocab_size: got {params['vocab_size']}, but the dataset's "
                 f"text vocabulary has {tokens} tokens; null takes its size from there."
             )
-        self.network = ClipVilNetwork.from_config(
+        network_class = PretrainingNetwork if self.task.pretrains else ClipVilNetwork
+        self.network = network_class.from_config(
             image_encoder=settings.image_encoder,
             visual_embedding=settings.visual_embedding,
             fusion={**settings.fusion, "params": params},
             classifier=settings.classifier,
-            num_labels=len(self.vocabularies["answer"]),
+            num_labels=len(self.vocabularies["answer"]) if self.task.has_head else 0,
             tuning=settings.tuning,
             where=_WHERE,
+            passes=self.task.passes,
         )
         self._run = Run(
-            self.vocabularies["answer"], self.vocabularies["text"], settings.pretrained_answers
+            *(self.vocabularies["answer"], self.vocabularies["text"]),
+            settings.pretrained_answers,
+            labels_are_answers=self.task.target_kind == SOFT or self.task.pretrains,
         )
         # Names that no starting file gave: where they are frozen, checkpoints hold them too.
         self._fresh: set[str] = set()
@@ -168,6 +174,15 @@ class ClipVil(BaseModel):
             ConfigError: one does not fit the task, or its entry has an unknown key.
         """
         given, key = self._settings.losses, f"{_WHERE}.losses"
+        if self.task.pretrains:
+            if given is not None:
+                raise ConfigError(
+                    f"{key}: the task {self.task.name} has its own, masked words, matching and "
+                    "answers; set it to null."
+                )
+            self._every_sample_needs_a_class = False
+            self.losses = GivenLosses()
+            return
         entries = [self.task.default_loss] if given is None else given
         types = _loss_types(entries, key)
         self.task.check_losses(types, key)
@@ -237,20 +252,28 @@ class ClipVil(BaseModel):
         Args:
             sample_list: ``images`` (B_img, 3, H, W) uint8 with ``pixel_statistics``, or normalised
                 ones; or ``region_features`` (B_img, R, C), ``region_boxes`` (B_img, R, 4) and
-                ``region_mask`` (B_img, R); ``image_index`` (B,) and ``input_ids``, ``input_mask``,
-                ``segment_ids`` (B, T); see ``data/dataset.py``.
+                ``region_mask`` (B_img, R); ``image_index`` (B,) or (B, k), and ``input_ids``,
+                ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
 
         Returns:
-            ``scores`` (B, labels) float32, before the sigmoid or softmax.
+            ``scores`` (B, labels) float32, before the sigmoid or softmax; in pre-training also
+            ``given_losses`` (by name), and the ``correct`` and ``counted`` of its metrics.
 
         Raises:
             ConfigError: the dataset lacks what the image encoder or MMF's cross entropy takes.
         """
         if self._every_sample_needs_a_class and "targets" in sample_list:
             _check_classes(sample_list)
-        texts = (sample_list[name] for name in _TEXTS)
-        output = self.network(self._images(sample_list), sample_list["image_index"], *texts)
-        return {"scores": output.scores.float()}
+        given = (sample_list[name] for name in (*_TEXTS, *self.network.label_fields))
+        output = self.network(self._images(sample_list), sample_list["image_index"], *given)
+        found: dict[str, Any] = {"scores": output.scores.float()}
+        if self.task.pretrains:
+            given_losses = output.losses._asdict()
+            if not self.task.has_head:
+                del given_losses["answers"]
+            found["given_losses"] = given_losses
+            found |= {"correct": output.correct, "counted": output.counted}
+        return found
 
     def compiled_parts(self) -> list[nn.Module]:
         """What ``training.compile`` compiles; the losses are too little work to gain by it."""
@@ -281,9 +304,11 @@ class ClipVil(BaseModel):
     def _question(self, sample_list: Mapping[str, Any], row: int) -> tuple[Any, ...]:
         """The network's arguments for one question of a batch and its image."""
         index = sample_list["image_index"][row : row + 1]
-        images = self._images(sample_list, index)
-        texts = (sample_list[name][row : row + 1] for name in _TEXTS)
-        return (images, torch.zeros_like(index), *texts)
+        images = self._images(sample_list, index.flatten())
+        names = (*_TEXTS, *self.network.label_fields)
+        given = (sample_list[name][row : row + 1] for name in names)
+        places = torch.arange(index.numel(), device=index.device)
+        return (images, places.view_as(index), *given)
 
     def _images(
         self, sample_list: Mapping[str, Any], rows: torch.Tensor | None = None

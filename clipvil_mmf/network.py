@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,15 @@ class ClipVilNetwork(nn.Module):
         classifier: pooled -> scores (B, labels).
         tuning: which of these are trainable, and how they are read: the section of `build_tuning`.
         where: dotted place of that section, the prefix of its errors.
+
+    Attributes:
+        passes: k, how often the text of a sample is read, each time with another image; the
+            classifier takes the pooled outputs side by side, (B, k*D).
+        label_fields: the fields of a batch that :meth:`forward` takes beside images and texts.
     """
+
+    passes: int = 1
+    label_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -61,6 +69,7 @@ class ClipVilNetwork(nn.Module):
         visual_embedding: Mapping[str, Any] | None = None,
         tuning: Mapping[str, Any] | None = None,
         where: str = "model_config.clipvil",
+        passes: int = 1,
     ) -> ClipVilNetwork:
         """Build the network from the sections of a yaml file.
 
@@ -68,10 +77,13 @@ class ClipVilNetwork(nn.Module):
             image_encoder: `{type: clip_grid, params: {...}}`; `fusion` and `classifier` alike.
             fusion: such as `{type: joint, params: {...}}`.
             classifier: such as `{type: mlp, params: {...}}`.
-            num_labels: rows of the head: the answers of the vocabulary, or the classes.
-            visual_embedding: `{pos_num: ...}`, or None for the published values; only for grids.
+            num_labels: rows of the head: the answers of the vocabulary, or the classes; 0 for no
+                head.
+            visual_embedding: such as `{pos_num: ...}`, or None for the published values; only for
+                grids.
             tuning: `{method: unipt, params: {...}}`, or None to fine-tune everything.
             where: dotted place of the sections, the prefix of every error.
+            passes: how often the text of a sample is read, as its task has it.
 
         Raises:
             ConfigError: a section has an unknown key, type or value.
@@ -82,8 +94,10 @@ class ClipVilNetwork(nn.Module):
             visual_embedding, encoder, fusion_module.config, f"{where}.visual_embedding"
         )
         width = fusion_module.hidden_size
-        head = build_head(classifier, width, num_labels, f"{where}.classifier")
-        return cls(encoder, embedding, fusion_module, head, tuning, f"{where}.tuning")
+        head = build_head(classifier, passes * width, num_labels, f"{where}.classifier")
+        network = cls(encoder, embedding, fusion_module, head, tuning, f"{where}.tuning")
+        network.passes = passes
+        return network
 
     def train(self, mode: bool = True) -> ClipVilNetwork:
         """Switch modes, but for parts that the tuning method keeps in one."""
@@ -125,19 +139,30 @@ class ClipVilNetwork(nn.Module):
         Args:
             images: (B_img, 3, H, W) float, the unique images of the batch, normalised; or their
                 regions, where the image encoder is `region_features`.
-            image_index: (B,) int64, the row of `images` that a question asks about.
+            image_index: (B,) int64, the row of `images` that a question asks about; with k passes
+                (B, k), that of each.
             input_ids: (B, T) int64.
             input_mask: (B, T), 1 for word pieces, 0 for padding.
             segment_ids: (B, T) int64.
 
         Returns:
-            Scores (B, labels) before the sigmoid or softmax, and the pooled output (B, D).
+            Scores (B, labels) before the sigmoid or softmax, and the pooled output (B, k*D).
         """
         text = Text(input_ids, input_mask, segment_ids)
         with self.tuning.backbone_precision(input_ids.device):
-            visual = self.encode_visual(images).select(image_index)
-        pooled = self.tuning.read(self.fusion, text, visual)
+            visual = self.encode_visual(images)
+        text, visual = self.paired(text, visual, image_index)
+        pooled = self.tuning.read(self.fusion, text, visual).reshape(len(input_ids), -1)
         return ClipVilOutput(self.classifier(pooled), pooled)
+
+    def paired(self, text: Text, visual: Visual, image_index: Tensor) -> tuple[Text, Visual]:
+        """Each text beside the visual tokens of its image; with k passes B*k rows of both.
+
+        The passes of a sample follow one another, as in LXMERT's code (airsplay/lxmert, nlvr2).
+        """
+        if self.passes > 1:
+            text = Text(*(part.repeat_interleave(self.passes, dim=0) for part in text))
+        return text, visual.select(image_index.flatten())
 
 
 def _mark_sizes(value: Tensor | Regions | None) -> None:

@@ -4,7 +4,10 @@ import clipvil_mmf.data.custom
 import clipvil_mmf.data.easy_vqa
 import clipvil_mmf.data.gqa
 import clipvil_mmf.data.labels
+import clipvil_mmf.data.lxmert_pretraining
+import clipvil_mmf.data.nlvr2
 import clipvil_mmf.data.other_vqa
+import clipvil_mmf.data.snli_ve
 import clipvil_mmf.data.vqa2
 import clipvil_mmf.losses
 import clipvil_mmf.metrics

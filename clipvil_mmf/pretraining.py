@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import Text
 from clipvil_mmf.heads.pretraining import PretrainingHeads, PretrainingLosses
-from clipvil_mmf.loss_functions import class_cross_entropy
+from clipvil_mmf.loss_functions import NO_CLASS, class_cross_entropy
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.vision import Regions
 
@@ -20,17 +21,23 @@ class PretrainingOutput(NamedTuple):
 
     losses: PretrainingLosses
     scores: Tensor  # (B, answers), before the softmax
+    # How many words, pairs and answers of each sample are predicted right, and have a label.
+    correct: Tensor  # (B, 3) float32
+    counted: Tensor  # (B, 3) float32
 
 
 class PretrainingNetwork(ClipVilNetwork):
     """The network, with the heads of masked words and image-text matching beside its answer head.
 
     Its parameters are those of :class:`ClipVilNetwork` under the same names, and `pretraining.*`.
-    Arguments are those of :class:`ClipVilNetwork`, without a tuning method.
+    Without a head (0 labels) there is no loss of answers. Arguments are those of
+    :class:`ClipVilNetwork`, without a tuning method.
 
     Raises:
         ConfigError: there is one.
     """
+
+    label_fields = ("word_labels", "matching_labels", "targets")
 
     def __init__(
         self,
@@ -75,16 +82,40 @@ class PretrainingNetwork(ClipVilNetwork):
             matching_labels: (B,) int64, 1 where the sentence belongs to the image, else 0.
             answer_labels: (B,) int64, the row of the answer; -1 for a caption,
                 or where the sentence belongs to another image.
+
+        Returns:
+            The losses, which are 0 where nothing has a label; the scores of the answers; and what
+            is predicted right.
         """
         visual = self.encode_visual(images).select(image_index)
         text = Text(input_ids, input_mask, segment_ids)
         states = self.fusion.language_states(text, visual)
         pooled = self.fusion.pool(states)
         scores = self.classifier(pooled)
-        heads = self.pretraining
+        heads, table = self.pretraining, self.fusion.embeddings.word.weight
+        masked = word_labels != NO_CLASS
+        words = heads.score_words(states[masked], table)
+        matching = heads.score_matching(pooled)
+        if not scores.shape[1]:  # no head: no label counts
+            answer_labels = torch.full_like(answer_labels, NO_CLASS)
         losses = PretrainingLosses(
-            heads.word_loss(states, word_labels, self.fusion.embeddings.word.weight),
-            class_cross_entropy(heads.score_matching(pooled), matching_labels),
+            class_cross_entropy(words, word_labels[masked]),
+            class_cross_entropy(matching, matching_labels),
             class_cross_entropy(scores, answer_labels),
         )
-        return PretrainingOutput(losses, scores)
+        right = torch.zeros_like(masked)
+        right[masked] = words.argmax(dim=1) == word_labels[masked]
+        answered = answer_labels != NO_CLASS
+        best = scores.argmax(dim=1) if scores.shape[1] else answer_labels
+        correct = (
+            right.sum(dim=1),
+            matching.argmax(dim=1) == matching_labels,
+            answered & (best == answer_labels),
+        )
+        counted = (masked.sum(dim=1), matching_labels != NO_CLASS, answered)
+        return PretrainingOutput(losses, scores, *(_columns(*of) for of in (correct, counted)))
+
+
+def _columns(*values: Tensor) -> Tensor:
+    """Three times (B,) -> (B, 3) float32."""
+    return torch.stack([value.float() for value in values], dim=1)

@@ -6,8 +6,9 @@ import codecs
 import gzip
 import json
 import zlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 _GZIP = b"\x1f\x8b"
 # What reading a file raises that is cut short, damaged, or no UTF-8.
@@ -48,11 +49,15 @@ def read_text(path: Path) -> str:
             raise _unreadable(path, e) from e
 
 
-def read_labels(path: str | Path) -> list[str]:
+def read_labels(path: str | Path, sets: Collection[str] | None = None) -> list[str]:
     """Read a list of labels: one a line, or a JSON list as ``trainval_label2ans.json``.
 
     Entries of LXMERT's ``all_ans.json`` are ``{"ans": label, ...}``. An empty line is a label too:
     LXMERT's list has it, for what normalises to nothing.
+
+    Args:
+        path: the file.
+        sets: of ``all_ans.json``, keep the answers of these data sets alone (its ``dsets``).
 
     Raises:
         FileNotFoundError: no such file.
@@ -75,6 +80,8 @@ def read_labels(path: str | Path) -> list[str]:
             f"{path}: expected a list of answers, got a {type(entries).__name__}; such a list is "
             "trainval_label2ans.json (not ans2label)"
         )
+    if sets is not None:
+        entries = _answers_of(entries, sets, path)
     labels = [entry.get("ans") if isinstance(entry, dict) else entry for entry in entries]
     wrong = next((row for row, label in enumerate(labels) if not isinstance(label, str)), None)
     if wrong is not None:
@@ -85,6 +92,26 @@ def read_labels(path: str | Path) -> list[str]:
     if not any(labels):
         raise TextFileError(f"{path}: no answers; expected at least one")
     return labels
+
+
+def _answers_of(entries: list[Any], sets: Collection[str], path: Path) -> list[Any]:
+    """The entries of ``all_ans.json`` that are tagged with one of the data sets."""
+    tags = [entry.get("dsets") if isinstance(entry, dict) else None for entry in entries]
+    if not all(isinstance(tag, list) for tag in tags):
+        raise TextFileError(
+            f"{path} does not say which data sets its answers are of; expected entries as those of "
+            'LXMERT\'s all_ans.json, {"ans": answer, "dsets": [data set]}'
+        )
+    known = sorted({name for tag in tags for name in tag})
+    missing = [name for name in sets if name not in known]
+    if missing:
+        raise TextFileError(
+            f"{path} has no answers of the data set {missing[0]!r}; expected some of "
+            f"{', '.join(known)}"
+        )
+    return [
+        entry for entry, tag in zip(entries, tags, strict=True) if not set(tag).isdisjoint(sets)
+    ]
 
 
 def _unreadable(path: Path, error: Exception) -> TextFileError:

@@ -148,6 +148,16 @@ class KnowsBatchBytes(Protocol):
 
 
 @runtime_checkable
+class WritesBareCsv(Protocol):
+    """A dataset whose prediction files are CSV without a line of names.
+
+    That counts before ``evaluation.predict_file_format``.
+    """
+
+    writes_bare_csv: bool
+
+
+@runtime_checkable
 class SuitsModels(Protocol):
     """A dataset builder that stands in for the one of its name with some models alone."""
 

@@ -68,3 +68,13 @@ def test_the_loss_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.mapping, "state", {"toy_task": build_task("vqa")})
     loss = registry.get_loss_class("clipvil_task")()({**samples, "dataset_name": "toy"}, output)
     torch.testing.assert_close(loss, registry.get_loss_class("logit_bce")()(samples, output))
+
+
+def test_the_factor_of_cross_entropy_is_explicit() -> None:
+    clipvil_mmf.register()
+    scores, targets = batch()[1]["scores"], torch.tensor([2, -1, 0, 1])
+    loss = registry.get_loss_class("clipvil_cross_entropy")
+    arguments = {"targets": targets}, {"scores": scores}
+    torch.testing.assert_close(loss(loss_scale=2)(*arguments), 2 * loss()(*arguments))
+    with pytest.raises(ConfigError, match=r"clipvil_cross_entropy's params\.loss_scale: got 0"):
+        loss(loss_scale=0)

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import clipvil_mmf
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.fusion import Text
 from clipvil_mmf.network import ClipVilNetwork, ClipVilOutput
 from clipvil_mmf.vision import Regions, build_image_encoder
 from tests.golden.compare import TINY
@@ -249,3 +250,32 @@ files = ("mmf_bridge.common.weight_formats", "mmf_bridge.common.whole_files")
 assert taken <= {{"mmf_bridge.common", *files}}, taken
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_two_passes_read_the_text_with_each_image() -> None:
+    """The head takes the pooled outputs side by side, the first image's first."""
+    torch.manual_seed(0)
+    model = ClipVilNetwork.from_config(**copy.deepcopy(TINY), passes=2).eval()
+    assert model.classifier.hidden.in_features == 128
+    inputs = batch()
+    inputs["image_index"] = torch.tensor([[2, 0], [0, 1], [0, 1], [1, 0], [2, 2]])
+    with torch.no_grad():
+        output = model(**inputs)
+        text = Text(*(inputs[name] for name in ("input_ids", "input_mask", "segment_ids")))
+        visual = model.encode_visual(inputs["images"])
+        sides = [model.fusion(text, visual.select(rows)) for rows in inputs["image_index"].T]
+    expected = torch.cat(sides, dim=1)
+    torch.testing.assert_close(output.pooled, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output.scores, model.classifier(expected), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(output.scores[1], output.scores[3], atol=1e-3)  # the order matters
+
+
+@pytest.mark.parametrize("method", ["unipt", "sherl", "ladder", "lora", "adapter"])
+def test_tuning_methods_in_two_passes(method: str) -> None:
+    factor = {} if method == "lora" else {"params": {"reduction_factor": 2}}
+    tuning = {"method": method, **factor}
+    model = ClipVilNetwork.from_config(**copy.deepcopy(TINY), tuning=tuning, passes=2)
+    inputs = batch()
+    inputs["image_index"] = torch.tensor([[2, 0], [0, 1], [0, 1], [1, 0], [2, 2]])
+    model(**inputs).scores.square().sum().backward()
+    assert all(p.grad is not None for p in model.classifier.parameters())

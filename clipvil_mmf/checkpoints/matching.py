@@ -14,6 +14,8 @@ from clipvil_mmf.checkpoints import CheckpointError
 
 PARTS = ("image_encoder", "fusion")
 _EXTRA_LAYER = "layers that the network does not have"
+PRETRAINING = "pretraining."  # how the names of the pre-training heads begin
+_OF_PRETRAINING = "pre-training heads: masked words and image-text matching"
 
 
 @dataclass
@@ -103,6 +105,8 @@ def match(
     for name in (name for name in tensors if name not in taken):
         in_part = part is not None and name.startswith(f"{part}.")
         reason = source.spare.get(name) or (_EXTRA_LAYER if in_part else None)
+        if name.startswith(PRETRAINING):
+            reason = _OF_PRETRAINING
         if reason is None:
             unknown.append(key_of(name))
         else:

@@ -24,7 +24,7 @@ from torch import Tensor
 from yaml import YAMLError
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.matching import Source
+from clipvil_mmf.checkpoints.matching import PRETRAINING, Source
 from clipvil_mmf.checkpoints.published.answers import read_answer_table
 from clipvil_mmf.config import ConfigError, check_keys, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
@@ -256,7 +256,8 @@ def run_source(loaded: Any) -> Source | None:
     if not network or not isinstance(extra, Mapping) or "answer" not in extra:
         return None
     words = list(extra["answer"]), list(extra["text"])
-    return Source("run", network, *words, backbone=extra.get("backbone"))
+    kind = "pretrained" if any(name.startswith(PRETRAINING) for name in network) else "run"
+    return Source(kind, network, *words, backbone=extra.get("backbone"))
 
 
 def without_ddp(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,7 +354,12 @@ def describe_run(file: Path, run: Source, config: Any) -> Description:
     params["vocab_size"] = params.get("vocab_size") or len(run.tokens)
     network["fusion"] = {**network["fusion"], "params": params}
     network["num_labels"] = len(run.labels)
-    return Description(file.name, {"kind": "finetuned"}, network, **preprocessing)
+    layout: dict[str, Any] = {"kind": "finetuned"}
+    if run.kind == "pretrained":  # as the published code writes it
+        layout = {"kind": run.kind, "ddp": True}
+        if not any(name.startswith("classifier.") for name in run.tensors):
+            del network["num_labels"], network["classifier"]
+    return Description(file.name, layout, network, **preprocessing)
 
 
 def read_preprocessing(config: Any) -> dict[str, Any]:

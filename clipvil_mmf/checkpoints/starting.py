@@ -26,20 +26,23 @@ from clipvil_mmf.checkpoints.native import (
     without_ddp,
 )
 from clipvil_mmf.checkpoints.published.answers import (
-    pretraining_form,
     read_answer_table,
     rows_of,
     take_rows,
 )
 from clipvil_mmf.checkpoints.published.convert import translate
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.pretraining_answers import pretraining_form
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.method import HEAD, TOWER
+from clipvil_mmf.vision.positions import extend_positions
 from clipvil_mmf.weight_files import named_tensors, read_file
 
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "all_ans.json"
+# The tables that a longer grid extends.
+_POSITIONS = tuple(f"visual_embedding.positions.{axis}.weight" for axis in ("rows", "columns"))
 _START = "model_config.clipvil.pretrained"
 _TABLE_KEY = "model_config.clipvil.pretrained_answers"
 _VOCAB_KEY = "dataset_config.<dataset>.processors.answer_processor.params.vocab"
@@ -53,6 +56,8 @@ class Run:
     tokens: Sequence[str]  # its text vocabulary
     # Path of the pre-training's answer table; None for ``all_ans.json`` beside the checkpoint.
     answer_table: str | None = None
+    # Whether its labels are answers, which a pre-training may have known.
+    labels_are_answers: bool = True
 
 
 def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dict[str, Tensor]:
@@ -71,6 +76,11 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
         CheckpointError: it does not fit the network or the task.
         WeightFileError: it cannot be read.
     """
+    return _start(network, path, run).weights()
+
+
+def _start(network: ClipVilNetwork, path: str | Path, run: Run) -> _Fit:
+    """A file on its way into a network that starts from it."""
     file = weights_file(Path(path)) if Path(path).is_dir() else Path(path)
     loaded = read_file(file)
     source = run_source(loaded)
@@ -79,7 +89,7 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
         source = _recognise(named_tensors(loaded, file), path)
     elif (config := run_config(file)) is not None:
         source.tuning = read_sections(read_run_config(config)).get("tuning")
-    return _Fit(network, source, path, run, starts=True).weights()
+    return _Fit(network, source, path, run, starts=True)
 
 
 def load_starting_weights(
@@ -90,17 +100,18 @@ def load_starting_weights(
     What the tuning method adds begins by its own rule, unless a file has brought it.
 
     Returns:
-        The names of the network that no file has brought, the image encoder's own among the files;
-        none where there is no file.
+        The names of the network that no file has brought, or not all of it, the image encoder's own
+        among the files; none where there is no file.
     """
     brought: set[str] = set()
     if network.image_encoder.is_pretrained:
         names = (name for name in network.state_dict() if not is_added(name))
         brought = {name for name in names if name.startswith(TOWER)}
     for file in files:
-        weights = starting_weights(network, file, run)
+        fit = _start(network, file, run)
+        weights = fit.weights()
         network.load_state_dict(weights, strict=False)  # a tower or a BERT is a part
-        brought |= weights.keys()
+        brought = (brought | weights.keys()) - fit.extended
     if not any(map(is_added, brought)):
         network.tuning.start_from(network)
     return network.state_dict().keys() - brought if brought else set()
@@ -140,6 +151,8 @@ class _Fit:
     starts: bool
     # Names of the network that keep their initialisation -> the reason.
     fresh: dict[str, str] = field(default_factory=dict)
+    # Names whose tensor begins with the file's, which is shorter.
+    extended: set[str] = field(default_factory=set)
 
     def weights(self) -> dict[str, Tensor]:
         """Our names -> tensors."""
@@ -155,6 +168,7 @@ class _Fit:
                 f"resume. Start from it instead: {_START}={self.path}"
             )
         self._check_words()
+        self._extend_positions()
         untuned = network.tuning.backbone_name
         found, report = match(network.state_dict(), self.source, untuned, self.fresh, self.path)
         logger.info("%s (%s): %s", self.path, kind, report)
@@ -186,6 +200,24 @@ class _Fit:
             )
         self.fresh |= dict.fromkeys(ours, "the tuning method adds them")
 
+    def _extend_positions(self) -> None:
+        """Start from tables of positions that are shorter than the network's, and say so."""
+        state, tensors = self.network.state_dict(), dict(self.source.tensors)
+        for name in _POSITIONS:
+            if not self.starts or name not in tensors or name not in state:
+                continue
+            theirs, own = tensors[name], state[name]
+            if theirs.shape[1:] == own.shape[1:] and len(theirs) < len(own):
+                tensors[name] = extend_positions(theirs, own)
+                self.extended.add(name)
+                logger.info(
+                    "%s: %s has %d entries, the network %d: entries %d to %d keep their "
+                    "initialisation",
+                    *(self.path, self.source.key_of(name), len(theirs), len(own)),
+                    *(len(theirs), len(own) - 1),
+                )
+        self.source = replace(self.source, tensors=tensors)
+
     def _fit_head(self) -> str | None:
         """Put the rows of the head in the run's order; why it is left out, or None.
 
@@ -194,10 +226,16 @@ class _Fit:
         """
         path, ours, tensors = self.path, list(self.run.labels), self.source.tensors
         state, pretrained = self.network.state_dict(), self.source.kind == "pretrained"
+        if self.starts and pretrained and not self.run.labels_are_answers:
+            return "the labels of this run are classes, not answers"
         if self.run.answer_table and not pretrained:
             logger.warning("%s is not pre-trained: %s has no effect", path, _TABLE_KEY)
         if self.starts and any(n.startswith(HEAD) and n not in state for n in tensors):
             return "that of the file is of another type"
+        if self.starts and pretrained and not any(n.startswith(HEAD) for n in tensors):
+            return "the file was pre-trained without answers"
+        if self.starts and any(tensors[n].shape != state[n].shape for n in self._shared_of_head()):
+            return "that of the file has other widths"
         names = [f"{HEAD}{name}" for name in self.network.classifier.label_tensors]
         names = [name for name in names if name in tensors]
         rows = len(tensors[names[0]]) if names else None
@@ -250,6 +288,12 @@ class _Fit:
             )
         logger.log(level, "%s: %s", path, found)
         return None
+
+    def _shared_of_head(self) -> list[str]:
+        """The head's tensors that do not have a row for each label."""
+        rows = {f"{HEAD}{name}" for name in self.network.classifier.label_tensors}
+        names = (name for name in self.network.state_dict() if name.startswith(HEAD))
+        return [name for name in names if name not in rows and name in self.source.tensors]
 
     def _answer_table(self) -> list[str] | None:
         """The answers of a pre-trained head; None where a start does without them."""

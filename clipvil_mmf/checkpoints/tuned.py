@@ -30,6 +30,7 @@ from clipvil_mmf.checkpoints.native import (
 )
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tasks import build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.method import HEAD, TOWER
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
@@ -172,7 +173,8 @@ def merge(
     description = describe_run(file, run, config)
     description.text_vocabulary = VOCABULARY
     sections = description.network
-    network = ClipVilNetwork.from_config(**sections, where=str(config_file))
+    passes = build_task(description.task, f"{config_file}: task").passes
+    network = ClipVilNetwork.from_config(**sections, where=str(config_file), passes=passes)
     section = config.model_config.clipvil
     own = Run(run.labels, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone

@@ -16,8 +16,8 @@ from clipvil_mmf.cli.questions import (
     SplitOption,
     choices_of,
     is_test_dev,
-    leaderboard_of,
     load_questions,
+    task_of,
 )
 from clipvil_mmf.prediction.scoring import score
 from clipvil_mmf.prediction.submission import (
@@ -43,16 +43,15 @@ def command(
     format: Annotated[
         Format,
         typer.Option(
-            help="Names of the fields; auto: those that the dataset's server wants, for questions "
-            "without one those of the first row."
+            help="Names of the fields; auto: those of the questions' dataset, for other questions "
+            "those of the first row."
         ),
     ] = Format.auto,
 ) -> None:
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
     expected = load_questions(questions, split, root)
     rows = read_rows(file)
-    server = leaderboard_of(questions)
-    name = server if format is Format.auto else format.value
+    name = task_of(questions) if format is Format.auto else format.value
     layout = layout_of_rows(rows) if name is None else LAYOUTS[name]
     submission = check_submission(rows, expected.ids(), layout, choices=choices_of(expected))
     part = is_test_dev(questions, split, root)

@@ -1,4 +1,4 @@
-"""``clipvil prepare``: VQA v2, GQA and the like made ready for training."""
+"""``clipvil prepare``: a dataset of the catalogue made ready for training."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(help=f"{', '.join(CATALOGUES)}.")],
+    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(CATALOGUES)}.")],
     root: Annotated[Path, typer.Option(help="The folder with the dataset's files.")],
     splits: Annotated[
         str | None,
         typer.Option(help="Splits, with commas between them; by default those of the recipe."),
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(help="A published answer vocabulary (trainval_label2ans.json).")
+        Path | None,
+        typer.Option(help="A published answer vocabulary (trainval_label2ans.json, all_ans.json)."),
     ] = None,
     min_count: Annotated[
         int | None,
@@ -46,7 +47,7 @@ def command(
     console = Console(highlight=False, soft_wrap=True)
     known = catalogue(dataset)
     names = _names(known, splits)
-    _check_options(root, answers, min_count)
+    _check_options(known, root, answers, min_count)
     items = prepare.survey(known, root, names)
     console.print(_found(items, known, root))
     _check_found(items, known, root, splits, image_check)
@@ -59,25 +60,35 @@ def command(
             if image_check:
                 prepare.check_images(known, ready, root)
             prepared.append(ready)
-        vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
+        vocabulary = None
+        if known.min_count is not None:
+            vocabulary, count = _vocabulary(known, root, prepared, answers, min_count)
     except KeyboardInterrupt as e:
         typer.echo("stopped. What is done is kept: the same command goes on from there", err=True)
         raise typer.Exit(_STOPPED) from e
     console.print(_ready(prepared))
-    console.print(f"answers: {count:,} in {vocabulary}")
+    for ready in prepared:
+        for reason, rows in ready.table.left_out.items():
+            console.print(f"{ready.split}: {rows:,} rows are left out: {reason}")
+    if vocabulary is not None:
+        console.print(f"answers: {count:,} in {vocabulary}")
     console.print(f"next: {shlex.join(_next(known, root, names, vocabulary))}")
 
 
-def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path) -> list[str]:
+def _next(known: Catalogue, root: Path, names: list[str], vocabulary: Path | None) -> list[str]:
     """The command that trains on the prepared splits, or predicts where none is to train on."""
     section = f"dataset_config.{known.name}"
     splits, recipe = prepare.run_splits(known, names), prepare.recipe_splits(known)
     trains = bool(splits["train"])
     return [
         "mmf_run" if trains else "mmf_predict",
-        f"config=projects/clipvil/configs/{known.name}.yaml",
+        f"config=projects/clipvil/configs/{known.recipe or known.name}.yaml",
         f"{section}.data_dir={root}",
-        f"{section}.processors.answer_processor.params.vocab={vocabulary}",
+        *(
+            ()
+            if vocabulary is None
+            else (f"{section}.processors.answer_processor.params.vocab={vocabulary}",)
+        ),
         *(
             f"{section}.annotations.{part}={','.join(found) or 'null'}"
             for part, found in splits.items()
@@ -99,12 +110,19 @@ def _names(known: Catalogue, splits: str | None) -> list[str]:
     return list(dict.fromkeys(known.aliases.get(name, name) for name in given))
 
 
-def _check_options(root: Path, answers: Path | None, min_count: int | None) -> None:
+def _check_options(
+    known: Catalogue, root: Path, answers: Path | None, min_count: int | None
+) -> None:
     if not root.is_dir():
         raise PrepareError(f"--root {root}: no such folder; make it, and put the files there")
     if answers is not None and min_count is not None:
         raise PrepareError(
             "--answers takes a vocabulary, --min-count makes one; expected one of them"
+        )
+    if known.min_count is None and (answers, min_count) != (None, None):
+        raise PrepareError(
+            f"{'--min-count' if answers is None else '--answers'}: the labels of {known.name} are "
+            "known; leave it out"
         )
     if answers is not None:
         read_labels(answers)

@@ -13,9 +13,13 @@ from clipvil_mmf.data.catalogue import CATALOGUES, find_split, store_folder
 from clipvil_mmf.data.formats import (
     aokvqa,
     gqa_official,
+    nlvr2,
+    nlvr2_lxmert,
     recognise,
+    snli_ve,
     stvqa,
     textvqa,
+    uniter_ve,
     vizwiz,
     vqa_official,
 )
@@ -40,10 +44,11 @@ RootOption = Annotated[
     Path | None,
     typer.Option(help="The folder of the dataset, or of the images of a question file."),
 ]
-# Format -> the task whose prediction files its leaderboard takes.
-_SERVERS = (
+# Format -> the task whose rows answer its questions.
+_ROWS = (
     *((vqa_official, "vqa"), (gqa_official, "gqa"), (aokvqa, "aokvqa")),
     *((vizwiz, "vizwiz"), (textvqa, "vqa"), (stvqa, "vqa")),
+    *((snli_ve, "snli_ve"), (uniter_ve, "snli_ve"), (nlvr2, "nlvr2"), (nlvr2_lxmert, "nlvr2")),
 )
 # Field names of the rows.
 Format = Enum("Format", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
@@ -75,12 +80,12 @@ def load_questions(
     return open_or_read(files, store_folder(path.parent, path.stem), keep=False)
 
 
-def leaderboard_of(name: str) -> str | None:
-    """Whose leaderboard questions are for, a task, or None where no server takes them."""
+def task_of(name: str) -> str | None:
+    """The task whose rows a file about these questions needs; None where any will do."""
     if name in NAMES:
-        return CATALOGUES[name].server if name in CATALOGUES else None
+        return CATALOGUES[name].rows if name in CATALOGUES else None
     format = recognise(Path(name))
-    return next((task for module, task in _SERVERS if format is module), None)
+    return next((task for module, task in _ROWS if format is module), None)
 
 
 def choices_of(table: QuestionTable) -> dict[Any, tuple[str, ...]] | None:

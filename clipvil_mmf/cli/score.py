@@ -102,6 +102,9 @@ def as_dict(scores: Scores) -> dict[str, Any]:
         result["unbalanced" if scores.rule == EXACT else "left_out"] = scores.left_out
     if scores.in_vocabulary is not None:
         result["in_vocabulary"] = mean(scores.in_vocabulary)
+    if scores.consistency is not None:
+        sentences = scores.consistency.questions
+        result["consistency"] = {"percent": scores.consistency.percent, "sentences": sentences}
     return result
 
 
@@ -111,6 +114,8 @@ def show(scores: Scores, console: Console, top: int) -> None:
     table.add_row("all questions", *_cells(scores.overall))
     if scores.in_vocabulary is not None:
         table.add_row("as published: answer in the vocabulary", *_cells(scores.in_vocabulary))
+    if scores.consistency is not None:
+        table.add_row("consistency: sentences right for all images", *_cells(scores.consistency))
     console.print(table)
     for kind, names in scores.groups.items():
         largest = sorted(names.items(), key=lambda item: (-item[1].questions, item[0]))

@@ -51,7 +51,7 @@ def command(
     _check_output(output)
     folder = image_folder(questions, root)
     asked = [
-        replace(question, image=str(folder / question.image))
+        replace(question, image=_below(folder, question.image))
         for question in load_questions(questions, split, root)
     ]
     predictions = read_predictions(file, [question.question_id for question in asked])
@@ -63,6 +63,13 @@ def command(
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
 
 
+def _below(folder: Path, image: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """The path of an image, or of each of several."""
+    if isinstance(image, str):
+        return str(folder / image)
+    return tuple(str(folder / one) for one in image)
+
+
 def choose(
     questions: Sequence[Question],
     predictions: Mapping[int | str, str],
@@ -72,7 +79,7 @@ def choose(
     seed: int,
 ) -> list[Cell]:
     """Draw lots for images, and for questions of each."""
-    by_image: dict[str, list[Answered]] = {}
+    by_image: dict[str | tuple[str, ...], list[Answered]] = {}
     for question in questions:
         if question.question_id not in predictions:
             continue

@@ -15,21 +15,59 @@ from torch.utils.data import Sampler
 
 
 def aspect_groups(
-    sizes: np.ndarray, is_portrait: Callable[[int, int], bool] = operator.le
+    sizes: np.ndarray, is_portrait: Callable[[int, int], bool] = operator.le, factor: int = 0
 ) -> np.ndarray:
-    """Landscape images, and portrait and square ones, as CLIP-ViL tells them apart.
+    """Groups of images by height / width, as CLIP-ViL tells them apart.
+
+    With the factor 0 they are landscape images, and portrait and square ones; with a factor k each
+    of these two is cut at the ratios 2^(i/k) between 1/2 and 2 (k = 5 in pre-training).
 
     Args:
         sizes: (I, 2) width and height; zeros (not known) count as landscape, the canvas of the
             picture that stands for a bad image.
         is_portrait: of the images' transform, so that the pictures of a group have one canvas.
+        factor: k.
 
     Returns:
-        (I,) int8: 0 landscape, 1 portrait or square.
+        (I,) int8: 0 to k the landscape ones, k + 1 to 2k + 1 the others, the widest first.
     """
     kinds, rows = np.unique(sizes, axis=0, return_inverse=True)
-    groups = [height > 0 and is_portrait(width, height) for width, height in kinds.tolist()]
+    borders = 2.0 ** (np.arange(-factor, factor + 1) / max(factor, 1))
+    groups = []
+    for width, height in kinds.tolist():
+        ratio = height / width if height > 0 else 0.75
+        portrait = height > 0 and is_portrait(width, height)
+        # The transform decides about images that are nearly square.
+        ratio = max(ratio, 1.0) if portrait else min(ratio, np.nextafter(1.0, 0.0))
+        groups.append(np.searchsorted(borders, ratio, side="right"))
     return np.asarray(groups, dtype=np.int8)[rows.reshape(-1)]
+
+
+class EpochIndices:
+    """The batches of a sampler, with the epoch in their indices.
+
+    Sample i of N is ``epoch * N + i``: so a dataset whose samples differ between epochs knows which
+    one is asked for, in whichever worker it is.
+
+    Args:
+        batches: the sampler of lists of indices below ``count``.
+        count: N.
+    """
+
+    def __init__(self, batches: QuestionBatchSampler, count: int) -> None:
+        self._batches, self._count, self._epoch = batches, count, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order, and the epoch, of the next iteration."""
+        self._epoch = epoch
+        self._batches.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start = self._epoch * self._count
+        return ([start + index for index in batch] for batch in self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
 
 class QuestionBatchSampler(Sampler[list[int]]):

@@ -15,8 +15,10 @@ from omegaconf import OmegaConf
 from clipvil_mmf.atomic import whole_file
 from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.data.dataset import ClipVilDataset, DatasetParams
+from clipvil_mmf.data.pretraining import PretrainingDataset
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.paths import config_dir
+from clipvil_mmf.tasks import build_task
 
 
 class ClipVilBuilder(MMFDatasetBuilder):
@@ -103,7 +105,9 @@ class ClipVilBuilder(MMFDatasetBuilder):
             train = table if dataset_type == "train" else self.table(params, "train")
             return self.vocabulary_texts(params, train)
 
-        self.dataset = ClipVilDataset(
+        task = build_task(params.task, f"dataset_config.{self.dataset_name}.task")
+        dataset_class = PretrainingDataset if task.pretrains else ClipVilDataset
+        self.dataset = dataset_class(
             self.dataset_name,
             config,
             dataset_type,

@@ -1,4 +1,4 @@
-"""VQA v2, GQA and the like: which files a split has, where they come from, how large they are.
+"""VQA v2, GQA and the like: which files a split has, whose they are, how large it is.
 
 Imports the standard library. Counts of questions are those of the download pages and of the
 LXMERT files; of images, those that the questions are about.
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 OFFICIAL = "official"
 LXMERT = "lxmert"
 MMF = "mmf"
+UNITER = "uniter"
 
 T = TypeVar("T")
 
@@ -57,10 +58,14 @@ class Catalogue:
     image_archives: Mapping[str, str]  # image folder -> where it is downloaded from
     image_root: str  # the folder below the dataset's that paths of images begin in
     answers: DataFile | None  # the published answer vocabulary, if there is one
-    min_count: int  # how often an answer has to occur to be in a vocabulary of one's own
-    server: str | None = None  # the task whose prediction files a leaderboard takes, if one does
+    # How often an answer has to occur to be in a vocabulary of one's own; None where the task says
+    # its labels.
+    min_count: int | None = None
+    rows: str | None = None  # the task whose rows a prediction file needs; None: any will do
     # Below the dataset's folder, where a file may lie.
-    folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert")
+    folders: tuple[str, ...] = ("", "annotations", "defaults/annotations", "lxmert", "txt_db")
+    # The yaml file that trains on it; None for that of its name.
+    recipe: str | None = None
 
     def split(self, name: str) -> Split:
         """The split of that name; ``CatalogueError``: there is none."""
@@ -111,6 +116,11 @@ _LXMERT_FILES = "https://nlp.cs.unc.edu/data/lxmert_data"
 _LXMERT_CODE = "https://raw.githubusercontent.com/airsplay/lxmert/master/data"
 _COCO_ZIPS = "http://images.cocodataset.org/zips"
 _GQA_ZIPS = "https://downloads.cs.stanford.edu/nlp/data/gqa"
+_UNITER_FILES = "https://acvrpublicycchen.blob.core.windows.net/uniter/txt_db"
+_SNLI_VE_PAGE = "https://github.com/necla-ml/SNLI-VE"
+_FLICKR_PAGE = "http://shannon.cs.illinois.edu/DenotationGraph/"
+_NLVR2_FILES = "https://raw.githubusercontent.com/lil-lab/nlvr/master/nlvr2/data"
+_NLVR2_PAGE = "https://github.com/lil-lab/nlvr/tree/master/nlvr2"
 _MMF_FILES = "https://dl.fbaipublicfiles.com/mmf/data/datasets"
 
 
@@ -185,7 +195,7 @@ VQA2 = Catalogue(
     image_root="",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/vqa/trainval_label2ans.json"),
     min_count=9,  # as published: 3,129 answers
-    server="vqa",
+    rows="vqa",
 )
 
 GQA = Catalogue(
@@ -205,7 +215,7 @@ GQA = Catalogue(
     image_root="images",
     answers=DataFile("trainval_label2ans.json", f"{_LXMERT_CODE}/gqa/trainval_label2ans.json"),
     min_count=1,
-    server="gqa",
+    rows="gqa",
 )
 
 _OKVQA_ZIPS = "https://okvqa.allenai.org/static/data"
@@ -271,7 +281,7 @@ AOKVQA = Catalogue(
     image_root="",
     answers=None,
     min_count=2,
-    server="aokvqa",
+    rows="aokvqa",
 )
 
 VIZWIZ = Catalogue(
@@ -288,7 +298,7 @@ VIZWIZ = Catalogue(
     image_root="",
     answers=None,
     min_count=2,
-    server="vizwiz",
+    rows="vizwiz",
     folders=("", "annotations", "Annotations"),
 )
 
@@ -326,13 +336,91 @@ TEXTVQA = Catalogue(
     image_root="",
     answers=None,
     min_count=2,
-    server="vqa",
+    rows="vqa",
+)
+
+
+def _snli_ve(count: int, images: int, name: str) -> Split:
+    """A split of SNLI-VE; UNITER's release of it is two files of a folder."""
+    database, url = f"ve_{name}.db", f"{_UNITER_FILES}/ve_{name}.db.tar"
+    releases = {
+        OFFICIAL: (DataFile(f"snli_ve_{name}.jsonl", _SNLI_VE_PAGE),),
+        UNITER: tuple(DataFile(f"{database}/{file}", url) for file in ("data.mdb", "id2len.json")),
+    }
+    return Split(count, images, "flickr30k_images", releases)
+
+
+def _nlvr2(count: int, name: str, lxmert: str = "") -> Split:
+    file = DataFile(f"{name}.json", f"{_NLVR2_FILES}/{name}.json")
+    return _split(count, None, "images", (file,), lxmert)
+
+
+SNLI_VE = Catalogue(
+    name="snli_ve",
+    pages=(_SNLI_VE_PAGE, _FLICKR_PAGE),
+    splits={
+        "train": _snli_ve(529_527, 29_783, "train"),
+        "dev": _snli_ve(17_858, 1_000, "dev"),
+        "test": _snli_ve(17_901, 1_000, "test"),
+    },
+    aliases={"valid": "dev", "val": "dev"},
+    default_splits=("train", "dev", "test"),
+    image_archives={"flickr30k_images": _FLICKR_PAGE},
+    image_root="flickr30k_images",
+    answers=None,
+    rows="snli_ve",
+)
+
+NLVR2 = Catalogue(
+    name="nlvr2",
+    pages=(_NLVR2_PAGE,),
+    splits={
+        "train": _nlvr2(86_373, "train", "nlvr2/train"),
+        "dev": _nlvr2(6_982, "dev", "nlvr2/valid"),
+        "test1": _nlvr2(6_967, "test1", "nlvr2/test"),
+        "test2": _nlvr2(6_970, "test2"),
+    },
+    aliases={"valid": "dev", "val": "dev", "test": "test1"},
+    default_splits=("train", "dev", "test1"),
+    image_archives={"images": _NLVR2_PAGE},
+    image_root="images",
+    answers=None,
+    rows="nlvr2",
+)
+
+PRETRAINING = Catalogue(
+    name="pretraining",
+    pages=(
+        "https://github.com/airsplay/lxmert",
+        "https://cocodataset.org/#download",
+        "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html",
+    ),
+    splits={
+        name: _split(None, None, folder, lxmert=f"lxmert/{name}")
+        for name, folder in {
+            "mscoco_train": _TRAIN,
+            "mscoco_nominival": _VAL,
+            "mscoco_minival": _VAL,
+            "vgnococo": "VG_100K",
+        }.items()
+    },
+    aliases={},
+    default_splits=("mscoco_train", "mscoco_nominival", "vgnococo", "mscoco_minival"),
+    image_archives={
+        **{name: f"{_COCO_ZIPS}/{name}.zip" for name in (_TRAIN, _VAL)},
+        # Two archives, whose images belong into one folder.
+        "VG_100K": f"{_GENOME_ZIPS}/images.zip {_GENOME_ZIPS}/images2.zip",
+    },
+    image_root="",
+    answers=DataFile("all_ans.json", f"{_LXMERT_CODE}/lxmert/all_ans.json"),
+    min_count=1,
+    recipe="pretrain_stage1",
 )
 
 CATALOGUES: Mapping[str, Catalogue] = {
     known.name: known
     for known in (
-        *(VQA2, GQA),
+        *(VQA2, GQA, SNLI_VE, NLVR2, PRETRAINING),
         *(OKVQA, AOKVQA, VIZWIZ, VISUAL_GENOME, TEXTVQA),
     )
 }

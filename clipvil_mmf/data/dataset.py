@@ -7,7 +7,8 @@ A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
   ``image_sizes`` (B_img, 2) int64, by which ``preprocessing.images_of`` normalises them on the
   device; or, where ``features`` is set, their ``region_features``, ``region_boxes`` and
   ``region_mask`` (``regions.py``);
-* ``image_index`` (B,) int64: the row of these that each question is about;
+* ``image_index`` (B,) int64: the row of these that each question is about; (B, k) where the network
+  reads a question with each of its k images; images that the task joins are one here;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64; with ``pad_to: longest`` T is the
   length of the batch's longest question;
 * ``targets``, on labelled splits, as the task makes them: (B, labels) float32 scores, or (B,) int64
@@ -18,6 +19,7 @@ A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +31,13 @@ from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import ConfigError, check_choice, check_keys, from_config
+from clipvil_mmf.config import (
+    ConfigError,
+    check_at_least,
+    check_choice,
+    check_keys,
+    from_config,
+)
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
 from clipvil_mmf.data.images import (
     BadImageError,
@@ -68,6 +76,14 @@ class DatasetParams(ImageParams):
     # the transform tells them apart; for fit_pad, whose canvas differs for the two. The sizes of
     # all images are read once, at the first start.
     group_by_aspect_ratio: bool = False
+    # With group_by_aspect_ratio, cut each of the two at the ratios 2^(i/k) between 1/2 and 2, too,
+    # as CLIP-ViL's pre-training (5); 0 does not.
+    aspect_ratio_factor: int = 0
+    # Train on a part of the images, with all their questions: a share below 1, or a number of
+    # images; null for all. Drawn by subset_seed, whose smaller parts lie in its larger ones.
+    # Vocabularies stay those of all questions.
+    subset: Any = None
+    subset_seed: int = 0
     # Region features instead of images, {path, max_regions} (regions.py).
     features: Any = None
     # Take images that a question file names outside of the images' folder, by ../ or an absolute
@@ -88,6 +104,13 @@ class DatasetParams(ImageParams):
             if isinstance(section, dict):  # MMF passes over other keys
                 check_keys(f"processors.{name}", section, ("type", "params"))
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "keep", "skip"))
+        check_at_least("aspect_ratio_factor", self.aspect_ratio_factor, 0)
+        check_at_least("subset_seed", self.subset_seed, 0)
+        if self.subset is not None and not _is_share(self.subset) and not _is_count(self.subset):
+            raise ConfigError(
+                f"subset: got {self.subset!r}, expected a share of the images (above 0, below 1), "
+                "or a number of images."
+            )
         if self.features is not None:
             self.features = from_config(RegionParams, self.features, "features")
             for key in ("group_by_aspect_ratio", "in_memory"):
@@ -95,6 +118,49 @@ class DatasetParams(ImageParams):
                     raise ConfigError(
                         f"{key}: true, but with features no image is read; set it to false."
                     )
+
+
+def _is_share(subset: Any) -> bool:
+    return isinstance(subset, float) and 0 < subset < 1
+
+
+def _is_count(subset: Any) -> bool:
+    return isinstance(subset, int) and not isinstance(subset, bool) and subset >= 1
+
+
+def _check_images_of(task: Task, table: QuestionTable, params: DatasetParams, section: str) -> None:
+    """Raise unless the questions have as many images as the task wants, which fit one another.
+
+    Raises:
+        ConfigError: the task wants another number of images; or pictures of a question could have
+            different canvases, of which one would be cut.
+    """
+    wanted, found = task.images_per_sample, table.images_per_sample
+    if wanted != found:
+        raise ConfigError(
+            f"{section}.task: {task.name} has {wanted} images per sample, but the questions of "
+            f"{table.source} have {found}. Set it to a task with {found}."
+        )
+    if wanted == 1:
+        return
+    height, width = params.image_size
+    if params.image_transform == "fit_pad" and height != width:
+        raise ConfigError(
+            f"{section}.image_transform: fit_pad gives the {wanted} images of a sample different "
+            f"canvases, {height}x{width} and {width}x{height}. Set it to stretch, or image_size "
+            f"to a square such as [{height},{height}]."
+        )
+    if params.group_by_aspect_ratio:
+        raise ConfigError(
+            f"{section}.group_by_aspect_ratio: true, but a sample has {wanted} images, which may "
+            "differ; set it to false."
+        )
+    if task.joins_images and params.features is not None:
+        raise ConfigError(
+            f"{section}.features: {task.name} joins the pixels of {wanted} images, and regions "
+            "have none; set features to null, or let the network read the images one by one "
+            f"({section}.task.params.pairing=two_passes)."
+        )
 
 
 class ImagePaths(Sequence[str]):
@@ -188,11 +254,7 @@ class ClipVilDataset(BaseDataset):
         section = f"dataset_config.{dataset_name}"
         self.params = params or from_config(DatasetParams, config, section)
         self.task: Task = build_task(self.params.task, f"{section}.task")
-        if self.task.images_per_sample != 1:
-            raise ConfigError(
-                f"{section}.task: {self.task.name} has {self.task.images_per_sample} images "
-                f"per sample, but {dataset_name} has one."
-            )
+        _check_images_of(self.task, table, self.params, section)
         self.table = table
         self.is_labelled = table.is_labelled
         self._trains = dataset_type == "train"
@@ -208,6 +270,8 @@ class ClipVilDataset(BaseDataset):
         self._vocabulary_rows: np.ndarray | None = None
         # What there is to choose from, by the questions' ids; made when predictions need it.
         self._choices: dict[Any, tuple[str, ...]] | None = None
+        if self._trains and self.params.subset is not None:
+            self._keep_part(self.params.subset)
         paths = ImagePaths(table, image_root)
         self._images: ImageStore | RegionStore
         if self.params.features is not None:
@@ -226,9 +290,27 @@ class ClipVilDataset(BaseDataset):
         if self._images.bad:
             self._report_bad(self._images.bad)
 
+    def _pictures_of(self) -> np.ndarray:
+        """(N,) the image of each row of the table; where it has several, a number of these."""
+        images = self.table.image_rows
+        if images.ndim == 1:
+            return images
+        return np.unique(images, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def _keep_part(self, subset: float | int) -> None:
+        """Leave out the questions of all images but a part."""
+        random = np.random.Generator(np.random.PCG64(self.params.subset_seed))
+        images = self._pictures_of()
+        order = random.permutation(np.unique(images))
+        count = math.ceil(subset * len(order)) if _is_share(subset) else subset
+        self._keep(np.isin(images, order[:count]))
+        logger.info("%s: subset: %d of %d images", self._label, min(count, len(order)), len(order))
+
     def _report_bad(self, bad: dict[int, BadImageError]) -> None:
         """Log the bad images, and leave their questions out of training."""
         on_bad = np.isin(self.table.image_rows, list(bad))
+        if on_bad.ndim > 1:
+            on_bad = on_bad.any(axis=1)
         logger.warning(
             "%s: %d of %d images are missing or damaged; %d questions %s. The first: %s",
             self._label,
@@ -288,6 +370,11 @@ class ClipVilDataset(BaseDataset):
     def labels(self) -> list[str]:
         """All labels; the rows of the head."""
         return self.answer_processor.labels
+
+    @property
+    def writes_bare_csv(self) -> bool:
+        """Whether prediction files are CSV without a header; the bridge asks for it."""
+        return self.task.writes_csv
 
     def _own_labels(self) -> Sequence[str] | None:
         """The labels that the task says, or else the dataset."""
@@ -353,30 +440,25 @@ class ClipVilDataset(BaseDataset):
         """
         if self._trains and not self.is_labelled:
             self.table.check_labelled()
-        chosen = np.asarray(indices, dtype=np.int64)
-        if self._kept is not None:
-            chosen = self._kept[chosen].astype(np.int64)
-        ids, lengths = self._tokens(self.table.texts(chosen))
-        if self.text_processor.params.pad_to == "longest":
-            ids = ids[:, : lengths.max()]
-        input_ids = torch.from_numpy(ids).long()
+        numbers = np.asarray(indices, dtype=np.int64)
+        chosen = self._rows(numbers)
         batch = SampleList()
-        # The first tensor field is the one whose length MMF takes for the batch size.
-        batch.add_field("input_ids", input_ids)
-        mask = torch.arange(ids.shape[1]) < torch.from_numpy(lengths)[:, None]
-        batch.add_field("input_mask", mask.long())
-        batch.add_field("segment_ids", torch.zeros_like(input_ids))
-        if self.is_labelled:
-            batch.add_field("targets", self._targets(chosen))
-        places: dict[int, int] = {}
-        image_rows = self.table.image_rows[chosen].tolist()
-        index = [places.setdefault(row, len(places)) for row in image_rows]
-        batch.add_field("image_index", torch.tensor(index))
-        pictures = self._images.read(list(places))
+        # The first tensor field, a text, is the one whose length MMF takes for the batch size.
+        for name, values in self._samples(numbers, chosen).items():
+            batch.add_field(name, values)
+        image_rows = self.table.image_rows[chosen]
+        # The unique pictures, each the rows of the images that make it up.
+        parts = image_rows.reshape(-1, image_rows.shape[-1] if self.task.joins_images else 1)
+        places: dict[tuple[int, ...], int] = {}
+        index = [places.setdefault(tuple(part), len(places)) for part in parts.tolist()]
+        shape = (-1,) if self.task.passes == 1 else (-1, self.task.passes)
+        batch.add_field("image_index", torch.tensor(index).view(shape))
+        rows = [row for part in places for row in part]
         # Not add_field, which wants as many rows as there are questions.
         if self.params.features is not None:
-            batch.update(pad_regions(pictures))
+            batch.update(pad_regions(self._images.read(rows)))
         else:
+            pictures = self._images.read(rows, parts.shape[1])
             batch["images"], batch["pixel_statistics"] = pictures.pixels, self._statistics
             if pictures.sizes is not None:
                 batch["image_sizes"] = pictures.sizes
@@ -385,12 +467,40 @@ class ClipVilDataset(BaseDataset):
         batch.add_field("dataset_type", self.dataset_type)
         return batch
 
-    def _targets(self, chosen: np.ndarray) -> torch.Tensor:
-        """The targets of these questions of the table, as the task makes them."""
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        """(B,) int64, the table's rows of these samples."""
+        return indices if self._kept is None else self._kept[indices].astype(np.int64)
+
+    def _samples(self, indices: np.ndarray, chosen: np.ndarray) -> dict[str, torch.Tensor]:
+        """The texts and targets of these samples, and ``chosen``, their rows of the table."""
+        ids, lengths = self._padded(self.table.texts(chosen))
+        fields = self._text_fields(ids, lengths)
+        return {**fields, "targets": self._targets(chosen)} if self.is_labelled else fields
+
+    def _padded(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (B, T) int32 and lengths (B,) int32 of B texts."""
+        ids, lengths = self._tokens(texts)
+        longest = self.text_processor.params.pad_to == "longest"
+        return ids[:, : lengths.max()] if longest else ids, lengths
+
+    def _text_fields(self, ids: np.ndarray, lengths: np.ndarray) -> dict[str, torch.Tensor]:
+        """The fields ``input_ids``, ``input_mask`` and ``segment_ids`` of a batch."""
+        input_ids = torch.from_numpy(ids).long()
+        mask = torch.arange(ids.shape[1]) < torch.from_numpy(lengths)[:, None]
+        names = ("input_ids", "input_mask", "segment_ids")
+        values = (input_ids, mask.long(), torch.zeros_like(input_ids))
+        return dict(zip(names, values, strict=True))
+
+    def _known_answers(self, chosen: np.ndarray) -> SoftAnswers:
+        """The answers of these rows of the table that are labels, by the rows of the head."""
         soft = self.table.answers_of(chosen)
         rows = self._vocabulary_rows[soft.rows]
         known = rows >= 0
-        pairs = SoftAnswers(soft.positions[known], rows[known], soft.scores[known])
+        return SoftAnswers(soft.positions[known], rows[known], soft.scores[known])
+
+    def _targets(self, chosen: np.ndarray) -> torch.Tensor:
+        """The targets of these questions of the table, as the task makes them."""
+        pairs = self._known_answers(chosen)
         return torch.from_numpy(self.task.targets(pairs, len(chosen), len(self.labels)))
 
     def collate(self, batch: SampleList) -> SampleList:
@@ -403,18 +513,20 @@ class ClipVilDataset(BaseDataset):
             return None
         height, width = self.params.image_size
         tokens = self.text_processor.params.max_seq_length
-        return samples * (3 * height * width + 24 * tokens + 4 * len(self.labels))
+        pixels = 3 * height * width * self.task.images_per_sample
+        return samples * (pixels + 24 * tokens + 4 * len(self.labels))
 
     def build_batch_sampler(
         self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
     ) -> QuestionBatchSampler:
         """The batches of one rank; the bridge's data loader asks for it."""
-        images = self._used(self.table.image_rows)
+        images = self._used(self._pictures_of())
         groups = None
         if self.params.group_by_aspect_ratio:
             upright = self.params.exif_rotation == "apply"
             sizes = self.table.image_sizes(self._image_root, is_master(), upright)
-            groups = aspect_groups(sizes, self._transform.is_portrait)[images]
+            factor = self.params.aspect_ratio_factor
+            groups = aspect_groups(sizes, self._transform.is_portrait, factor)[images]
         return QuestionBatchSampler(
             images,
             batch_size,

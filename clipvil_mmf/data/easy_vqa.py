@@ -23,9 +23,13 @@ class EasyVQAParams(DatasetParams):
     # all. The vocabularies of words and answers stay those of all questions, so that a model of
     # some types can be tuned to others.
     question_types: list[str] | None = None
+    # Sentences about the images in the place of the questions, for the task pretraining.
+    captions: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.captions and self.question_types is not None:
+            raise ConfigError("question_types: captions have none; expected null.")
         if self.zoo_requirements:
             raise ConfigError(
                 "zoo_requirements: easy_vqa is read from the package easy-vqa; expected []."
@@ -51,7 +55,10 @@ class EasyVQABuilder(ClipVilBuilder):
         easy_vqa_files.package_data()
 
     def table(self, params: Any, split: str) -> QuestionTable:
-        """The questions of a split, of the types that are asked for."""
+        """The questions of a split, of the types that are asked for; or its captions."""
+        if params.captions:
+            captions = easy_vqa_files.read_captions(split)
+            return QuestionTable.from_questions(captions, f"easy_vqa {split} (captions)")
         types = params.question_types
         questions = easy_vqa_files.read_questions(split, types=types)
         source = f"easy_vqa {split}" + (f" ({', '.join(types)})" if types else "")

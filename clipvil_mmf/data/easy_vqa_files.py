@@ -90,6 +90,50 @@ def read_questions(
     return questions
 
 
+def read_captions(split: str, data: Path | None = None) -> list[Question]:
+    """What the questions of a split and their answers tell of each image, as up to 7 sentences.
+
+    An image whose questions tell neither shape nor color has none. The sentences, in words of the
+    questions, have no answers; ids are positions in this list.
+    """
+    shapes, colors = _words(read_questions("train", data))
+    known: dict[str, dict[str, str]] = {}
+    for question in read_questions(split, data):
+        (answer,) = question.answers or ("",)
+        kind = question_type(question.text)
+        told = {*question.text.rstrip("?").split(), answer}
+        if kind.startswith("is_") and answer != ("no" if "not" in kind else "yes"):
+            told = set()  # what is asked for is not there
+        found = known.setdefault(question.image, {})
+        for name, words in (("shape", shapes), ("color", colors)):
+            for word in told & words:  # one at most: an image has one shape
+                found[name] = word
+    texts = []
+    for image, found in known.items():
+        shape, color = found.get("shape"), found.get("color")
+        said = [
+            shape and f"there is a {shape} in the image",
+            shape and f"there is a {shape}",
+            shape and f"a {shape} is present",
+            color and f"there is a {color} shape in the image",
+            color and f"a {color} shape is present",
+            shape and color and f"the {shape} is {color}",
+            shape and color and f"the color of the {shape} is {color}",
+        ]
+        texts += [(image, text) for text in said if text]
+    return [Question(number, text, image, {}) for number, (image, text) in enumerate(texts)]
+
+
+def _words(questions: list[Question]) -> tuple[set[str], set[str]]:
+    """The names of shapes and of colors: what is answered to the questions for them."""
+    named: dict[str, set[str]] = {"shape": set(), "color": set()}
+    for question in questions:
+        kind = question_type(question.text)
+        if kind in named:
+            named[kind].update(question.answers or ())
+    return named["shape"], named["color"]
+
+
 def read_answers(data: Path | None = None) -> list[str]:
     """The 13 answers, in the package's order."""
     text = ((data or package_data()) / "answers.txt").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Datasets whose splits are question files in a folder: what VQA v2, GQA and one's own share."""
+"""Datasets whose splits are question files in a folder: what published ones and one's own share."""
 
 from __future__ import annotations
 
@@ -128,6 +128,8 @@ class FilesBuilder(ClipVilBuilder):
         if note is not None and note not in self._noted:
             self._noted.add(note)
             logger.warning("%s: %s", self.dataset_name, note)
+        for reason, count in table.left_out.items():
+            logger.info("%s: %d rows are left out: %s", what, count, reason)
         return table
 
 
@@ -156,6 +158,13 @@ class CatalogueBuilder(FilesBuilder):
             raise CatalogueError(f"{error}. {self.advice}{self.hint(part)}") from error
         return self.catalogue.aliases.get(part, part), files
 
+    def _vocabulary_hint(self) -> str:
+        if self.catalogue.min_count is None:
+            return "The task says its labels: 'dataset'."
+        answers = self.catalogue.answers
+        hint = "" if answers is None else f"The published list is {answers.url}; "
+        return f"{hint}'dataset' makes one of the training answers."
+
     def hint(self, part: str) -> str:
         """What else may help where the files of a split are missing."""
         return ""
@@ -174,12 +183,10 @@ class CatalogueBuilder(FilesBuilder):
             return super().load(config, dataset_type, *args, **kwargs)
         found = self.catalogue.find(root, vocab)
         if found is None:
-            published = self.catalogue.answers
-            hint = "" if published is None else f"The published list is {published.url}; "
             raise ConfigError(
                 f"dataset_config.{self.dataset_name}.processors.answer_processor.params.vocab: "
-                f"{vocab} is neither in the current directory nor in {root}. {hint}'dataset' makes "
-                "one of the training answers."
+                f"{vocab} is neither in the current directory nor in {root}. "
+                f"{self._vocabulary_hint()}"
             )
         params.vocab = str(found)
         return super().load(config, dataset_type, *args, **kwargs)

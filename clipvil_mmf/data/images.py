@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -206,13 +206,15 @@ class ImageStore:
         else:
             self._check_presence()
 
-    def read(self, rows: Sequence[int]) -> Pictures:
-        """Return the pictures of these rows, at least one."""
+    def read(self, rows: Sequence[int], joined: int = 1) -> Pictures:
+        """Return the pictures of these rows, at least one; of each ``joined`` rows one picture."""
+        pictures = (self._picture(row) for row in rows)
+        return on_one_canvas(side_by_side(pictures, joined), len(rows) // joined)
+
+    def _picture(self, row: int) -> np.ndarray:
         if len(self._kept):
-            return on_one_canvas((self._kept[row] for row in rows), len(rows))
-        return on_one_canvas(
-            (self._blank if row in self.bad else self._decode(row) for row in rows), len(rows)
-        )
+            return self._kept[row]
+        return self._blank if row in self.bad else self._decode(row)
 
     def _decode(self, row: int) -> np.ndarray:
         return decode(self._paths[row], self._transform)
@@ -264,6 +266,15 @@ def decode(path: str, transform: Transform) -> np.ndarray:
             f"Image {path}{size} cannot be decoded: {str(e) or type(e).__name__}. Fetch it "
             "again, or set on_bad_image: skip in the dataset's configuration to leave it out"
         ) from e
+
+
+def side_by_side(pictures: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """One picture (3, H, count * W) of each ``count`` (3, H, W), the first one on the left."""
+    if count == 1:
+        return iter(pictures)
+    one_by_one = iter(pictures)
+    samples = zip(*([one_by_one] * count), strict=True)
+    return (np.concatenate(sample, axis=2) for sample in samples)
 
 
 def _missing(path: str) -> str:

@@ -31,6 +31,16 @@ class LabelParams:
     # list as LXMERT's trainval_label2ans.json. A relative path is looked up in the current
     # directory, then in the dataset's data_dir.
     vocab: str = FROM_DATASET
+    # Of LXMERT's all_ans.json, keep the answers of these data sets alone (vqa, gqa, visual7w), so
+    # that the head has fewer rows; null for all.
+    sets: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sets is not None and self.vocab == FROM_DATASET:
+            raise ConfigError(
+                f"sets: {', '.join(self.sets)}, but vocab is {FROM_DATASET!r}; they choose among "
+                "the answers of an all_ans.json. Set vocab to it, or sets to null."
+            )
 
 
 @registry.register_processor("clipvil_answer")
@@ -47,7 +57,7 @@ class LabelProcessor(BaseProcessor):
             here = Path(params.vocab).is_file() or not inside.is_file()
             path = params.vocab if here else str(inside)
             try:
-                self._set(read_labels(path), path)
+                self._set(read_labels(path, params.sets), path)
             except (FileNotFoundError, TextFileError) as error:
                 raise ConfigError(f"{_WHERE}.vocab: {error}") from error
 

@@ -1,5 +1,5 @@
-"""Preparing VQA v2 and GQA: look for the files, convert each split once, check it against what is
-known of it, make the answer vocabulary.
+"""Preparing a dataset of the catalogue: look for the files, convert each split once, check it
+against what is known of it, make the answer vocabulary.
 
 Each step is complete or leaves nothing, and one that is done is not done again: whoever stops it
 starts it again.

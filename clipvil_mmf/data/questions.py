@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -12,21 +13,27 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about one image."""
+    """One question about one image, or several."""
 
     question_id: int | str  # as the annotation gives it; so is its type in prediction files
     text: str
-    image: str  # path or name of its image
+    image: str | tuple[str, ...]  # path or name of its image; of each, where it has several
     answers: Mapping[str, float] | None = None  # answer -> score in (0, 1]; None: not known
 
 
 def check_ids(ids: Iterable[int | str], source: str) -> None:
     """Check what every user of the questions relies on: unique ids of one type.
 
+    Millions of ids take 8 bytes each here: their hashes are compared first.
+
+    Args:
+        ids: they are gone through twice.
+        source: the file, for messages.
+
     Raises:
         AnnotationError: a missing, doubled or ill-typed id, one beyond 64 bits; no question at all.
     """
-    seen: set[int | str] = set()
+    hashes = array("q")
     first: int | str | None = None
     for position, key in enumerate(ids):
         where = f"{source}: question {position} has the"
@@ -42,15 +49,24 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
                 f"{type(first).__name__} id {first!r}; expected one type. Leaderboards tell 1 from "
                 "'1': write all ids alike"
             )
+        if isinstance(key, int) and not -(2**63) <= key < 2**63:
+            raise AnnotationError(
+                f"{where} id {key}; expected one of 64 bits at most. Write such ids as strings"
+            )
+        hashes.append(hash(key))
+    if first is None:
+        raise AnnotationError(f"{source}: no questions; expected at least one")
+    # Imported here: easy-VQA's files are read without it.
+    import numpy as np
+
+    values, counts = np.unique(np.asarray(hashes), return_counts=True)
+    suspected = set(values[counts > 1].tolist())
+    seen: set[int | str] = set()
+    for position, key in enumerate(ids if suspected else ()):
         if key in seen:
             raise AnnotationError(
                 f"{source}: question id {key!r} occurs twice, again at question {position}; "
                 "expected unique ids. Remove or renumber one of them"
             )
-        if isinstance(key, int) and not -(2**63) <= key < 2**63:
-            raise AnnotationError(
-                f"{where} id {key}; expected one of 64 bits at most. Write such ids as strings"
-            )
-        seen.add(key)
-    if first is None:
-        raise AnnotationError(f"{source}: no questions; expected at least one")
+        if hash(key) in suspected:
+            seen.add(key)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from clipvil_mmf.config import check_at_least
+from clipvil_mmf.data.lmdb_files import open_lmdb
 from clipvil_mmf.plain_pickle import PlainUnpickler, load_npy
 from mmf_bridge.common.shared_batches import empty
 
@@ -261,13 +262,8 @@ class _Lmdb:
     def _open(self) -> lmdb.Environment:
         """Open it, unless it is open, and read its keys."""
         if self.env is None:
-            folder = os.path.isdir(self._path)
-            env = lmdb.open(self._path, subdir=folder, readonly=True, lock=False, readahead=False)
+            env = open_lmdb(self._path)
             try:
-                file = os.path.join(self._path, "data.mdb") if folder else self._path
-                needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-                if os.path.getsize(file) < needed:  # reading behind the end kills a process
-                    raise ValueError(f"it has {os.path.getsize(file)} of {needed} bytes")
                 self._keys = set(self._load(env, b"keys"))
             except BaseException:
                 env.close()

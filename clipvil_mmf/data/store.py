@@ -33,7 +33,7 @@ __all__ = ["StoreError", "is_fresh", "open_or_convert", "open_or_read", "store_p
 logger = logging.getLogger(__name__)
 
 # Raised with every change of what a store holds: older ones are then converted anew.
-_VERSION = 4
+_VERSION = 5
 DESCRIPTION = "store.json"
 
 

@@ -8,7 +8,8 @@ field              type                                  meaning
 ``id``             int64, or string                      as the file gives it; unique
 ``text``           string                                the question
 ``image``          dictionary<int32, string>             path of its image in their folder; the
-                                                         dictionary lists the images
+                                                         dictionary lists the images. Where a
+                                                         question has k images, a list of k of them
 ``answers``        list<struct<text: dictionary<int32,   right answers and their scores in
 (labelled splits)  string>, score: float32>>             [0, 1], the main one first
 ``given``          list<dictionary<int32, string>>       what each annotator answered, as
@@ -31,8 +32,8 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ from clipvil_mmf.data.questions import AnnotationError, Question, check_ids
 KINDS = (
     *("answer_type", "question_type", "structural", "semantic"),
     *("balanced", "answerable", "difficult"),
+    *("label", "sentence", "source"),
 )
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _NAMES = pa.list_(pa.field("item", _NAME, nullable=False))
@@ -65,6 +67,7 @@ FIELDS: dict[str, tuple[pa.DataType, ...]] = {
     **dict.fromkeys(KINDS, (_NAME,)),
 }
 _METADATA = b"clipvil"
+_BLOCK = 1 << 16
 
 
 class SoftAnswers(NamedTuple):
@@ -82,8 +85,12 @@ class Part:
         self.table = table
         self.file = file
         self.description: dict[str, Any] = json.loads(table.schema.metadata[_METADATA])
-        image = _chunk(table, "image")
+        image, self.images_per_sample = _chunk(table, "image"), 1
+        if pa.types.is_fixed_size_list(image.type):
+            image, self.images_per_sample = image.flatten(), image.type.list_size
         self.images, self.image_rows = image.dictionary, image.indices.to_numpy()
+        if self.images_per_sample > 1:
+            self.image_rows = self.image_rows.reshape(-1, self.images_per_sample)
         self.is_labelled = "answers" in table.column_names
         self.answers = pa.array([], pa.string())
         if self.is_labelled:
@@ -121,7 +128,7 @@ def check_table(table: pa.Table) -> None:
     """Raise ``ValueError`` (or its ``ArrowInvalid``) unless a table keeps to the schema above."""
     table.validate(full=True)  # offsets, places in dictionaries, UTF-8
     missing = {"id", "text", "image"} - set(table.column_names)
-    wrong = [f for f in table.schema if f.nullable or f.type not in FIELDS.get(f.name, ())]
+    wrong = [f for f in table.schema if f.nullable or _bare(f) not in FIELDS.get(f.name, ())]
     broken = [
         name
         for name, column in zip(table.column_names, table.columns, strict=True)
@@ -131,17 +138,24 @@ def check_table(table: pa.Table) -> None:
         raise ValueError(f"fields missing: {missing}, of other types: {wrong}, broken: {broken}")
 
 
+def _bare(field: pa.Field) -> pa.DataType:
+    """The type of a field, of a list of so many images that of one."""
+    several = field.name == "image" and pa.types.is_fixed_size_list(field.type)
+    return field.type.value_type if several else field.type
+
+
 class QuestionTable(Sequence[Question]):
     """The questions of a split, from one part or several, one after the other.
 
     Attributes:
         parts: at least one.
         is_labelled: whether the answers are known.
-        image_rows: (N,) int32 the image of each question.
+        images_per_sample: k, how many images a question has.
+        image_rows: (N,) int32 the image of each question; (N, k) where k is not 1.
 
     Raises:
         AnnotationError: the parts do not fit together: an id occurs in two of them, only some have
-            answers, or ids differ in type.
+            answers, or ids differ in type, or questions in how many images they have.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -149,6 +163,7 @@ class QuestionTable(Sequence[Question]):
         if len(parts) > 1:
             self._check_parts()
         self.is_labelled = parts[0].is_labelled
+        self.images_per_sample = parts[0].images_per_sample
         self._starts = np.cumsum([0, *map(len, parts)])
         images = np.cumsum([0, *(len(part.images) for part in parts)])
         self._answer_starts = np.cumsum([0, *(len(part.answers) for part in parts)])
@@ -192,13 +207,18 @@ class QuestionTable(Sequence[Question]):
         if self.is_labelled:
             soft = self.answers_of(np.asarray([row]))
             answers = _label(_decoded(self._answers, soft.rows), soft.scores)
-        return Question(question_id, text, self.image_path(int(self.image_rows[row])), answers)
+        images = self.image_rows[row]
+        image = self.image_path(int(images)) if images.ndim == 0 else self.image_paths(images)
+        return Question(question_id, text, image, answers)
 
     def __iter__(self) -> Iterator[Question]:
         """All questions as records."""
         labels: Iterable[Any] = self.labels() if self.is_labelled else [None] * len(self)
         images = self._images.to_pylist()
-        paths = (images[row] for row in self.image_rows.tolist())
+        paths = (
+            images[row] if isinstance(row, int) else tuple(images[one] for one in row)
+            for row in self.image_rows.tolist()
+        )
         return map(Question, self.ids(), self.texts(), paths, labels)
 
     def check_labelled(self) -> None:
@@ -238,6 +258,18 @@ class QuestionTable(Sequence[Question]):
     def image_path(self, row: int) -> str:
         """The path of an image, relative to the folder of the images."""
         return self._images[row].as_py()
+
+    def image_paths(self, rows: Iterable[int]) -> tuple[str, ...]:
+        """The paths of several images."""
+        return tuple(self.image_path(int(row)) for row in rows)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Why rows of the files are left out of the table -> how many."""
+        counts: Counter[str] = Counter()
+        for part in self.parts:
+            counts.update(part.description.get("left_out", {}))
+        return dict(counts)
 
     @property
     def answer_texts(self) -> list[str]:
@@ -301,6 +333,34 @@ class QuestionTable(Sequence[Question]):
             if self._has(name)
         }
 
+    def has_kind(self, kind: str, names: Collection[str]) -> np.ndarray:
+        """Which questions have one of these names as their ``kind``, one of ``KINDS``.
+
+        Returns:
+            (N,) bool.
+
+        Raises:
+            AnnotationError: no question has one of the names, or the kind is not known.
+        """
+        found, seen = [], set()
+        for part in self.parts:
+            if kind not in part.table.column_names:
+                raise AnnotationError(
+                    f"{part.description['source']} ({part.description['format']}) does not say the "
+                    f"{kind} of its questions"
+                )
+            column = _chunk(part.table, kind)
+            known = column.dictionary.to_pylist()
+            seen.update(known)
+            found.append(np.isin(known, list(names))[column.indices.to_numpy()])
+        missing = [name for name in names if name not in seen]
+        if missing:
+            raise AnnotationError(
+                f"{self.source}: the {kind} {missing[0]!r} is unknown; expected some of "
+                f"{', '.join(sorted(seen))}"
+            )
+        return np.concatenate(found)
+
     def image_sizes(
         self, root: str | Path, progress: bool = False, upright: bool = False
     ) -> np.ndarray:
@@ -324,22 +384,27 @@ class QuestionTable(Sequence[Question]):
     def _check_parts(self) -> None:
         first, *others = self.parts
         for part in others:
+            if part.images_per_sample != first.images_per_sample:
+                raise AnnotationError(
+                    f"{first.description['source']} and {part.description['source']}: questions of "
+                    f"one have {first.images_per_sample} images, of the other "
+                    f"{part.images_per_sample}; expected as many. Do not put them into one split"
+                )
             if part.is_labelled != first.is_labelled:
                 raise AnnotationError(
                     f"{first.description['source']} and {part.description['source']}: one has "
                     "answers, the other has not; expected all or none. Do not put them into one "
                     "split"
                 )
-        check_ids((i for part in self.parts for i in part.table["id"].to_pylist()), self.source)
+        check_ids(_Decoded([_chunk(part.table, "id") for part in self.parts]), self.source)
 
 
 class TableBuilder:
     """Makes the table of a split, question by question; ``source`` names its files in messages."""
 
     def __init__(self, format_name: str, source: str) -> None:
-        self._description = {"format": format_name, "source": source, "fields": []}
-        self.ids: list[Any] = []
-        self._texts: list[str] = []
+        self._description: dict[str, Any] = {"format": format_name, "source": source, "fields": []}
+        self.ids, self._texts = _Ids(), _Strings()
         self._images, self._answers, self._given = _Names(), _Names(), _Names()
         self._scores, self._sizes, self._people = array("f"), array("i"), array("i")
         self._mains: list[str] = []
@@ -347,12 +412,18 @@ class TableBuilder:
         self._labels = 0
         self._choices, self._correct = _Names(), _Names()
         self._choice_counts = array("i")
+        self._images_per_sample = 1
+
+    def leave_out(self, reason: str) -> None:
+        """Count a row of the file that is not a question of the table."""
+        counts = self._description.setdefault("left_out", {})
+        counts[reason] = counts.get(reason, 0) + 1
 
     def add(
         self,
         question_id: int | str,
         text: str,
-        image: str,
+        image: str | tuple[str, ...],
         answers: Mapping[str, float] | None = None,
         kinds: Mapping[str, str] | None = None,
         fields: Iterable[str] = (),
@@ -362,7 +433,7 @@ class TableBuilder:
         Args:
             question_id: an integer or a string.
             text: the question.
-            image: path of its image.
+            image: path of its image; of each in order, where a question has several.
             answers: answer -> score in [0, 1]; ``None`` where that is unknown.
             kinds: those of ``KINDS`` that it has.
             fields: the names of the row's fields, for a message about what it lacks.
@@ -376,14 +447,20 @@ class TableBuilder:
         self._add_kinds(kinds or {})
 
     def add_question(
-        self, question_id: int | str, text: str, image: str, fields: Iterable[str] = ()
+        self,
+        question_id: int | str,
+        text: str,
+        image: str | tuple[str, ...],
+        fields: Iterable[str] = (),
     ) -> None:
         """Add a question whose label ``add_annotators`` adds, if it has one; see ``add``."""
-        if not self.ids:
+        if not len(self.ids):
             self._description["fields"] = [str(name) for name in fields]
         self.ids.append(question_id)
         self._texts.append(text)
-        self._images.add((image,))
+        images = (image,) if isinstance(image, str) else image
+        self._images_per_sample = len(images)
+        self._images.add(images)
 
     def add_annotators(self, given: Sequence[str], main: str, kinds: Mapping[str, str]) -> None:
         """Add the label of a question, not of the next one if ``build`` gets an ``order``.
@@ -457,10 +534,15 @@ class TableBuilder:
             label[name] = names.column()
         if order is not None and any(row != place for row, place in enumerate(order)):
             label = {name: column.take(pa.array(order)) for name, column in label.items()}
+        image = self._images.column(image_path)
+        if self._images_per_sample > 1:
+            item = pa.field("item", _NAME, nullable=False)
+            kind = pa.list_(item, self._images_per_sample)
+            image = pa.FixedSizeListArray.from_arrays(image, type=kind)
         columns = {
-            "id": pa.array(self.ids, pa.string() if isinstance(self.ids[0], str) else pa.int64()),
-            "text": pa.array(self._texts, pa.string()),
-            "image": self._images.column(image_path),
+            "id": self.ids.column(),
+            "text": self._texts.column(),
+            "image": image,
             **label,
         }
         if self._choice_counts:
@@ -473,6 +555,63 @@ class TableBuilder:
             {_METADATA: json.dumps(self._description)},
         )
         return QuestionTable([Part(pa.Table.from_arrays([*columns.values()], schema=schema))])
+
+
+class _Strings:
+    """A column of strings, without an object for each of them."""
+
+    def __init__(self) -> None:
+        self._data, self._ends = bytearray(), array("i", [0])
+
+    def append(self, text: str) -> None:
+        self._data += text.encode()
+        self._ends.append(len(self._data))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._data[begin:end].decode() for begin, end in pairwise(self._ends))
+
+    def column(self) -> pa.StringArray:
+        ends, data = pa.py_buffer(self._ends), pa.py_buffer(self._data)
+        return pa.StringArray.from_buffers(len(self), ends, data)
+
+
+class _Ids:
+    """A column of ids as they are given; ``check_ids`` has to say that they are of one type."""
+
+    def __init__(self) -> None:
+        self._strings, self._others = _Strings(), []
+
+    def append(self, key: Any) -> None:
+        if self._others or not isinstance(key, str):
+            if not self._others:
+                self._others = [*self._strings]
+            self._others.append(key)
+        else:
+            self._strings.append(key)
+
+    def __len__(self) -> int:
+        return len(self._others) or len(self._strings)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._others or self._strings)
+
+    def column(self) -> pa.Array:
+        return pa.array(self._others, pa.int64()) if self._others else self._strings.column()
+
+
+class _Decoded:
+    """The values of columns, one after the other, decoded in small numbers."""
+
+    def __init__(self, columns: Sequence[pa.Array]) -> None:
+        self._columns = columns
+
+    def __iter__(self) -> Iterator[Any]:
+        for column in self._columns:
+            for begin in range(0, len(column), _BLOCK):
+                yield from column.slice(begin, _BLOCK).to_pylist()
 
 
 class _Names:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipvil_mmf.config import ConfigError, build
-from clipvil_mmf.heads.base import Head
+from clipvil_mmf.heads.base import Head, NoHead
 from clipvil_mmf.heads.mlp import MlpConfig, MlpHead
 from clipvil_mmf.registry import Registry
 
@@ -22,11 +22,13 @@ def build_head(
     num_labels: int,
     where: str = "classifier",
 ) -> Head:
-    """The classifier of a `{type: ..., params: {...}}` section.
+    """The classifier of a `{type: ..., params: {...}}` section; a `NoHead` for 0 labels.
 
     Raises:
         ConfigError: the section is wrong, or the head lacks one of its `label_tensors`.
     """
+    if not num_labels:
+        return NoHead()
     head = build(HEADS, section, where, in_features, num_labels)
     lacking = [name for name in head.label_tensors if name not in head.state_dict()]
     if lacking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from clipvil_mmf.layers.published import Names
 
@@ -30,3 +30,14 @@ class Head(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+
+class NoHead(Head):
+    """The head of a network that scores no labels: pre-training without answers."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, D) -> (B, 0)."""
+        return pooled[:, :0]

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from clipvil_mmf.layers.published import Names
 from clipvil_mmf.layers.transformer import LAYER_NORM_EPS, init_bert_weights
-from clipvil_mmf.loss_functions import NO_CLASS, class_cross_entropy
 
 
 class PretrainingLosses(NamedTuple):
@@ -62,14 +61,3 @@ class PretrainingHeads(nn.Module):
     def score_matching(self, pooled: Tensor) -> Tensor:
         """(B, D) -> (B, 2) before the softmax; 1 is "the sentence belongs to the image"."""
         return self.matching(pooled)
-
-    def word_loss(self, states: Tensor, labels: Tensor, table: Tensor) -> Tensor:
-        """Mean cross-entropy of the masked words, which alone are scored.
-
-        Args:
-            states: (B, T, D).
-            labels: (B, T) int64, the word piece that was masked, or NO_CLASS.
-            table: (V, D).
-        """
-        masked = labels != NO_CLASS
-        return class_cross_entropy(self.score_words(states[masked], table), labels[masked])

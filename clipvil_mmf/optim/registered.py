@@ -26,10 +26,12 @@ class RunSchedule(RecipeSchedule):
         config = from_config(ScheduleConfig, params, "scheduler.params")
         run = registry.get("run_length", no_warning=True)
         if run is not None:
+            epochs, whole = config.epochs, run.scheduled_updates
             lengths = {
-                "num_training_steps": run.scheduled_updates,
+                "num_training_steps": whole if epochs is None else run.updates_in(epochs),
                 "updates_per_epoch": run.updates_per_epoch,
             }
+            config = replace(config, epochs=None)
             for key, value in lengths.items():
                 if getattr(config, key) is None and value is not None:
                     # A run that only predicts has no updates, but MMF builds its scheduler.

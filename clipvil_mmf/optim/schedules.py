@@ -21,6 +21,8 @@ class ScheduleConfig:
 
     # Updates until the rate is zero; null for the run's length.
     num_training_steps: int | None = None
+    # The same in epochs of the run: a run of fewer of them stops before its rate is zero.
+    epochs: int | None = None
     # Updates until the full rate; or give warmup_ratio. Neither means no warmup.
     num_warmup_steps: float | None = None
     # The same as a share of num_training_steps, not rounded (as published).
@@ -39,7 +41,9 @@ class ScheduleConfig:
             check_at_least("num_warmup_steps", self.num_warmup_steps, 0)
         if self.warmup_ratio is not None and not 0.0 <= self.warmup_ratio <= 1.0:
             raise ConfigError(f"warmup_ratio: got {self.warmup_ratio}, expected 0 to 1.")
-        for key in ("num_training_steps", "updates_per_epoch"):
+        if self.num_training_steps is not None and self.epochs is not None:
+            raise ConfigError("epochs: num_training_steps is given as well; keep one of them.")
+        for key in ("num_training_steps", "epochs", "updates_per_epoch"):
             if getattr(self, key) is not None:
                 check_at_least(key, getattr(self, key), 1)
         for milestone in self.milestones or []:

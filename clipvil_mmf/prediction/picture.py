@@ -41,9 +41,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class Cell:
-    """An image file, and what to write under it."""
+    """An image file, or several side by side, and what to write under it."""
 
-    image: str
+    image: str | tuple[str, ...]
     answered: tuple[Answered, ...]
 
 
@@ -73,7 +73,7 @@ def _draw_cell(
 ) -> None:
     pen = ImageDraw.Draw(canvas)
     pen.rounded_rectangle(box, radius=6, fill=_CARD, outline=_BORDER)
-    picture = _fitted(cell.image)
+    picture = _side_by_side(cell.image)
     x, y = box[0] + _GAP, box[1] + _GAP
     free = _PICTURE[0] - picture.width, _PICTURE[1] - picture.height
     canvas.paste(picture, (x + free[0] // 2, y + free[1] // 2))
@@ -118,7 +118,20 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, indent: int = 0) -> list[s
     return lines
 
 
-def _fitted(path: str) -> Image.Image:
+def _side_by_side(image: str | tuple[str, ...]) -> Image.Image:
+    """The picture of a cell; several images share its width."""
+    if isinstance(image, str):
+        return _fitted(image, _PICTURE)
+    width = (_PICTURE[0] - _GAP * (len(image) - 1)) // len(image)
+    canvas = Image.new("RGB", _PICTURE, _CARD)
+    for number, path in enumerate(image):
+        picture = _fitted(path, (width, _PICTURE[1]))
+        left = number * (width + _GAP) + (width - picture.width) // 2
+        canvas.paste(picture, (left, (_PICTURE[1] - picture.height) // 2))
+    return canvas
+
+
+def _fitted(path: str, room: tuple[int, int]) -> Image.Image:
     """The image at the largest size that fits; a small one grows by a whole factor, unblurred."""
     try:
         with opened_image(path) as file:
@@ -128,7 +141,7 @@ def _fitted(path: str) -> Image.Image:
     # Damaged files raise whatever their half-read bytes lead to.
     except Exception as e:
         raise PictureError(f"Image {path} cannot be decoded: {e}") from e
-    factor = min(_PICTURE[0] / image.width, _PICTURE[1] / image.height)
+    factor = min(room[0] / image.width, room[1] / image.height)
     if factor >= 1:
         return ImageOps.scale(image, int(factor), Image.Resampling.NEAREST)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))

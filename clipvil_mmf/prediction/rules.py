@@ -15,6 +15,7 @@ OFFICIAL_VQA = "official VQA accuracy, ten annotators"
 VIZWIZ = "VizWiz accuracy, ten annotators"
 EXACT = "exact match (GQA)"
 NORMALIZED = "exact match, normalised as by the official VQA evaluation"
+CLASS = "accuracy, one class each"
 LABEL = "score of the answer in the label"
 DIRECT_ANSWER = "A-OKVQA, direct answers: min(1, matches / 3)"
 MULTIPLE_CHOICE = "A-OKVQA, multiple choice"
@@ -57,6 +58,7 @@ SCORES: Mapping[str, Callable[[str, Any], float]] = {
     VIZWIZ: vizwiz_accuracy,
     EXACT: in_label,
     NORMALIZED: normalized_match,
+    CLASS: in_label,
     LABEL: in_label,
     DIRECT_ANSWER: in_label,
     MULTIPLE_CHOICE: in_label,

@@ -38,6 +38,8 @@ class Scores:
     missing: int = 0  # questions without a prediction
     left_out: int = 0  # predictions for questions that the official evaluation does without
     in_vocabulary: Mean | None = None  # over the questions with an answer in the vocabulary
+    # Over the sentences of NLVR2: right are those that are judged right for all of their images.
+    consistency: Mean | None = None
 
 
 def score_predictions(
@@ -54,6 +56,7 @@ def score_predictions(
     scores = Scores(truths.rule)
     known = None if vocabulary is None else frozenset(vocabulary)
     scores.in_vocabulary = None if known is None else Mean()
+    together: dict[str, float] = {}
     for truth in truths:
         prediction = predictions.get(truth.question_id)
         if prediction is None:
@@ -66,6 +69,10 @@ def score_predictions(
             scores.groups.setdefault(kind, {}).setdefault(name, Mean()).add(value)
         if known is not None and not known.isdisjoint(truth.answers):
             scores.in_vocabulary.add(value)
+        if truth.sentence:
+            together[truth.sentence] = min(together.get(truth.sentence, 1.0), value)
+    if together:
+        scores.consistency = Mean(len(together), sum(together.values()))
     scores.left_out = sum(key in predictions for key in truths.left_out)
     return scores
 

@@ -2,11 +2,13 @@
 
 Its rows are those of a task, ``[{"question_id": int, "answer": str}, ...]`` for vqa; a leaderboard
 server refuses others. A-OKVQA's file is an object instead, ``{question id: {"direct_answer": ...,
-"multiple_choice": ...}}``, of which one setting may be left out. Imports no torch.
+"multiple_choice": ...}}``, of which one setting may be left out. A CSV file has two columns and no
+header. Imports no torch.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -79,14 +81,19 @@ def layout_of_rows(rows: Sequence[Any]) -> Layout:
 
 
 def read_rows(path: str | Path) -> list[Any]:
-    """Read a prediction file, a JSON list or A-OKVQA's object (else ``SubmissionError``)."""
+    """Read a prediction file: a JSON list, A-OKVQA's object or a task's CSV; a ``SubmissionError``
+    else.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Prediction file {path} does not exist; expected a JSON file")
     try:
-        rows = json.loads(read_text(path))
+        text = read_text(path)
+        rows = _rows_of_csv(text) if path.suffix == ".csv" else json.loads(text)
     except TextFileError as e:
         raise SubmissionError(str(e)) from e
+    except csv.Error as e:
+        raise SubmissionError(f"{path} is not CSV ({e}); expected an id and a label a line") from e
     except (ValueError, RecursionError) as e:
         raise SubmissionError(
             f"{path} is not valid JSON ({e}); expected a list of predictions. Was the run cut off "
@@ -99,6 +106,12 @@ def read_rows(path: str | Path) -> list[Any]:
             f"{path} holds a JSON {type(rows).__name__}; expected a list of predictions"
         )
     return rows
+
+
+def _rows_of_csv(text: str) -> list[dict[str, str]]:
+    """The rows of a CSV without a header, as the task writes them that has such files."""
+    names = next(task.row_fields for _, task in TASKS.values() if task.writes_csv)
+    return [dict(zip(names, line, strict=False)) for line in csv.reader(text.splitlines()) if line]
 
 
 def check_submission(

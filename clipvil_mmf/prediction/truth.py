@@ -18,6 +18,7 @@ from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.prediction.rules import (
     ANLS,
+    CLASS,
     DIRECT_ANSWER,
     EXACT,
     LABEL,
@@ -47,6 +48,7 @@ _KINDS = {
     "question_type": "question type",
     "structural": "structural type",
     "semantic": "semantic type",
+    "label": "label",
 }
 
 
@@ -58,6 +60,7 @@ class Truth:
     # Of each annotator as written, by the rules OF_ANNOTATORS; else answer -> score in (0, 1].
     answers: tuple[str, ...] | Mapping[str, float]
     groups: Mapping[str, str]  # what it is counted under: kind of group -> name
+    sentence: str = ""  # what questions share that are consistent together (NLVR2)
 
 
 class Truths:
@@ -81,7 +84,9 @@ class Truths:
         self._kinds = table.kinds()
         self.ids: list[Any] = table.ids()
         # How an answer is scored, one of rules.SCORES.
-        self.rule = OFFICIAL_VQA if table.annotators() is not None else LABEL
+        self.rule = CLASS if "label" in self._kinds else LABEL
+        if table.annotators() is not None:
+            self.rule = OFFICIAL_VQA
         if len(table.formats) == 1:
             self.rule = _RULES.get(table.formats[0], self.rule)
         if chosen:
@@ -98,6 +103,7 @@ class Truths:
             answers = self._table.annotators()
         elif self.rule == MULTIPLE_CHOICE:
             answers = ({choice: 1.0} for choice in self._table.correct_choices() or ())
+        sentences = self._kinds.get("sentence")
         for row, (key, known) in enumerate(zip(self.ids, answers, strict=True)):
             if key in self.left_out:
                 continue
@@ -108,4 +114,4 @@ class Truths:
             if kinds.get("structural"):
                 openness = "open" if kinds["structural"] == "query" else "binary"
                 groups = {"binary / open": openness, **groups}
-            yield Truth(key, known, groups)
+            yield Truth(key, known, groups, sentences[row] if sentences else "")

@@ -19,7 +19,7 @@ from clipvil_mmf.vision import Regions
 class BatchSizes:
     """How large a batch is."""
 
-    images: int = 2  # B, one question each
+    images: int = 2  # B, one question each; of a task with several images, samples
     height: int = 384  # of an image in pixels
     width: int = 640
     tokens: int = 20  # T, word pieces of a question, [CLS], [SEP] and padding included
@@ -43,10 +43,11 @@ def synthetic_batch(
     length: without any, attention would be computed without its mask.
     """
     draw = torch.Generator().manual_seed(0)
-    count, tokens = sizes.images, sizes.tokens
+    count, tokens, passes = sizes.images, sizes.tokens, task.passes
+    width = sizes.width * (task.images_per_sample if task.joins_images else 1)
     encoder = network.image_encoder
     if "region_features" in encoder.batch_fields:
-        shape = (count, sizes.regions)
+        shape = (passes * count, sizes.regions)
         images = Regions(
             torch.randn(*shape, encoder.out_channels, generator=draw).to(device),
             torch.rand(*shape, encoder.box_size, generator=draw).to(device),
@@ -57,7 +58,8 @@ def synthetic_batch(
             "of a batch; a synthetic batch has images, or the regions of region_features."
         )
     else:
-        images = torch.randn(count, 3, sizes.height, sizes.width, generator=draw).to(device)
+        shape = (passes * count, 3, sizes.height, width)
+        images = torch.randn(shape, generator=draw).to(device)
     words = network.fusion.config.vocab_size
     input_ids = torch.randint(0, words, (count, tokens), generator=draw)
     lengths = torch.linspace(max(1, tokens // 2), tokens, count + 1).long()[:count]
@@ -66,6 +68,8 @@ def synthetic_batch(
     pairs = SimpleNamespace(
         positions=np.arange(count), rows=right, scores=np.ones(count, np.float32)
     )
-    texts = (torch.arange(count), input_ids, input_mask, torch.zeros_like(input_ids))
+    index = torch.arange(passes * count)
+    index = index if passes == 1 else index.view(count, passes)
+    texts = (index, input_ids, input_mask, torch.zeros_like(input_ids))
     targets = torch.from_numpy(task.targets(pairs, count, labels))
     return Batch((images, *(tensor.to(device) for tensor in texts)), targets.to(device))

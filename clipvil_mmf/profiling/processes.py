@@ -83,7 +83,9 @@ def perform(request: Request) -> Figures:
     check_choice("precision", request.precision, PRECISIONS)
     task = build_task(request.task)
     torch.manual_seed(0)
-    network = ClipVilNetwork.from_config(**request.sections, num_labels=request.answers)
+    network = ClipVilNetwork.from_config(
+        **request.sections, num_labels=request.answers, passes=task.passes
+    )
     device = torch.device(request.device)
     network.to(device)
     optimizer, loss = _optimizer(network, request.optimizer), _loss(request.losses, task)

@@ -14,6 +14,9 @@ from clipvil_mmf.registry import Registry
 from clipvil_mmf.tasks.aokvqa import AOKVQA, AOKVQAConfig
 from clipvil_mmf.tasks.entailment import Entailment, EntailmentConfig
 from clipvil_mmf.tasks.gqa import GQA, GQAConfig
+from clipvil_mmf.tasks.nlvr2 import NLVR2, NLVR2Config
+from clipvil_mmf.tasks.pretraining import Pretraining, PretrainingConfig
+from clipvil_mmf.tasks.snli_ve import SnliVE, SnliVEConfig
 from clipvil_mmf.tasks.task import CLASSES, SOFT, LabelPairs, Task
 from clipvil_mmf.tasks.vizwiz import VizWiz, VizWizConfig
 from clipvil_mmf.tasks.vqa import VisualQuestionAnswering, VQAConfig
@@ -26,6 +29,9 @@ TASKS: Registry[tuple[type, type[Task]]] = Registry(
         "entailment": (EntailmentConfig, Entailment),
         "aokvqa": (AOKVQAConfig, AOKVQA),
         "vizwiz": (VizWizConfig, VizWiz),
+        "snli_ve": (SnliVEConfig, SnliVE),
+        "nlvr2": (NLVR2Config, NLVR2),
+        "pretraining": (PretrainingConfig, Pretraining),
     },
     Task,
     given=["target_kind", "default_metric", "row_fields", "targets", "probabilities"],

@@ -59,8 +59,18 @@ class Task:
     choice_field: ClassVar[str | None] = None
     # Whether a leaderboard server takes such a file.
     has_server: ClassVar[bool] = False
+    # Whether a prediction file is CSV without a header in place of JSON.
+    writes_csv: ClassVar[bool] = False
     # How many images a sample has.
     images_per_sample: ClassVar[int] = 1
+    # Whether these are joined into one picture, the first on the left; else the network reads the
+    # text once with each of them, and the head takes the pooled outputs side by side.
+    joins_images: bool = False
+    # Whether it trains on sentences that are masked and exchanged (``data/pretraining.py``), by the
+    # losses of ``pretraining.py``.
+    pretrains: ClassVar[bool] = False
+    # Whether the network has a head for the labels.
+    has_head: bool = True
     # The labels, where the task itself says them; None: a file, or the training labels.
     labels: Sequence[str] | None = None
 
@@ -69,6 +79,11 @@ class Task:
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.config == other.config  # type: ignore[attr-defined]
+
+    @property
+    def passes(self) -> int:
+        """How often the network reads the text of a sample, each time with another picture."""
+        return 1 if self.joins_images else self.images_per_sample
 
     def order_labels(self, labels: Sequence[str]) -> list[str]:
         """The rows of the head of the labels in the training data, the most frequent first."""

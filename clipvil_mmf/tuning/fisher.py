@@ -84,10 +84,11 @@ def _gradients(
     network: Network, weights: Sequence[nn.Parameter], sample: Sample
 ) -> Sequence[Tensor]:
     with torch.no_grad():
-        visual = network.encode_visual(sample.images).select(sample.image_index)
-    with torch.enable_grad():
         text = Text(sample.input_ids, sample.input_mask, sample.segment_ids)
-        scores = network.classifier(network.fusion(text, visual))
+        visual = network.encode_visual(sample.images)
+        text, visual = network.paired(text, visual, sample.image_index)
+    with torch.enable_grad():
+        scores = network.classifier(network.fusion(text, visual).reshape(1, -1))
         return torch.autograd.grad(sample.loss(scores, sample.targets), weights)
 
 

@@ -32,6 +32,9 @@ class Network(Protocol):
     def encode_visual(self, images: Any) -> Visual:
         """The visual tokens (B_img, N, D) of images, or of regions."""
 
+    def paired(self, text: Text, visual: Visual, image_index: Tensor) -> tuple[Text, Visual]:
+        """Each text beside the visual tokens of its image."""
+
 
 class TuningMethod(nn.Module):
     """A way to tune a network; what it adds are its own submodules, which are all trainable.

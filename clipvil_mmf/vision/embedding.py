@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
@@ -21,16 +22,22 @@ class VisualEmbeddingConfig:
 
     # Entries of the row and the column table: the largest grid height and width in cells.
     pos_num: int = 25
+    # Cells of the grid that each image keeps in training, drawn anew for each batch (100 in
+    # CLIP-ViL's pre-training); null for all. Evaluation and prediction have all of them.
+    sampled_tokens: int | None = None
 
     def __post_init__(self) -> None:
         check_at_least("pos_num", self.pos_num, 1)
+        if self.sampled_tokens is not None:
+            check_at_least("sampled_tokens", self.sampled_tokens, 1)
 
 
 class VisualEmbedding(nn.Module):
     """Position embedding, projection, LayerNorm and dropout, in CLIP-ViL's order.
 
     Positions are added at the tower's width C, before the projection to the fusion's D. There is no
-    box and no type embedding.
+    box and no type embedding. In training, ``sampled_tokens`` of an image's cells are projected,
+    those of the padding among them.
     """
 
     published_names: ClassVar[Names] = {
@@ -53,6 +60,7 @@ class VisualEmbedding(nn.Module):
         initializer_range: float = 0.02,
     ) -> None:
         super().__init__()
+        self.sampled_tokens = config.sampled_tokens
         self.positions = GridPositionEmbedding(channels, config.pos_num)
         self.projection = nn.Linear(channels, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
@@ -60,6 +68,27 @@ class VisualEmbedding(nn.Module):
         init_bert_weights(self, initializer_range)
 
     def forward(self, grid: Tensor) -> Visual:
-        """(B_img, C, h, w) -> visual tokens (B_img, h*w, D), the grid row by row."""
+        """(B_img, C, h, w) -> visual tokens (B_img, N, D): the grid row by row, or a sample of it.
+
+        Raises:
+            ValueError: the grid has fewer cells than `sampled_tokens`, or more rows or columns
+                than there are positions.
+        """
         tokens = self.positions(grid).flatten(2).transpose(1, 2)
+        if self.training and self.sampled_tokens is not None:
+            kept = self.draw_cells(*tokens.shape[:2], tokens.device)
+            tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
         return Visual(self.dropout(self.norm(self.projection(tokens))))
+
+    def draw_cells(self, images: int, cells: int, device: torch.device) -> Tensor:
+        """(images, sampled_tokens) int64: other cells for each image, none of them twice.
+
+        They come from torch's generator of the device, which is another one on each rank.
+        """
+        if cells < self.sampled_tokens:
+            raise ValueError(
+                f"visual_embedding.sampled_tokens is {self.sampled_tokens}, but the grid has "
+                f"{cells} cells: lower it, or set it to null."
+            )
+        order = torch.rand(images, cells, device=device).argsort(dim=1)
+        return order[:, : self.sampled_tokens]

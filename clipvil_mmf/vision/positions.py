@@ -40,6 +40,19 @@ class GridPositionEmbedding(nn.Module):
         return grid + (rows + columns)
 
 
+def extend_positions(table: Tensor, own: Tensor) -> Tensor:
+    """A longer table of row or column vectors that begins with a shorter one.
+
+    The entries behind it keep their initialisation. In published checkpoints those behind the
+    longest side that was trained on (20 cells of 384x640) have not moved from theirs either.
+
+    Args:
+        table: (n, C), of a checkpoint.
+        own: (m, C), of the network; m is at least n.
+    """
+    return torch.cat([table.to(own), own[len(table) :]])
+
+
 def resample_positions(
     table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], prefix: int = 1
 ) -> Tensor:

@@ -70,6 +70,7 @@ def write_report(
     experiment: str | None,
     split: str,
     suffix: str,
+    header: bool = True,
 ) -> Path:
     """Write the predictions of a split, and say in ``latest.json`` that they are the newest.
 
@@ -81,18 +82,21 @@ def write_report(
     """
     parts = (dataset, experiment, split, time.strftime(_TIME))
     name = "_".join(_NOT_PORTABLE.sub("-", part) for part in parts if part)
-    path = write_rows(rows, Path(folder).absolute() / f"{name}.{suffix}")
+    path = write_rows(rows, Path(folder).absolute() / f"{name}.{suffix}", header)
     _note(path.parent / LATEST, dataset, {"file": path.name, "split": split, "rows": len(rows)})
     return path
 
 
 def write_rows(
-    rows: Sequence[dict[str, Any]] | dict[Any, Any], path: str | os.PathLike[str]
+    rows: Sequence[dict[str, Any]] | dict[Any, Any],
+    path: str | os.PathLike[str],
+    header: bool = True,
 ) -> Path:
     """Write rows as JSON, or as CSV where the name ends so, whole or not at all; return the path.
 
-    A dataset's ``on_prediction_end`` may have made an object of them, which is JSON alone: else it
-    is a ``ValueError``.
+    A CSV has the names of the fields in its first line unless ``header`` is false. A dataset's
+    ``on_prediction_end`` may have made an object of the rows, which is JSON alone: else it is a
+    ``ValueError``.
 
     No file is replaced: where the name is taken, also by another process just now, ``-2`` or a
     higher number goes behind it.
@@ -107,7 +111,8 @@ def write_rows(
         with partial.open("w", newline="", encoding="utf-8") as f:
             if path.suffix == ".csv":
                 writer = csv.DictWriter(f, rows[0].keys() if rows else [])
-                writer.writeheader()
+                if header:
+                    writer.writeheader()
                 writer.writerows(rows)
             else:
                 json.dump(rows if isinstance(rows, dict) else list(rows), f)
@@ -186,6 +191,8 @@ class Reporter:
         if get_rank() != 0:
             return
         name, split, as_csv = self.described()
-        suffix = "csv" if as_csv else "json"
-        path = write_report(rows, self.report_folder, name, self.experiment_name, split, suffix)
+        bare = getattr(self.current_dataset, "writes_bare_csv", False)
+        suffix = "csv" if as_csv or bare else "json"
+        where = self.report_folder, name, self.experiment_name, split, suffix
+        path = write_report(rows, *where, header=not bare)
         self.log(f"Wrote {len(rows)} predictions for {name} to {path}")

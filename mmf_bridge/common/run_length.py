@@ -85,8 +85,20 @@ class RunLength:
         would fill, as published: a few more than the run makes, if some are left over each epoch.
         """
         if self.leftover_batches == "carry" and self.max_epochs is not None:
-            return self.batches_per_epoch * self.max_epochs // self.update_frequency
+            return self.updates_in(self.max_epochs)
         return self.max_updates
+
+    def updates_in(self, epochs: int) -> int:
+        """The number of updates that the micro-batches of so many epochs fill.
+
+        Raises:
+            ValueError: the data have no length.
+        """
+        if self.batches_per_epoch is None:
+            raise ValueError(f"{epochs} epochs of data without a length: give a number of updates")
+        if self.leftover_batches == "carry":
+            return self.batches_per_epoch * epochs // self.update_frequency
+        return self.updates_per_epoch * epochs
 
     def divisor(self, position: int) -> int:
         """What the loss of micro-batch ``position`` of an epoch (from 0) is divided by."""

@@ -11,11 +11,11 @@ import torch
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.published.answers import (
-    pretraining_form,
     read_answer_table,
     rows_of,
     take_rows,
 )
+from clipvil_mmf.pretraining_answers import pretraining_form
 from tests.golden.compare import GOLDEN
 
 CASES = json.loads((GOLDEN / "data_side.json").read_text())["convert_ans"]

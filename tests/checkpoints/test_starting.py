@@ -20,6 +20,7 @@ from clipvil_mmf.checkpoints.starting import (
 )
 from clipvil_mmf.checkpoints.tuned import backbone_hash, trainable_names, write_tuned
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.pretraining import PretrainingNetwork
 from clipvil_mmf.tuning import METHODS, TuningMethod
 from clipvil_mmf.weight_files import read_weights
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
@@ -316,7 +317,6 @@ def test_weights_without_their_configuration(network, publish, tmp_path) -> None
 
 def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp_path) -> None:
     from clipvil_mmf.checkpoints.published.layouts import detect_layout
-    from clipvil_mmf.pretraining import PretrainingNetwork
     from tests.golden.published import load_published
 
     state = read_weights(publish("pretrain"))
@@ -325,6 +325,49 @@ def test_the_heads_of_pre_training_are_loaded_where_they_are_wanted(publish, tmp
     report = load_published(network, {layout.canonical(key): t for key, t in state.items()})
     assert "cls.predictions.bias" in report.loaded
     assert report.unused["cls.predictions.decoder.weight"].startswith("tied to the word")
+
+
+def test_bert_gives_the_pre_training_heads_too(tmp_path) -> None:
+    """So matching begins as BERT's next sentence, as published."""
+    state = bert_state()
+    heads = {key: value for key, value in golden_state("pretrain").items() if "cls." in key}
+    torch.save({**state, **heads}, tmp_path / "bert.bin")
+    network = PretrainingNetwork.from_config(**{**TINY, "num_labels": 0})
+    found = starting_weights(network, tmp_path / "bert.bin", RUN)
+    pretraining = {name for name in network.state_dict() if name.startswith("pretraining.")}
+    assert pretraining <= set(found) and len(pretraining) == 7
+    assert torch.equal(found["pretraining.matching.weight"], heads["cls.seq_relationship.weight"])
+
+
+def test_a_pre_training_run_of_either_stage(network, tmp_path, caplog) -> None:
+    """Its heads are left out of a task's network; with answers their rows go by text."""
+    caplog.set_level("INFO")
+    for labels in (0, 13):
+        run = PretrainingNetwork.from_config(**{**TINY, "num_labels": labels})
+        state = {f"network.{name}": value for name, value in run.state_dict().items()}
+        extra = {"answer": ANSWERS, "text": WORDS}
+        file = tmp_path / f"{labels}.ckpt"
+        torch.save({"model": {**state, "_extra_state": extra}}, file)
+        found = starting_weights(network, file, Run(ANSWERS[::-1], WORDS))
+        assert "7: pre-training heads" in caplog.text
+        assert ("the file was pre-trained without answers" in caplog.text) is (labels == 0)
+        rows = found.get("classifier.output.weight")
+        if labels:
+            assert torch.equal(rows, run.classifier.output.weight.flip(0))
+        else:
+            assert not any(name.startswith("classifier.") for name in found)
+        second = PretrainingNetwork.from_config(**TINY)
+        again = starting_weights(second, file, RUN)
+        assert {n for n in again if n.startswith("pretraining.")}
+        caplog.clear()
+
+
+def test_a_tower_of_another_size_is_refused(publish, tmp_path) -> None:
+    """The published command of the second stage builds another tower, and goes on."""
+    other = {"type": "clip_grid", "params": {"tower": {"layers": [1, 1, 1, 1], "width": 4}}}
+    network = PretrainingNetwork.from_config(**{**TINY, "image_encoder": other, "num_labels": 0})
+    with pytest.raises(CheckpointError, match="does not fit the network"):
+        starting_weights(network, publish("pretrain"), RUN)
 
 
 def test_an_answer_table_without_effect_is_remarked_on(network, publish, caplog) -> None:
@@ -345,3 +388,48 @@ def test_a_run_with_a_head_of_another_type_gives_its_trunk(network, tmp_path, ca
     weights = starting_weights(network, folder, RUN)
     assert weights.keys() == {n for n in network.state_dict() if not n.startswith("classifier.")}
     assert "the head keeps its initialisation: that of the file is of another type" in caplog.text
+
+
+def test_longer_tables_of_positions_begin_with_the_files(publish, tmp_path, caplog) -> None:
+    """A grid of 40 columns starts from the published 25; the others are saved with a tuned run."""
+    caplog.set_level("INFO")
+    wide = {**TINY, "visual_embedding": {"pos_num": 40}}
+    network = ClipVilNetwork.from_config(**wide, tuning=SECTIONS["lora"])
+    names = [f"visual_embedding.positions.{axis}.weight" for axis in ("rows", "columns")]
+    before = {name: network.state_dict()[name].clone() for name in names}
+    fresh = load_starting_weights(network, [publish("clipvil_full")], RUN)
+    assert set(names) <= fresh
+    published = golden_state("clipvil_full")
+    for name, axis in zip(names, "xy", strict=True):
+        key = f"lxrt_encoder.model.bert.encoder.visual_pos.{axis}_position_embedding.weight"
+        now = network.state_dict()[name]
+        assert now.shape == (40, 256)
+        assert torch.equal(now[:25], published[key])
+        assert torch.equal(now[25:], before[name][25:])
+        assert f"{key} has 25 entries, the network 40: entries 25 to 39 keep" in caplog.text
+    with pytest.raises(CheckpointError, match=r"of another shape"):  # nothing is cut
+        short = ClipVilNetwork.from_config(**{**TINY, "visual_embedding": {"pos_num": 20}})
+        starting_weights(short, publish("clipvil_full"), RUN)
+    with pytest.raises(CheckpointError, match=r"of another shape"):  # a resume is exact
+        plain = ClipVilNetwork.from_config(**wide)
+        whole_weights(plain, golden_state("clipvil_full"), publish("clipvil_full"), RUN)
+
+
+def test_classes_do_not_start_from_the_head_of_pre_training(publish, caplog) -> None:
+    """As published: SNLI-VE and NLVR2 start without the answer head, though its table is there."""
+    path = publish("pretrain")
+    table = [{"ans": answer} for answer in ["true", "false", *ANSWERS[2:]]]
+    (path.parent / "all_ans.json").write_text(json.dumps(table))
+    for passes in (1, 2):
+        network = ClipVilNetwork.from_config(**{**TINY, "num_labels": 2}, passes=passes)
+        run = Run(["False", "True"], WORDS, labels_are_answers=False)
+        weights = starting_weights(network, path, run)
+        assert not any(name.startswith("classifier.") for name in weights)
+        assert "the labels of this run are classes, not answers" in caplog.text
+
+
+def test_a_head_of_other_widths_is_left(publish, caplog) -> None:
+    network = ClipVilNetwork.from_config(**TINY, passes=2)
+    weights = starting_weights(network, publish("clipvil_full"), RUN)
+    assert not any(name.startswith("classifier.") for name in weights)
+    assert "the head keeps its initialisation: that of the file has other widths" in caplog.text

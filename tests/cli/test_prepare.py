@@ -20,6 +20,7 @@ from clipvil_mmf.data.catalogue import CATALOGUES, VQA2, store_folder
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.data.table import QuestionTable, open_part
+from tests.fixtures.make import lxmert_nlvr2, write_uniter
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "nominival", "minival", "test")
@@ -287,3 +288,88 @@ def test_bad_options(vqa2, tmp_path):
     assert "(not ans2label)" in failure(part("vqa2", vqa2, *wrong))
     (vqa2 / "minival.json").write_text("[{")
     assert "minival.json is not valid JSON" in failure(part("vqa2", vqa2, "--splits", "minival"))
+
+
+def lxmert_layout(root):
+    """NLVR2 as LXMERT's code has it: its conversion, and all images in one folder."""
+    for split, name in (("train", "train"), ("dev", "valid"), ("test1", "test")):
+        lines = (root / f"{split}.json").read_text().splitlines()
+        (root / f"{split}.json").unlink()
+        rows = lxmert_nlvr2(name, [json.loads(line) for line in lines])
+        (root / f"{name}.json").write_text(json.dumps(rows))
+    for image in list((root / "images").rglob("*.png")):
+        image.rename(root / "images" / image.name)
+
+
+def uniter_layout(root):
+    """SNLI-VE as UNITER's."""
+    for file in list(root.glob("*.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        name = file.stem.removeprefix("snli_")
+        write_uniter(root / "txt_db" / f"{name}.db", [r for r in rows if r["gold_label"] != "-"])
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "change", "format", "counts"),
+    [
+        ("snli_ve", None, "SNLI-VE jsonl", [24, 12, 12]),
+        ("snli_ve", uniter_layout, "UNITER text database of SNLI-VE", [24, 12, 12]),
+        ("nlvr2", None, "official NLVR2 JSON lines", [18, 8, 8]),
+        ("nlvr2", lxmert_layout, "LXMERT NLVR2 JSON", [18, 8, 8]),
+    ],
+)
+def test_classes_need_no_vocabulary(tmp_path, dataset, change, format, counts):
+    root = tmp_path / dataset
+    shutil.copytree(ROOT / "tests" / "fixtures" / dataset, root)
+    if change:
+        change(root)
+    result = part(dataset, root)
+    assert result.exit_code == 0, result.output
+    ready = [row for row in cells(result) if len(row) == 6]
+    assert [row[1] for row in ready] == [format] * 3
+    assert [int(row[2]) for row in ready] == counts
+    last = result.stdout.splitlines()[-1]
+    assert last == (
+        f"next: mmf_run config=projects/clipvil/configs/{dataset}.yaml "
+        f"dataset_config.{dataset}.data_dir={root}"
+    )
+    assert "answers:" not in result.stdout
+    dropped = "train: 1 rows are left out: the label '-', on which annotators disagree"
+    assert (dropped in result.stdout) == (format == "SNLI-VE jsonl")
+    assert f"has {counts[0]} questions; expected" in failure(run(dataset, root))
+    assert "the labels of" in failure(part(dataset, root, "--min-count", "2"))
+
+
+def test_a_missing_image_of_a_pair(tmp_path):
+    root = tmp_path / "nlvr2"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "nlvr2", root)
+    (root / "images" / "dev" / "dev-10-0-img1.png").unlink()
+    assert "1 of 8 images are missing or damaged" in failure(part("nlvr2", root))
+
+
+def test_the_pretraining(tmp_path):
+    """Its sizes are not published, so that they are not checked; its answers are a table."""
+    root = tmp_path / "pretraining"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "pretraining", root)
+    result = run("pretraining", root)
+    assert result.exit_code == 0, result.output
+    ready = {row[0]: row for row in cells(result) if len(row) == 6}
+    splits = ["mscoco_train", "mscoco_nominival", "vgnococo", "mscoco_minival"]
+    assert list(ready) == splits
+    assert {row[1] for row in ready.values()} == {"LXMERT pre-training JSON"}
+    assert [row[2] for row in ready.values()] == ["24", "12", "20", "12"]
+    *_, answers, following = result.stdout.splitlines()
+    assert answers == f"answers: 13 in {root / 'all_ans.json'}"
+    assert "config=projects/clipvil/configs/pretrain_stage1.yaml" in following
+    assert "annotations" not in following  # the recipe's
+    assert {row[4] for row in cells(run("pretraining", root)) if len(row) == 6} == {"kept"}
+    shutil.rmtree(root / "VG_100K")
+    failed = run("pretraining", root)
+    assert "VG_100K/" in failure(failed) and "images2.zip" in failed.output
+
+
+def test_the_pretraining_lacks_files(tmp_path):
+    result = run("pretraining", tmp_path)
+    assert "mscoco_train.json" in failure(result)
+    assert "https://nlp.cs.unc.edu/data/lxmert_data/lxmert/vgnococo.json" in result.stdout

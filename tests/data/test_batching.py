@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
+from clipvil_mmf.data.batching import EpochIndices, QuestionBatchSampler, aspect_groups
+from clipvil_mmf.data.images import FitPad
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def images_of(questions: int, seed: int = 0) -> np.ndarray:
@@ -144,6 +147,38 @@ def test_groups_are_never_mixed_and_every_question_comes_once(world_size, shuffl
 
 
 def test_aspect_groups_are_the_recorded_ones():
-    golden = Path(__file__).parents[1] / "golden" / "data_side.json"
-    recorded = json.loads(golden.read_text())["groups"]
+    recorded = json.loads((GOLDEN / "data_side.json").read_text())["groups"]
     assert aspect_groups(np.array(recorded["sizes_wh"])).tolist() == recorded["by_factor"]["0"]
+
+
+def test_aspect_groups_are_the_published_ones():
+    """For each factor; the canvas is the transform's, so that a group has one."""
+    golden = json.loads((GOLDEN / "aspect_groups.json").read_text())
+    kept = [row for row, canvas in enumerate(golden["canvas_hw"]) if canvas is not None]
+    sizes = np.array(golden["sizes_wh"])[kept]
+    transform = FitPad(384, 640)
+    for factor in (0, 1, 5):
+        groups = aspect_groups(sizes, transform.is_portrait, factor)
+        assert groups.tolist() == [golden[f"groups_k{factor}"][row] for row in kept]
+        assert aspect_groups(np.array([[0, 0]]), transform.is_portrait, factor)[0] <= factor
+    canvases = [(640, 384) if transform.is_portrait(*size) else (384, 640) for size in sizes]
+    assert [list(canvas) for canvas in canvases] == [golden["canvas_hw"][row] for row in kept]
+    assert [list(transform.resized(*size)) for size in sizes.tolist()] == [
+        golden["resized_wh"][row] for row in kept
+    ]
+
+
+def test_nearly_square_images_go_with_their_canvas():
+    """640x639 is landscape, but the transform makes it square, whose canvas is portrait."""
+    groups = aspect_groups(np.array([[640, 639], [640, 640]]), FitPad(384, 640).is_portrait, 5)
+    assert groups.tolist() == [6, 6]
+
+
+def test_the_epoch_travels_with_the_indices():
+    batches = EpochIndices(QuestionBatchSampler(images_of(10), 4, shuffle=True), 10)
+    plain = QuestionBatchSampler(images_of(10), 4, shuffle=True)
+    assert len(batches) == 3
+    for epoch in (0, 3):
+        batches.set_epoch(epoch)
+        plain.set_epoch(epoch)
+        assert list(batches) == [[10 * epoch + i for i in batch] for batch in plain]

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from clipvil_mmf.data.catalogue import CATALOGUES, GQA, VQA2, CatalogueError, catalogue, find_split
+from clipvil_mmf.data.catalogue import (
+    CATALOGUES,
+    GQA,
+    NLVR2,
+    SNLI_VE,
+    VQA2,
+    CatalogueError,
+    catalogue,
+    find_split,
+)
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -21,6 +30,14 @@ def test_known_sizes():
     assert tuple(a + b for a, b in zip(vqa["nominival"], vqa["minival"], strict=True)) == vqa["val"]
     gqa = {name: split.questions for name, split in GQA.splits.items()}
     assert gqa == {"train": 943_000, "val": 132_062, "testdev": 12_578, "submission": 4_237_524}
+    # The three labels of its README: entailment, neutral, contradiction.
+    assert {name: split.questions for name, split in SNLI_VE.splits.items()} == {
+        "train": 176_932 + 176_045 + 176_550,
+        "dev": 5_959 + 5_960 + 5_939,
+        "test": 5_973 + 5_964 + 5_964,
+    }
+    # arXiv 1811.00491.
+    assert sum(split.questions for split in NLVR2.splits.values()) == 107_292
 
 
 def test_every_file_has_an_address_and_every_split_its_images():
@@ -28,7 +45,10 @@ def test_every_file_has_an_address_and_every_split_its_images():
         for split in known.splits.values():
             assert split.image_folder in known.image_archives
             for release in split.releases.values():
-                assert all(re.match(r"https?://.+\.(zip|json|tar\.gz)$", f.url) for f in release)
+                assert all(
+                    re.match(r"https?://.+\.(zip|json|tar|tar\.gz)$", f.url) or f.url in known.pages
+                    for f in release
+                )
         assert set(known.default_splits) <= set(known.splits)
         assert set(known.aliases.values()) <= set(known.splits)
 

@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmf.common.registry import registry
@@ -384,6 +385,135 @@ def test_the_task_may_say_its_labels(make_dataset, tmp_path):
 def test_a_task_of_two_images_is_refused(make_dataset, monkeypatch):
     monkeypatch.setattr("clipvil_mmf.tasks.gqa.GQA.images_per_sample", 2)
     with pytest.raises(
-        ConfigError, match=r"toy\.task: gqa has 2 images per sample, but toy has one"
+        ConfigError, match=r"toy\.task: gqa has 2 images per sample, .*toy\.json have 1"
     ):
         make_dataset(task="gqa")
+
+
+@pytest.fixture
+def pairs(image_dir):
+    """Statements about pairs of the five images, two about the first pair."""
+    sides = [(0, 1), (0, 1), (1, 0), (2, 3), (4, 4)]
+    return [
+        Question(
+            f"dev-{number}-0-0",
+            "is it red?",
+            tuple(str(image_dir / f"{image}.png") for image in pair),
+            {("True", "False")[number % 2]: 1.0},
+        )
+        for number, pair in enumerate(sides)
+    ]
+
+
+def paired(pairing, **options):
+    return {"task": {"type": "nlvr2", "params": {"pairing": pairing}}, "mean": [0, 0, 0], **options}
+
+
+def test_pairs_side_by_side_are_one_picture(make_dataset, pairs):
+    """The left image on the left, nothing cut, each pair once."""
+    std = [1 / 255] * 3  # pixels as they are
+    dataset = make_dataset(pairs, answers=None, **paired("side_by_side", std=std))
+    batch = dataset.__getitems__([0, 1, 2, 3, 4])
+    assert batch["images"].shape == (4, 3, 8, 16)
+    assert batch["image_index"].tolist() == [0, 0, 1, 2, 3]
+    halves = [(int(image[0, 0, 0]), int(image[0, 7, 15])) for image in batch["images"].round()]
+    assert halves == [(0, 10), (10, 0), (20, 30), (40, 40)]
+    assert batch["targets"].tolist() == [1, 0, 1, 0, 1]  # False, True
+
+
+def test_pairs_in_two_passes_are_images_of_their_own(make_dataset, pairs):
+    dataset = make_dataset(pairs, answers=None, **paired("two_passes"))
+    batch = dataset.__getitems__([0, 1, 2, 3])
+    assert batch["images"].shape == (4, 3, 8, 8)
+    assert batch["image_index"].tolist() == [[0, 1], [0, 1], [1, 0], [2, 3]]
+
+
+@pytest.mark.parametrize("pairing", ["side_by_side", "two_passes"])
+def test_no_batch_of_pairs_is_larger_than_the_dataset_says(make_dataset, pairs, pairing):
+    dataset = make_dataset(pairs, answers=None, **paired(pairing, image_size=[8, 24]))
+    batch = dataset.__getitems__([0, 3])  # four images
+    most = dataset.batch_bytes(2)
+    assert most // 2 < batch["images"].nbytes <= most
+
+
+def test_a_part_of_the_pairs(make_dataset, pairs):
+    dataset = make_dataset(pairs, answers=None, subset=3, **paired("two_passes"))
+    images = {
+        tuple(dataset.table.image_rows[row]) for row in dataset._rows(np.arange(len(dataset)))
+    }
+    assert len(images) == 3
+
+
+def test_statements_about_a_pair_stay_together(make_dataset, pairs):
+    dataset = make_dataset(pairs, answers=None, **paired("two_passes"))
+    for batch in dataset.build_batch_sampler(2, shuffle=True, seed=3, rank=0, world_size=1):
+        assert (0 in batch) == (1 in batch) or len(batch) == 1
+
+
+def test_a_pair_with_a_bad_image_is_left_out(make_dataset, pairs, image_dir):
+    (image_dir / "3.png").unlink()
+    dataset = make_dataset(pairs, answers=None, **paired("side_by_side", on_bad_image="skip"))
+    assert len(dataset) == 4
+    answered = make_dataset(pairs, "val", answers=None, **paired("two_passes", on_bad_image="skip"))
+    assert len(answered) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"image_transform": "fit_pad", "image_size": [8, 12]},
+            r"image_transform: fit_pad gives the 2 images .*8x12 and 12x8.*such as \[8,8\]",
+        ),
+        ({"group_by_aspect_ratio": True}, r"group_by_aspect_ratio: true, but a sample has 2"),
+        ({"features": {"path": "x"}}, r"features: nlvr2 joins the pixels of 2 images"),
+        ({"task": "snli_ve"}, r"task: snli_ve has 1 images per sample, .*toy\.json have 2"),
+    ],
+)
+def test_what_does_not_suit_pairs(make_dataset, pairs, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_dataset(pairs, answers=None, **{**paired("side_by_side"), **options})
+
+
+def test_a_square_canvas_keeps_the_aspect_ratio_of_both(make_dataset, pairs):
+    options = {"image_transform": "fit_pad", "image_size": [8, 8]}
+    batch = make_dataset(pairs, answers=None, **paired("two_passes", **options)).__getitems__([0])
+    assert batch["images"].shape == (2, 3, 8, 8)
+
+
+def test_a_part_of_the_training_images(make_dataset, caplog):
+    """With all questions of each; a smaller part lies in a larger one of the same seed."""
+    caplog.set_level("INFO")
+
+    def images(subset, seed=0, **options):
+        dataset = make_dataset(subset=subset, subset_seed=seed, **options)
+        rows = dataset._rows(np.arange(len(dataset)))
+        kept = set(dataset.table.image_rows[rows].tolist())
+        assert len(dataset) == np.isin(dataset.table.image_rows, list(kept)).sum()
+        return kept
+
+    assert len(images(0.4)) == len(images(2)) == 2
+    assert images(2) < images(4) < images(0.9) == images(5) == images(50) == set(range(5))
+    assert len({tuple(sorted(images(2, seed))) for seed in range(8)}) > 1
+    assert images(2) == images(2)
+    assert "toy train: subset: 2 of 5 images" in caplog.text
+    assert images(2, dataset_type="val") == set(range(5))
+
+
+@pytest.mark.parametrize("subset", [0, 0.0, 1.5, -1, True, "half"])
+def test_a_part_that_is_none(make_dataset, subset):
+    with pytest.raises(ConfigError, match=r"subset: got .*, expected a share of the images"):
+        make_dataset(subset=subset)
+
+
+def test_the_factor_of_aspect_groups(make_dataset, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "clipvil_mmf.data.dataset.aspect_groups",
+        lambda sizes, is_portrait, factor: given.append(factor) or np.zeros(len(sizes), np.int8),
+    )
+    dataset = make_dataset(group_by_aspect_ratio=True, aspect_ratio_factor=5)
+    dataset.build_batch_sampler(4, True, 0, 0, 1)
+    assert given == [5]
+    with pytest.raises(ConfigError, match="aspect_ratio_factor: got -1"):
+        make_dataset(aspect_ratio_factor=-1)

@@ -200,3 +200,19 @@ def test_bad_question_types(config, types, message):
     config.question_types = types
     with pytest.raises(ConfigError, match=message):
         build(config, "val")
+
+
+def test_captions_say_what_the_questions_tell(splits):
+    captions = easy_vqa_files.read_captions("train")
+    assert len({caption.question_id for caption in captions}) == len(captions)
+    assert all(caption.answers == {} for caption in captions)
+    texts = {}
+    for caption in captions:
+        texts.setdefault(caption.image, []).append(caption.text)
+    assert len(texts) > 3500 and max(map(len, texts.values())) == 7
+    words = {word for q in splits["train"] for word in q.text.rstrip("?").split()}
+    assert words >= {word for caption in captions for word in caption.text.split()}
+    for question in splits["train"]:
+        (answer,) = question.answers
+        if answer not in ("yes", "no"):
+            assert any(answer in text.split() for text in texts[question.image])

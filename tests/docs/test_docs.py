@@ -27,6 +27,8 @@ FILES = "tests/e2e/test_vqa_files.py::"
 OTHER_VQA = "tests/e2e/test_other_vqa.py::"
 TUNED = "tests/e2e/test_tuned_runs.py::"
 ENTAILMENT = "tests/e2e/test_entailment.py::"
+CLASSES = "tests/e2e/test_classes.py::"
+PRETRAINING = "tests/e2e/test_pretraining.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -45,11 +47,23 @@ RUN_BY = {
     "mmf_predict aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
     "mmf_run vizwiz": OTHER_VQA + "test_vizwiz_from_training_to_the_result_file",
     "mmf_run stvqa": OTHER_VQA + "test_stvqa_is_a_dataset_of_ones_own",
+    **{
+        f"{program} {name}{tiny}": f"{CLASSES}test_{name}_from_training_to_the_score"
+        for name in ("snli_ve", "nlvr2")
+        for tiny in ("", "_tiny")
+        for program in ("mmf_run", "mmf_predict")
+    },
     "mmf_run custom": FILES + "test_a_dataset_of_ones_own",
     "mmf_run custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_predict custom_small": FILES + "test_a_small_model_of_ones_own_data",
     "mmf_run entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
     "mmf_predict entailment": ENTAILMENT + "test_the_page_from_training_to_the_score",
+    "mmf_run pretrain_stage1": PRETRAINING + "test_the_published_recipes",
+    "mmf_run pretrain_stage2": PRETRAINING + "test_the_published_recipes",
+    "mmf_run pretrain_stage1_tiny": PRETRAINING + "test_two_stages_then_the_export_then_vqa",
+    "mmf_run pretrain_stage2_tiny": PRETRAINING + "test_two_stages_then_the_export_then_vqa",
+    "mmf_run easy_vqa_pretrain": PRETRAINING + "test_captions_of_easy_vqa_then_a_few_questions",
+    "mmf_run easy_vqa_few": PRETRAINING + "test_captions_of_easy_vqa_then_a_few_questions",
     "mmf_run pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
     "mmf_predict pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
     "mmf_run lxmert_vqa2": FILES + "test_lxmert_over_the_grid",
@@ -87,6 +101,7 @@ CONFIGURED = {
     "env.user_dir": "myplugin/configs/conv_grid.yaml",
     "dataset_config.easy_vqa": f"{CONFIGS}/easy_vqa.yaml",
     "tower.layers": f"{CONFIGS}/easy_vqa.yaml",
+    "dataset_config.nlvr2": f"{CONFIGS}/nlvr2.yaml",
     "dataset_config.clipvil_custom": f"{CONFIGS}/custom_small.yaml",
     "tower.": f"{CONFIGS}/custom_small.yaml",
 }

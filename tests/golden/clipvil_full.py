@@ -5,6 +5,7 @@ The files of the tuning methods hold the same quantities (`tuned.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +28,11 @@ def measure(**where: Any) -> dict[str, Tensor]:
     }
 
 
+def score_answers(scores: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The published loss of answers: its scale is their number."""
+    return {"loss": F.binary_cross_entropy_with_logits(scores, target) * target.shape[1]}
+
+
 def measure_mode(
     mode: str,
     network: ClipVilNetwork,
@@ -34,6 +40,7 @@ def measure_mode(
     device: str = "cpu",
     dtype: torch.dtype = torch.float64,
     backend: str | None = None,
+    score: Callable[[Tensor, Tensor], dict[str, Tensor]] = score_answers,
 ) -> dict[str, Tensor]:
     """What is recorded under `eval/` or `train/`, by a network of ours.
 
@@ -44,6 +51,7 @@ def measure_mode(
         device: where it computes; the file was recorded on a CPU.
         dtype: what it computes in; the file was recorded in float32.
         backend: of torch.compile; None computes as it is.
+        score: scores and the recorded target -> `loss`, and what else is recorded of them.
     """
     network.to(device, dtype).train(mode == "train")
     batch = {name: value.to(device) for name, value in inputs(golden).items()}
@@ -56,8 +64,8 @@ def measure_mode(
         )
     compile_with(network, backend)
     output = network(**batch)
-    loss = F.binary_cross_entropy_with_logits(output.scores, target) * target.shape[1]
-    loss.backward()
+    scored = score(output.scores, target)
+    scored["loss"].backward()
     state = {published_name(key): value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
         joint = _joint(network, batch, seen["visual"])
@@ -67,7 +75,7 @@ def measure_mode(
         "joint": joint,
         "pooled": output.pooled,
         "logits": output.scores,
-        "loss": loss.reshape(1),
+        **{part: torch.atleast_1d(value) for part, value in scored.items()},
     }
     if mode == "train":  # stored thinned out
         ours["grid"], ours["joint"] = ours["grid"][:, ::16], ours["joint"][:, ::5]

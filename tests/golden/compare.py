@@ -45,6 +45,9 @@ TINY = {
     "num_labels": 13,
 }
 
+# How names of recorded quantities begin.
+_MODE = re.compile(r"(stage\d/)?(eval|train)/")
+
 Golden = np.lib.npyio.NpzFile
 # Recorded quantities, or ours, under the names that they have in a file.
 Quantities = Mapping[str, Tensor]
@@ -67,7 +70,7 @@ class Tolerances:
             return 1e-6 + self.gradients * np.abs(expected).max()
         if kind == "gradnorm":
             return 1e-9 + self.norms * np.abs(expected)  # some are exactly zero
-        if kind in ("loss", "losses", "total"):
+        if kind in ("loss", "losses", "total", "ce"):
             return self.losses * np.abs(expected)
         return self.outputs
 
@@ -179,21 +182,21 @@ def compare(
 
     Args:
         golden: the file.
-        ours: all that it has under `eval/` and `train/`.
+        ours: all that it has under `eval/` and `train/`, of each stage where it has stages.
         tolerances: what a deviation may be.
         reference: a run of ours to compare with, in place of what is recorded.
 
     Raises:
         AssertionError: `ours` lacks a quantity, or has one that is not recorded.
     """
-    recorded = {name for name in golden.files if re.match("(eval|train)/", name)}
+    recorded = {name for name in golden.files if re.match(_MODE, name)}
     recorded -= {name for name in recorded if name.endswith("gradnorm_names")}
     if recorded != set(ours):
         raise AssertionError(f"quantities differ: {recorded ^ set(ours)}")
     rows = []
     for name, value in ours.items():
         expected = golden[name] if reference is None else _array(reference[name])
-        kind = name.split("/")[1]
+        kind = re.sub(_MODE, "", name).split("/")[0]
         if kind == "gradnorm":
             names = golden[f"{name}_names"].tolist()
             zero = np.array([parameter.endswith(ZERO_GRADIENTS) for parameter in names])

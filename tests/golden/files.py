@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from tests.golden import clipvil_full, lxmert, pretrain, tuned
+from tests.golden import classes, clipvil_full, lxmert, pretrain, tuned
 from tests.golden.compare import FLOAT32, Deviation, Quantities, compare, load_golden
 
 # Name of the file without `.npz` -> what gives everything that is recorded in it, as our network
@@ -15,7 +15,9 @@ FILES: dict[str, Callable[..., Quantities]] = {
     "clipvil_full": clipvil_full.measure,
     "lxmert": lxmert.measure,
     "pretrain": pretrain.measure,
+    "pretrain_subsample": pretrain.measure_subsample,
     **tuned.MEASUREMENTS,
+    **classes.MEASUREMENTS,
 }
 
 # Files with other numbers -> the module that reads them.

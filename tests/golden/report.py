@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     where = {"backend": "inductor"} if "--compiled" in arguments else {}
     beyond = 0
     print(
-        f"{'file':<13} {'against':<8} {'quantity':<92} {'deviation':>10} {'tolerance':>10} "
+        f"{'file':<18} {'against':<8} {'quantity':<92} {'deviation':>10} {'tolerance':>10} "
         f"{'used':>7}"
     )
     for name in names or REPORTS:
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
             rows = rows_of(**where)
             for row in rows:
                 print(
-                    f"{name:<13} {against:<8} {row.quantity:<92} {row.absolute:>10.2e} "
+                    f"{name:<18} {against:<8} {row.quantity:<92} {row.absolute:>10.2e} "
                     f"{row.tolerance:>10.2e} {row.used:>7.1%}"
                 )
             beyond += sum(not row.used <= 1.0 for row in rows)

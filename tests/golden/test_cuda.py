@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD, normalize, pixel_statistics
-from tests.golden import tuned
+from tests.golden import classes, tuned
 from tests.golden.compare import FLOAT32, compare, load_golden, outside
 from tests.golden.files import FILES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-NAMES = ["clipvil_full", *tuned.SECTIONS]
+NAMES = ["clipvil_full", *tuned.SECTIONS, *classes.SCALES]
 
 
 @pytest.mark.parametrize("name", NAMES)

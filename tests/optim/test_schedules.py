@@ -152,3 +152,19 @@ def test_rc7s_calling_convention_gives_the_same_rates(run_of: Any) -> None:
         with pytest.warns(UserWarning, match="epoch parameter"):
             told.step(update)
         assert told.get_last_lr() == pytest.approx(schedule.get_last_lr())
+
+
+def test_a_run_of_fewer_epochs_than_its_schedule() -> None:
+    """The published first stage: 20 epochs, of which 9 are made."""
+    registry.register("run_length", RunLength(40, 9 * 20, 2, "carry", 9))
+    try:
+        schedule = registry.get_scheduler_class("clipvil_recipe")
+        config = {"epochs": 20, "warmup_ratio": 0.025, "milestones": [12, 17]}
+        seen, tower = rates(schedule(optimizer("decay", "tower"), **config), 180)
+    finally:
+        registry.unregister("run_length")
+    assert seen[0] == 0 and max(seen) == seen[10] == 1
+    assert seen[179] == pytest.approx(1 - 169 / 390)
+    assert set(tower) == {1.0}
+    with pytest.raises(ConfigError, match="epochs: num_training_steps is given as well"):
+        ScheduleConfig(epochs=2, num_training_steps=10)

@@ -157,3 +157,15 @@ def test_peak_memory_sees_what_is_freed_again() -> None:
     memory = peak_memory(work, torch.device("cpu"))
     assert 0.9 * size < memory.growth < 1.5 * size
     assert memory.peak > memory.growth and memory.how
+
+
+@pytest.mark.parametrize(
+    ("pairing", "images"), [("side_by_side", (2, 3, 32, 128)), ("two_passes", (4, 3, 32, 64))]
+)
+def test_a_synthetic_batch_of_pairs(pairing: str, images: tuple[int, ...]) -> None:
+    task = build_task({"type": "nlvr2", "params": {"pairing": pairing}})
+    network = ClipVilNetwork.from_config(**{**TINY, "num_labels": 2}, passes=task.passes)
+    sizes = BatchSizes(images=2, height=32, width=64)
+    batch = synthetic_batch(network, sizes, 2, task, torch.device("cpu"))
+    assert batch.inputs[0].shape == images
+    assert network(*batch.inputs).scores.shape == (2, 2)

@@ -57,6 +57,8 @@ def test_samples_without_a_class_add_nothing_to_the_loss() -> None:
         ("gqa", {"questionId": 7, "prediction": "b"}),
         ("entailment", {"id": 7, "label": "b"}),
         ("vizwiz", {"image": 7, "answer": "b"}),
+        ("snli_ve", {"id": 7, "label": "b"}),
+        ("nlvr2", {"identifier": 7, "prediction": "b"}),
     ],
 )
 def test_rows(name: str, row: dict[str, object]) -> None:
@@ -83,6 +85,20 @@ def test_labels_are_ordered_by_the_task() -> None:
     assert build_task("entailment").order_labels(["no", "a"]) == ["a", "no"]
 
 
+def test_the_order_of_published_classes() -> None:
+    """Row 0 first, as UNITER's table and LXMERT's conversion have them."""
+    assert build_task("snli_ve").labels == ["contradiction", "entailment", "neutral"]
+    assert build_task("nlvr2").labels == ["False", "True"]
+
+
+@pytest.mark.parametrize(("pairing", "passes"), [("side_by_side", 1), ("two_passes", 2)])
+def test_pairings(pairing: str, passes: int) -> None:
+    task = build_task({"type": "nlvr2", "params": {"pairing": pairing}})
+    assert (task.images_per_sample, task.passes, task.joins_images) == (2, passes, passes == 1)
+    assert (task == build_task("nlvr2")) == (passes == 1)
+    assert build_task("snli_ve").passes == 1
+
+
 def test_one_class_is_nothing_to_choose_from() -> None:
     with pytest.raises(ConfigError, match=r"1 classes \(no\).*task\.params\.labels"):
         build_task("entailment").order_labels(["no"])
@@ -92,11 +108,18 @@ def test_one_class_is_nothing_to_choose_from() -> None:
     ("section", "message"),
     [
         ("entailmnt", r"here\.type: unknown value 'entailmnt'\. Did you mean 'entailment'"),
-        ({"params": {}}, r"here\.type: missing\. Choices: vqa, gqa, entailment"),
+        (
+            {"params": {}},
+            r"here\.type: missing\. Choices: vqa, gqa, entailment, aokvqa, vizwiz, snli_ve, nlvr2",
+        ),
         ({"type": "vqa", "params": {"labels": ["a"]}}, r"here\.params\.labels: unknown key"),
         ({"type": "entailment", "parms": {}}, r"here\.parms: unknown key\. Did you mean 'params'"),
         ({"type": "entailment", "params": {"labels": ["a"]}}, r"labels: got 1 of them.*two"),
         ({"type": "entailment", "params": {"labels": ["a", "a"]}}, r"labels: got 'a' twice"),
+        (
+            {"type": "nlvr2", "params": {"pairing": "side"}},
+            r"here\.params\.pairing: unknown value 'side'.*Choices: side_by_side, two_passes",
+        ),
     ],
 )
 def test_a_bad_section_is_one_clear_error(section: object, message: str) -> None:
@@ -125,3 +148,17 @@ def test_tasks_need_neither_torch_nor_mmf() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_pretraining_has_a_head_where_it_trains_answers() -> None:
+    task = build_task("pretraining")
+    assert task.pretrains and task.has_head and task.target_kind == CLASSES
+    assert task.targets(PAIRS, 3, 3).tolist() == [2, -1, 0]
+    without = build_task({"type": "pretraining", "params": {"answers": False}})
+    assert not without.has_head
+    with pytest.raises(ConfigError, match="answers: false, so that there is nothing to predict"):
+        without.prediction_rows([1], torch.zeros(1, 0), LABELS)
+    assert task.prediction_rows([1], SCORES[:1], LABELS) == [{"sentence_id": 1, "answer": "b"}]
+    for key in ("mask_rate", "mismatch_rate"):
+        with pytest.raises(ConfigError, match=f"{key}: got 1.5"):
+            build_task({"type": "pretraining", "params": {key: 1.5}})

@@ -59,3 +59,30 @@ def test_visual_embedding_drops_out_in_training_only() -> None:
     grid = torch.randn(1, 6, 4, 4)
     assert 0.3 < (module(grid).tokens == 0).float().mean() < 0.7
     assert (module.eval()(grid).tokens == 0).float().mean() == 0
+
+
+def test_a_sample_of_the_cells_is_projected_in_training() -> None:
+    config = VisualEmbeddingConfig(pos_num=5, sampled_tokens=7)
+    module = VisualEmbedding(config, channels=6, hidden_size=8, dropout=0.0)
+    grid = torch.randn(3, 6, 3, 4)
+    cells = [module.eval()(grid).tokens[image] for image in range(3)]
+    assert cells[0].shape == (12, 8)
+    torch.manual_seed(1)
+    sampled = module.train()(grid).tokens
+    torch.manual_seed(1)
+    assert torch.equal(module(grid).tokens, sampled)
+    drawn = []
+    for image, tokens in enumerate(sampled):
+        distances = torch.cdist(tokens, cells[image])
+        torch.testing.assert_close(distances.min(1).values, torch.zeros(7), atol=1e-3, rtol=0)
+        drawn.append(distances.argmin(1).tolist())
+    assert all(len(set(of_image)) == 7 for of_image in drawn)  # none twice
+    assert drawn[0] != drawn[1] != drawn[2]  # other ones for each image
+    assert module.draw_cells(200, 12, grid.device).unique().tolist() == list(range(12))
+
+
+def test_more_cells_than_the_grid_has() -> None:
+    config = VisualEmbeddingConfig(pos_num=5, sampled_tokens=13)
+    module = VisualEmbedding(config, channels=6, hidden_size=8)
+    with pytest.raises(ValueError, match=r"sampled_tokens is 13, but the grid has 12 cells"):
+        module(torch.randn(1, 6, 3, 4))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.checkpoints import CheckpointError
-from clipvil_mmf.checkpoints.matching import LoadReport, Source, match
+from clipvil_mmf.checkpoints.matching import PRETRAINING, LoadReport, Source, match
 from clipvil_mmf.checkpoints.native import (
     SECTIONS,
     VOCABULARY,
@@ -38,6 +38,7 @@ from clipvil_mmf.checkpoints.published.names import table_for, table_of_publishe
 from clipvil_mmf.fusion import build_fusion
 from clipvil_mmf.layers.published import BERT
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.tasks import build_task
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.vision import build_image_encoder
@@ -135,8 +136,10 @@ def import_checkpoint(
     source = published.source
     given = {} if config is None else read_sections(config)
     network = _sections(given, published, str(path))
+    preprocessing = {} if config is None else read_preprocessing(config)
+    task = build_task(preprocessing.get("task", "vqa"), "task")
     with torch.device("meta"):
-        module = _build(network)
+        module = _build(network, task.passes)
     untuned = module.tuning.backbone_name if "classifier" in network else str
     found, report = match(module.state_dict(), source, untuned, file=path)
     unused, tied = {key: published.tensors[key] for key in report.unused}, dict(published.shared)
@@ -150,7 +153,7 @@ def import_checkpoint(
         layout={**asdict(published.layout), "kind": source.kind},
         network=network,
         tied=tied,
-        **({} if config is None else read_preprocessing(config)),
+        **preprocessing,
     )
     model = SavedModel(description, found, unused)
     if answers is not None:
@@ -175,10 +178,10 @@ def _check_count(what: str, got: list[str], expected: int, file: str | Path) -> 
         )
 
 
-def _build(network: Mapping[str, Any]) -> nn.Module:
+def _build(network: Mapping[str, Any], passes: int) -> nn.Module:
     """The network that these sections describe, or its one part under its name there."""
     if "classifier" in network:
-        return ClipVilNetwork.from_config(**network, where="network")
+        return ClipVilNetwork.from_config(**network, where="network", passes=passes)
     part, build = (
         ("fusion", build_fusion) if "fusion" in network else ("image_encoder", build_image_encoder)
     )
@@ -361,13 +364,16 @@ def export_checkpoint(
     table = table_for(saved.network)
     network = {table.published(name): tensor for name, tensor in saved.network.items()}
     tensors: dict[str, Tensor] = {**network, **saved.unused}
-    for key, source in saved.description.tied.items():
+    tied = dict(saved.description.tied)
+    if any(name.startswith(PRETRAINING) for name in saved.network):
+        tied = dict([_TIED])
+    for key, source in tied.items():
         tensors[key] = tensors[source]
     described = saved.description.layout
     layout = Layout(**{**described, "kind": Kind(described["kind"])})
     if ddp is not None:
         layout = replace(layout, ddp=ddp)
     write_torch({layout.in_file(name): tensor for name, tensor in tensors.items()}, output)
-    unused = len(saved.unused) + len(saved.description.tied)
+    unused = len(saved.unused) + len(tied)
     added = sum(map(is_added, saved.network))
     return ExportReport(layout.kind.value, len(network) - added, added, unused)

@@ -19,10 +19,15 @@ from clipvil_mmf.data.formats import (
     aokvqa,
     gqa_official,
     lxmert,
+    lxmert_pretraining,
     mmf_npy,
+    nlvr2,
+    nlvr2_lxmert,
     plain,
+    snli_ve,
     stvqa,
     textvqa,
+    uniter_ve,
     visual_genome,
     vizwiz,
     vqa_official,
@@ -58,8 +63,9 @@ FORMATS: Registry[Format] = Registry(
     {
         module.NAME: cast(Format, module)
         for module in (
-            *(plain, lxmert, gqa_official, vqa_official, mmf_npy),
+            *(plain, lxmert, lxmert_pretraining, gqa_official, vqa_official, mmf_npy),
             *(aokvqa, vizwiz, visual_genome, textvqa, stvqa),
+            *(snli_ve, uniter_ve, nlvr2, nlvr2_lxmert),
         )
     },
     given=["recognises", "read"],

@@ -14,6 +14,7 @@ from clipvil_mmf.text_files import READ_ERRORS, TextFileError, open_text
 
 _CHUNK = 1 << 22  # characters read at once; several thousand questions
 _LONGEST = 1 << 24  # an element that goes on for longer is a mistake
+_LONGEST_LINE = 1 << 20  # of a file with an element a line, until its format is known
 _BLANK = " \t\n\r"
 _LINES = (".jsonl", ".jsonl.gz")  # files with an element a line
 _ELEMENTS = 8  # VQA's files say what they are in the first few
@@ -25,7 +26,9 @@ def no_progress(count: int) -> None:
     """For those who do not watch."""
 
 
-def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[str | None, Any]]:
+def stream_json(
+    path: Path, progress: Progress = no_progress, lines: bool = False
+) -> Iterator[tuple[str | None, Any]]:
     """Read the elements of the outermost list or object, without holding the whole file.
 
     A list in an object is streamed as well, which is how VQA's files keep their questions. Of a
@@ -34,6 +37,7 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
     Args:
         path: a file in UTF-8, which may be packed by gzip.
         progress: called with the number of characters just read.
+        lines: each line is an element, whatever the file's name ends in.
 
     Yields:
         ``(None, element)`` of a list, ``(key, value)`` of an object, and ``(key, element)`` for
@@ -53,7 +57,7 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
         scanner = _Scanner(file.read, progress)
         try:
             opening = scanner.peek()
-            if path.name.endswith(_LINES):
+            if lines or path.name.endswith(_LINES):
                 while scanner.peek():
                     yield None, scanner.value()
             elif opening == "[":
@@ -66,8 +70,8 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
                     f"{type(scanner.value()).__name__}"
                 )
             if scanner.peek():
-                lines = ", an object a line? Then its name has to end in .jsonl"
-                raise ValueError(f"there is more after its end{lines if opening == '{' else ''}")
+                hint = ", an object a line? Then its name has to end in .jsonl"
+                raise ValueError(f"there is more after its end{hint if opening == '{' else ''}")
         except AnnotationError:
             raise
         except RecursionError as e:
@@ -81,12 +85,26 @@ def stream_json(path: Path, progress: Progress = no_progress) -> Iterator[tuple[
             ) from e
 
 
+def stream_lines(path: Path, progress: Progress = no_progress) -> Iterator[Any]:
+    """The elements of a file with one a line, whatever its name ends in; see ``stream_json``."""
+    return (element for _, element in stream_json(path, progress, lines=True))
+
+
 class QuestionFile:
     """A file whose format is to be recognised; it is there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.error: AnnotationError | None = None
+
+    @cached_property
+    def first_line(self) -> Any:
+        """The JSON of its first line; None if that is not a whole element, or a very long one."""
+        try:
+            with open_text(self.path) as file:
+                return json.loads(file.readline(_LONGEST_LINE))
+        except (ValueError, RecursionError, *READ_ERRORS):  # TextFileError is a ValueError
+            return None
 
     @cached_property
     def elements(self) -> list[tuple[str | None, Any]]:

@@ -207,6 +207,8 @@ def test_names_of_prediction_files_are_portable(tmp_path):
 def test_rows_as_a_table(tmp_path):
     prediction.write_rows([{"question_id": 1, "answer": "a"}], tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text().split() == ["question_id,answer", "1,a"]
+    prediction.write_rows([{"id": "dev-1", "label": "True"}], tmp_path / "bare.csv", header=False)
+    assert (tmp_path / "bare.csv").read_text().split() == ["dev-1,True"]
 
 
 def test_an_object_of_rows_is_json_alone(tmp_path):

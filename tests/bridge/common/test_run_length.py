@@ -86,3 +86,12 @@ def test_a_stream_has_updates_alone():
 def test_what_cannot_be_is_refused(changes, batches, message):
     with pytest.raises(ValueError, match=message):
         RunLength.of(training(**{"max_updates": 10, **changes}), batches)
+
+
+@pytest.mark.parametrize(("leftover", "filled"), [("step", 80), ("carry", 65), ("drop", 60)])
+def test_updates_of_more_epochs_than_the_run_has(leftover, filled):
+    changes = {"update_frequency": 8, "leftover_batches": leftover, "max_epochs": 9}
+    run = RunLength.of(training(**changes), 26)
+    assert run.updates_in(20) == filled
+    with pytest.raises(ValueError, match="20 epochs of data without a length"):
+        RunLength.of(training(max_updates=5), None).updates_in(20)
