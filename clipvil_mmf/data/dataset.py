@@ -6,7 +6,7 @@ A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
   ``pixel_statistics`` (2, 3) float32 and, where pictures do not fill the canvas of the first one,
   ``image_sizes`` (B_img, 2) int64, by which ``preprocessing.images_of`` normalises them on the
   device; or, where ``features`` is set, their ``region_features``, ``region_boxes`` and
-  ``region_mask`` (``regions.py``);
+  ``region_mask`` (``regions.py``), or ``grid_features`` and ``grid_mask`` (``grids.py``);
 * ``image_index`` (B,) int64: the row of these that each question is about;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64; with ``pad_to: longest`` T is the
   length of the batch's longest question;
@@ -21,6 +21,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from mmf.utils.distributed import is_master
 
 from clipvil_mmf.config import ConfigError, check_choice, check_keys, from_config
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
+from clipvil_mmf.data.grids import GridStore, grid_folders
 from clipvil_mmf.data.images import (
     BadImageError,
     ImageParams,
@@ -39,7 +41,7 @@ from clipvil_mmf.data.images import (
 )
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
-from clipvil_mmf.data.regions import RegionParams, RegionStore, pad_regions
+from clipvil_mmf.data.regions import RegionParams, RegionStore
 from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from clipvil_mmf.preprocessing import pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
@@ -68,7 +70,7 @@ class DatasetParams(ImageParams):
     # the transform tells them apart; for fit_pad, whose canvas differs for the two. The sizes of
     # all images are read once, at the first start.
     group_by_aspect_ratio: bool = False
-    # Region features instead of images, {path, max_regions} (regions.py).
+    # Features instead of images, {path, max_regions, mask_padding} (regions.py, grids.py).
     features: Any = None
     # Take images that a question file names outside of the images' folder, by ../ or an absolute
     # path; false makes them an error.
@@ -90,11 +92,10 @@ class DatasetParams(ImageParams):
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "keep", "skip"))
         if self.features is not None:
             self.features = from_config(RegionParams, self.features, "features")
-            for key in ("group_by_aspect_ratio", "in_memory"):
-                if getattr(self, key):
-                    raise ConfigError(
-                        f"{key}: true, but with features no image is read; set it to false."
-                    )
+            if self.in_memory:
+                raise ConfigError(
+                    "in_memory: true, but with features no image is read; set it to false."
+                )
 
 
 class ImagePaths(Sequence[str]):
@@ -124,6 +125,14 @@ class ImagePaths(Sequence[str]):
                     f"images ({self._root}). Correct it, or set {section}.allow_outside_images: "
                     "true if you trust the file"
                 )
+
+
+def open_features(images: Sequence[str], params: RegionParams) -> GridStore | RegionStore:
+    """The features of images, of the kind that ``params.path`` has."""
+    path = Path(params.path).expanduser()
+    if path.is_dir() and grid_folders(path):
+        return GridStore(images, path, params.mask_padding)
+    return RegionStore(images, params)
 
 
 class TokenCache:
@@ -209,9 +218,15 @@ class ClipVilDataset(BaseDataset):
         # What there is to choose from, by the questions' ids; made when predictions need it.
         self._choices: dict[Any, tuple[str, ...]] | None = None
         paths = ImagePaths(table, image_root)
-        self._images: ImageStore | RegionStore
+        self._images: ImageStore | GridStore | RegionStore
         if self.params.features is not None:
-            self._images = RegionStore(paths, self.params.features)
+            # By their names in the table: features may lie anywhere.
+            self._images = open_features(ImagePaths(table, ""), self.params.features)
+            if self.params.group_by_aspect_ratio and not isinstance(self._images, GridStore):
+                raise ConfigError(
+                    f"{section}.group_by_aspect_ratio: true, but with region features no image is "
+                    "read; set it to false."
+                )
             return
         if image_root and not self.params.allow_outside_images:
             paths.check_inside(section)
@@ -372,11 +387,11 @@ class ClipVilDataset(BaseDataset):
         image_rows = self.table.image_rows[chosen].tolist()
         index = [places.setdefault(row, len(places)) for row in image_rows]
         batch.add_field("image_index", torch.tensor(index))
-        pictures = self._images.read(list(places))
         # Not add_field, which wants as many rows as there are questions.
         if self.params.features is not None:
-            batch.update(pad_regions(pictures))
+            batch.update(self._images.batch(list(places)))
         else:
+            pictures = self._images.read(list(places))
             batch["images"], batch["pixel_statistics"] = pictures.pixels, self._statistics
             if pictures.sizes is not None:
                 batch["image_sizes"] = pictures.sizes
@@ -411,7 +426,9 @@ class ClipVilDataset(BaseDataset):
         """The batches of one rank; the bridge's data loader asks for it."""
         images = self._used(self.table.image_rows)
         groups = None
-        if self.params.group_by_aspect_ratio:
+        if isinstance(self._images, GridStore) and self.params.group_by_aspect_ratio:
+            groups = aspect_groups(self._images.sizes)[images]
+        elif self.params.group_by_aspect_ratio:
             upright = self.params.exif_rotation == "apply"
             sizes = self.table.image_sizes(self._image_root, is_master(), upright)
             groups = aspect_groups(sizes, self._transform.is_portrait)[images]
