@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.starting import Run, starting_weights
 from clipvil_mmf.cli.main import app
 from tests.e2e.conftest import evaluation_of
 from tests.e2e.test_vqa_files import TINY_MODEL, data, options  # noqa: F401 (a fixture)
@@ -50,3 +52,16 @@ def test_tuning_on_features_is_tuning_beside_the_tower(run_mmf, data, tmp_path):
     on_files.model.network.load_state_dict({n: whole[n] for n in names})
     expected, found = (evaluation_of(trainer, "val") for trainer in (beside, on_files))
     assert found == pytest.approx(expected, rel=1e-5)
+    # What was trained so is a start for a network whose tower comes from a file of its own.
+    merged = tmp_path / "merged"
+    done = CliRunner().invoke(app, ["merge", str(tmp_path / "on_files"), "--output", str(merged)])
+    assert done.exit_code == 0, done.output
+    network, words = beside.model.network, beside.model.vocabularies
+    with pytest.raises(
+        CheckpointError, match=r"missing from the checkpoint:\s+image_encoder\.tower"
+    ):
+        starting_weights(network, merged, Run(words["answer"], words["text"]))
+    network.image_encoder.config.pretrained = "a file"
+    found = starting_weights(network, merged, Run(words["answer"], words["text"]))
+    assert "visual_embedding.projection.weight" in found
+    assert not [name for name in found if name.startswith("image_encoder.")]
