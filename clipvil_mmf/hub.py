@@ -208,7 +208,8 @@ def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int
         )
     if "images" not in network.image_encoder.batch_fields:
         raise CheckpointError(
-            f"{path} takes the regions of a detector, not images: run it with mmf_predict."
+            f"{path} takes features from files ({encoder['type']}), not images: run it with "
+            "mmf_predict."
         )
     found, _ = match(network.state_dict(), saved.source, file=f"{path}: the file of weights")
     network.load_state_dict(found, assign=True)

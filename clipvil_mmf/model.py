@@ -38,7 +38,7 @@ from clipvil_mmf.profiling.operations import multiply_adds
 from clipvil_mmf.tasks import SOFT, Task, build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
-from clipvil_mmf.vision import Regions
+from clipvil_mmf.vision import Grid, Regions
 from mmf_bridge.common.resuming import choose_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -251,9 +251,11 @@ class ClipVil(BaseModel):
 
         Args:
             sample_list: ``images`` (B_img, 3, H, W) uint8 with ``pixel_statistics``, or normalised
-                ones; or ``region_features`` (B_img, R, C), ``region_boxes`` (B_img, R, 4) and
-                ``region_mask`` (B_img, R); ``image_index`` (B,) or (B, k), and ``input_ids``,
-                ``input_mask``, ``segment_ids`` (B, T); see ``data/dataset.py``.
+                ones; or ``grid_features`` (B_img, C, h, w) and, where some is padding,
+                ``grid_mask`` (B_img, h, w); or ``region_features`` (B_img, R, C),
+                ``region_boxes`` (B_img, R, 4) and ``region_mask`` (B_img, R); ``image_index``
+                (B,) or (B, k), and ``input_ids``, ``input_mask``, ``segment_ids`` (B, T); see
+                ``data/dataset.py``.
 
         Returns:
             ``scores`` (B, labels) float32, before the sigmoid or softmax; in pre-training also
@@ -312,16 +314,16 @@ class ClipVil(BaseModel):
 
     def _images(
         self, sample_list: Mapping[str, Any], rows: torch.Tensor | None = None
-    ) -> torch.Tensor | Regions:
-        """The images of a batch, or their regions: what the image encoder takes."""
+    ) -> torch.Tensor | Grid | Regions:
+        """The images of a batch, or their features: what the image encoder takes."""
         encoder = self.network.image_encoder
         lacking = [name for name in encoder.batch_fields if name not in sample_list]
         if lacking:
             raise ConfigError(
                 f"{_WHERE}.image_encoder.type: {self._settings.image_encoder['type']} needs "
-                f"{', '.join(lacking)}, which the dataset does not give. Regions come from the "
-                "files that dataset_config.<dataset>.features names; images come where that is "
-                "null."
+                f"{', '.join(lacking)}, which the dataset does not give. Regions and grids come "
+                "from the files that dataset_config.<dataset>.features names; images come where "
+                "that is null."
             )
         return encoder.inputs_of(sample_list, rows)
 

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from clipvil_mmf.fusion import Fusion, Text, Visual, build_fusion
 from clipvil_mmf.heads import build_head
 from clipvil_mmf.tuning import TuningMethod, build_tuning
-from clipvil_mmf.vision import ImageEncoder, Regions, build_image_encoder, build_visual_embedding
+from clipvil_mmf.vision import (
+    Grid,
+    ImageEncoder,
+    Regions,
+    build_image_encoder,
+    build_visual_embedding,
+)
 
 
 class ClipVilOutput(NamedTuple):
@@ -25,8 +31,8 @@ class ClipVilNetwork(nn.Module):
     """Visual question answering from raw images (CLIP-ViL, arXiv 2107.06383) or from regions.
 
     Args:
-        image_encoder: images (B_img, 3, H, W) -> grid features (B_img, C, h, w), or `Regions` as
-            they are.
+        image_encoder: images (B_img, 3, H, W) -> grid features (B_img, C, h, w); or a `Grid` or
+            `Regions` as they are.
         visual_embedding: grid features or `Regions` -> visual tokens (B_img, N, D).
         fusion: text and visual tokens -> pooled (B, D).
         classifier: pooled -> scores (B, labels).
@@ -116,8 +122,8 @@ class ClipVilNetwork(nn.Module):
         """The visual tower's parameters, with those that the tuning method puts into it."""
         return [*self.image_encoder.parameters(), *self.tuning.tower_parameters()]
 
-    def encode_visual(self, images: Tensor | Regions) -> Visual:
-        """Images or regions -> visual tokens (B_img, N, D); `no_grad` as far as all is frozen."""
+    def encode_visual(self, images: Tensor | Grid | Regions) -> Visual:
+        """Images or features -> visual tokens (B_img, N, D); `no_grad` as far as all is frozen."""
         tower = any(p.requires_grad for p in self.tower_parameters())
         embedding = tower or any(p.requires_grad for p in self.visual_embedding.parameters())
         graph = torch.is_grad_enabled()
@@ -128,7 +134,7 @@ class ClipVilNetwork(nn.Module):
 
     def forward(
         self,
-        images: Tensor | Regions,
+        images: Tensor | Grid | Regions,
         image_index: Tensor,
         input_ids: Tensor,
         input_mask: Tensor,
@@ -138,7 +144,7 @@ class ClipVilNetwork(nn.Module):
 
         Args:
             images: (B_img, 3, H, W) float, the unique images of the batch, normalised; or their
-                regions, where the image encoder is `region_features`.
+                grid or regions, where the image encoder is `grid_features` or `region_features`.
             image_index: (B,) int64, the row of `images` that a question asks about; with k passes
                 (B, k), that of each.
             input_ids: (B, T) int64.

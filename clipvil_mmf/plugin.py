@@ -11,6 +11,7 @@ import clipvil_mmf.data.snli_ve
 import clipvil_mmf.data.vqa2
 import clipvil_mmf.losses
 import clipvil_mmf.metrics
+import clipvil_mmf.mmf_encoder
 import clipvil_mmf.model
 import clipvil_mmf.optim.registered
 import clipvil_mmf.text.wordpiece  # noqa: F401

@@ -216,7 +216,7 @@ def test_what_cannot_answer(imported: Path, publish, tmp_path: Path) -> None:  #
     with pytest.raises(CheckpointError, match=r"has no answers\.json.*--answers"):
         clipvil_mmf.from_pretrained(tmp_path / "lxmert")
     (tmp_path / "lxmert" / "answers.json").write_text(json.dumps(ANSWERS))
-    with pytest.raises(CheckpointError, match="takes the regions of a detector"):
+    with pytest.raises(CheckpointError, match=r"takes features from files \(region_features"):
         clipvil_mmf.from_pretrained(tmp_path / "lxmert")
     with pytest.raises(CheckpointError, match=r"BEST\.pth: no such file or folder"):
         clipvil_mmf.from_pretrained(tmp_path / "BEST.pth")

@@ -37,7 +37,8 @@ class Source:
         """The one part of a network that it holds (a CLIP model, a BERT), or None."""
         parts = {name.split(".", 1)[0] for name in self.tensors if name not in self.spare}
         found = [part for part in PARTS if part in parts]
-        return found[0] if len(found) == 1 and "classifier" not in parts else None
+        is_whole = bool(parts & {"classifier", "visual_embedding"})
+        return found[0] if len(found) == 1 and not is_whole else None
 
 
 @dataclass

@@ -159,6 +159,7 @@ class _Fit:
         network, kind = self.network, self.source.kind
         if self.source.part is None:
             self._check_method()
+            self._fit_tower()
             reason = self._fit_head()
             if reason is not None:
                 self._leave_head(reason)
@@ -217,6 +218,19 @@ class _Fit:
                     *(len(theirs), len(own) - 1),
                 )
         self.source = replace(self.source, tensors=tensors)
+
+    def _fit_tower(self) -> None:
+        """Do without a tower on one side: where the other's features are read from files."""
+        tensors = self.source.tensors
+        theirs = [name for name in tensors if name.startswith(TOWER)]
+        ours = [name for name in self.network.state_dict() if name.startswith(TOWER)]
+        if theirs and not ours:
+            reason = "the tower: the network reads its features from files"
+            spare = {**dict.fromkeys(theirs, reason), **self.source.spare}
+            self.source = replace(self.source, spare=spare)
+        elif self.starts and not theirs and self.network.image_encoder.is_pretrained:
+            reason = "the file has no tower; image_encoder.params.pretrained brings it"
+            self.fresh |= dict.fromkeys(ours, reason)
 
     def _fit_head(self) -> str | None:
         """Put the rows of the head in the run's order; why it is left out, or None.

@@ -65,9 +65,14 @@ def backbone_hash(network: ClipVilNetwork, saved: Collection[str] | None = None)
         for name, tensor in network.state_dict().items()
         if name not in held
     }
+    return tensors_hash(frozen)
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of tensors: names, types, shapes, numbers."""
     digest = hashlib.sha256()
-    for name in sorted(frozen):
-        tensor = frozen[name].detach().cpu().contiguous()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()

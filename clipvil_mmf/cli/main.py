@@ -26,6 +26,7 @@ COMMANDS = {
     "it.",
     "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
     "export": "Write a model in the layout of the published checkpoints.",
+    "features": "Encode the images of a data set once, and keep their grid features in files.",
     "import": "Read a published checkpoint, CLIP or BERT into a folder of safetensors and "
     "configuration.",
     "merge": "Make one model of a tuned run and its backbone.",

@@ -6,7 +6,7 @@ A batch (``ClipVilDataset.__getitems__``) is a ``SampleList`` with
   ``pixel_statistics`` (2, 3) float32 and, where pictures do not fill the canvas of the first one,
   ``image_sizes`` (B_img, 2) int64, by which ``preprocessing.images_of`` normalises them on the
   device; or, where ``features`` is set, their ``region_features``, ``region_boxes`` and
-  ``region_mask`` (``regions.py``);
+  ``region_mask`` (``regions.py``), or ``grid_features`` and ``grid_mask`` (``grids.py``);
 * ``image_index`` (B,) int64: the row of these that each question is about; (B, k) where the network
   reads a question with each of its k images; images that the task joins are one here;
 * ``input_ids``, ``input_mask``, ``segment_ids`` (B, T) int64; with ``pad_to: longest`` T is the
@@ -23,6 +23,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from clipvil_mmf.config import (
     from_config,
 )
 from clipvil_mmf.data.batching import QuestionBatchSampler, aspect_groups
+from clipvil_mmf.data.grids import GridStore, grid_folders
 from clipvil_mmf.data.images import (
     BadImageError,
     ImageParams,
@@ -47,7 +49,7 @@ from clipvil_mmf.data.images import (
 )
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
 from clipvil_mmf.data.questions import AnnotationError
-from clipvil_mmf.data.regions import RegionParams, RegionStore, pad_regions
+from clipvil_mmf.data.regions import RegionParams, RegionStore
 from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from clipvil_mmf.preprocessing import pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
@@ -84,7 +86,7 @@ class DatasetParams(ImageParams):
     # Vocabularies stay those of all questions.
     subset: Any = None
     subset_seed: int = 0
-    # Region features instead of images, {path, max_regions} (regions.py).
+    # Features instead of images, {path, max_regions, mask_padding} (regions.py, grids.py).
     features: Any = None
     # Take images that a question file names outside of the images' folder, by ../ or an absolute
     # path; false makes them an error.
@@ -113,11 +115,10 @@ class DatasetParams(ImageParams):
             )
         if self.features is not None:
             self.features = from_config(RegionParams, self.features, "features")
-            for key in ("group_by_aspect_ratio", "in_memory"):
-                if getattr(self, key):
-                    raise ConfigError(
-                        f"{key}: true, but with features no image is read; set it to false."
-                    )
+            if self.in_memory:
+                raise ConfigError(
+                    "in_memory: true, but with features no image is read; set it to false."
+                )
 
 
 def _is_share(subset: Any) -> bool:
@@ -190,6 +191,14 @@ class ImagePaths(Sequence[str]):
                     f"images ({self._root}). Correct it, or set {section}.allow_outside_images: "
                     "true if you trust the file"
                 )
+
+
+def open_features(images: Sequence[str], params: RegionParams) -> GridStore | RegionStore:
+    """The features of images, of the kind that ``params.path`` has."""
+    path = Path(params.path).expanduser()
+    if path.is_dir() and grid_folders(path):
+        return GridStore(images, path, params.mask_padding)
+    return RegionStore(images, params)
 
 
 class TokenCache:
@@ -273,9 +282,15 @@ class ClipVilDataset(BaseDataset):
         if self._trains and self.params.subset is not None:
             self._keep_part(self.params.subset)
         paths = ImagePaths(table, image_root)
-        self._images: ImageStore | RegionStore
+        self._images: ImageStore | GridStore | RegionStore
         if self.params.features is not None:
-            self._images = RegionStore(paths, self.params.features)
+            # By their names in the table: features may lie anywhere.
+            self._images = open_features(ImagePaths(table, ""), self.params.features)
+            if self.params.group_by_aspect_ratio and not isinstance(self._images, GridStore):
+                raise ConfigError(
+                    f"{section}.group_by_aspect_ratio: true, but with region features no image is "
+                    "read; set it to false."
+                )
             return
         if image_root and not self.params.allow_outside_images:
             paths.check_inside(section)
@@ -456,7 +471,7 @@ class ClipVilDataset(BaseDataset):
         rows = [row for part in places for row in part]
         # Not add_field, which wants as many rows as there are questions.
         if self.params.features is not None:
-            batch.update(pad_regions(self._images.read(rows)))
+            batch.update(self._images.batch(rows))
         else:
             pictures = self._images.read(rows, parts.shape[1])
             batch["images"], batch["pixel_statistics"] = pictures.pixels, self._statistics
@@ -522,7 +537,9 @@ class ClipVilDataset(BaseDataset):
         """The batches of one rank; the bridge's data loader asks for it."""
         images = self._used(self._pictures_of())
         groups = None
-        if self.params.group_by_aspect_ratio:
+        if isinstance(self._images, GridStore) and self.params.group_by_aspect_ratio:
+            groups = aspect_groups(self._images.sizes)[images]
+        elif self.params.group_by_aspect_ratio:
             upright = self.params.exif_rotation == "apply"
             sizes = self.table.image_sizes(self._image_root, is_master(), upright)
             factor = self.params.aspect_ratio_factor

@@ -123,17 +123,24 @@ class FitPad(Transform):
         return width <= height
 
     def picture(self, image: Image.Image) -> Image.Image:
-        size = self.resized(*image.size)
+        left, top, *size = self.place(*image.size)
         # The published order: the mode is converted after the resize.
-        picture = as_rgb(image.resize(size, Image.Resampling.BILINEAR))
-        room = (self._width, self._height)
-        if self.is_portrait(*image.size):
-            room = room[::-1]
-        canvas = Image.new("RGB", room)
-        # Rounded up; negative where the picture juts out.
-        left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
+        picture = as_rgb(image.resize(tuple(size), Image.Resampling.BILINEAR))
+        canvas = Image.new("RGB", self._room(*image.size))
         canvas.paste(picture, (left, top))
         return canvas
+
+    def place(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height on the canvas; the first are negative where it juts out."""
+        size = self.resized(width, height)
+        room = self._room(width, height)
+        # Rounded up.
+        left, top = (-((length - most) // 2) for length, most in zip(size, room, strict=True))
+        return left, top, *size
+
+    def _room(self, width: int, height: int) -> tuple[int, int]:
+        room = (self._width, self._height)
+        return room[::-1] if self.is_portrait(width, height) else room
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -46,12 +46,16 @@ class BadRegionsError(ValueError):
 
 @dataclass
 class RegionParams:
-    """Where the region features are."""
+    """Where the features of images are."""
 
-    # A folder or an LMDB, see the top of this file.
+    # Region features: a folder or an LMDB, see the top of this file. Grid features: a folder that
+    # `clipvil features` wrote (grids.py), or the one above those of several splits.
     path: str
     # An image's regions after these are left out; detectors write the surest first.
     max_regions: int = 100
+    # Of grid features: mask the cells that show nothing but the padding of fit_pad. The published
+    # model sees them, as does one that reads images.
+    mask_padding: bool = False
 
     def __post_init__(self) -> None:
         check_at_least("max_regions", self.max_regions, 1)
@@ -152,6 +156,10 @@ class RegionStore:
                 f"right, bottom in pixels of an image of {width:g}x{height:g} (width x height)?"
             )
         return ImageRegions(torch.from_numpy(features), torch.from_numpy(scaled.clip(0, 1)))
+
+    def batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The fields of a batch with these images, see ``pad_regions``."""
+        return pad_regions(self.read(rows))
 
 
 def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tasks import Task
-from clipvil_mmf.vision import Regions
+from clipvil_mmf.vision import Grid, Regions
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class BatchSizes:
 class Batch:
     """What a training step takes."""
 
-    inputs: tuple[Tensor | Regions, Tensor, Tensor, Tensor, Tensor]  # of the network's forward
+    inputs: tuple[
+        Tensor | Grid | Regions, Tensor, Tensor, Tensor, Tensor
+    ]  # of the network's forward
     targets: Tensor  # as the task makes them, one right label each
 
 
@@ -52,10 +54,15 @@ def synthetic_batch(
             torch.randn(*shape, encoder.out_channels, generator=draw).to(device),
             torch.rand(*shape, encoder.box_size, generator=draw).to(device),
         )
+    elif "grid_features" in encoder.batch_fields:
+        shape = (sizes.height // encoder.stride, sizes.width // encoder.stride)
+        features = torch.randn(count, encoder.out_channels, *shape, generator=draw)
+        images = Grid(features.half().to(device))
     elif "images" not in encoder.batch_fields:
         raise ConfigError(
             f"image_encoder.type: {type(encoder).__name__} reads {', '.join(encoder.batch_fields)} "
-            "of a batch; a synthetic batch has images, or the regions of region_features."
+            "of a batch; a synthetic batch has images, or the features of grid_features or "
+            "region_features."
         )
     else:
         shape = (passes * count, 3, sizes.height, width)

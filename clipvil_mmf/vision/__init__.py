@@ -1,7 +1,7 @@
 """Images -> features -> visual tokens (B_img, N, D).
 
-Images (B_img, 3, H, W) have a grid of features (B_img, C, h, w), and N = h*w. `Regions` have their
-features with them, and N is the number of regions.
+Images (B_img, 3, H, W) have a grid of features (B_img, C, h, w), and N = h*w. A `Grid` and
+`Regions` have their features with them; of `Regions` N is the number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from clipvil_mmf.registry import Registry
 from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
 from clipvil_mmf.vision.embedding import VisualEmbedding, VisualEmbeddingConfig
 from clipvil_mmf.vision.encoder import ImageEncoder
+from clipvil_mmf.vision.grid_features import (
+    Grid,
+    GridEmbedding,
+    GridFeatures,
+    GridFeaturesConfig,
+)
 from clipvil_mmf.vision.positions import GridPositionEmbedding
 from clipvil_mmf.vision.regions import (
     RegionEmbedding,
@@ -30,6 +36,7 @@ IMAGE_ENCODERS: Registry[tuple[type, type[ImageEncoder]]] = Registry(
     "image encoder",
     {
         "clip_grid": (ClipGridConfig, ClipGridEncoder),
+        "grid_features": (GridFeaturesConfig, GridFeatures),
         "region_features": (RegionFeaturesConfig, RegionFeatures),
     },
     ImageEncoder,
@@ -71,13 +78,18 @@ def build_visual_embedding(
             )
         return RegionEmbedding(encoder.out_channels, encoder.box_size, **shared)
     config = from_config(VisualEmbeddingConfig, section, where)
-    return VisualEmbedding(config, encoder.out_channels, **shared)
+    kind = GridEmbedding if isinstance(encoder, GridFeatures) else VisualEmbedding
+    return kind(config, encoder.out_channels, **shared)
 
 
 __all__ = [
     "IMAGE_ENCODERS",
     "ClipGridConfig",
     "ClipGridEncoder",
+    "Grid",
+    "GridEmbedding",
+    "GridFeatures",
+    "GridFeaturesConfig",
     "GridPositionEmbedding",
     "ImageEncoder",
     "RegionEmbedding",

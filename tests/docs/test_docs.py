@@ -29,6 +29,8 @@ TUNED = "tests/e2e/test_tuned_runs.py::"
 ENTAILMENT = "tests/e2e/test_entailment.py::"
 CLASSES = "tests/e2e/test_classes.py::"
 PRETRAINING = "tests/e2e/test_pretraining.py::"
+GRIDS = "tests/e2e/test_grid_features.py::"
+MMFS_GRIDS = "tests/bridge/both/test_grid_features.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -66,6 +68,10 @@ RUN_BY = {
     "mmf_run easy_vqa_few": PRETRAINING + "test_captions_of_easy_vqa_then_a_few_questions",
     "mmf_run pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
     "mmf_predict pythia": "tests/bridge/both/test_example.py::test_pythia_learns_and_predicts",
+    "mmf_run vqa2_unipt_grid": GRIDS + "test_tuning_on_features_is_tuning_beside_the_tower",
+    "mmf_run pythia_grid": MMFS_GRIDS + "test_it_trains_and_predicts",
+    "mmf_run pythia_grid_tiny": MMFS_GRIDS + "test_it_trains_and_predicts",
+    "mmf_predict pythia_grid_tiny": MMFS_GRIDS + "test_it_trains_and_predicts",
     "mmf_run lxmert_vqa2": FILES + "test_lxmert_over_the_grid",
     "mmf_run lxmert_vqa2_regions": FILES + "test_lxmert_over_regions",
     "torchrun": "tests/bridge/both/test_interruption.py::test_torchrun_ends_all_processes",
@@ -77,6 +83,7 @@ RUN_BY = {
     "clipvil check-submission": FILES + "test_vqa2_from_training_to_the_leaderboard_file",
     "clipvil doctor": "tests/cli/test_doctor.py::test_exit_code_and_json",
     "clipvil export": "tests/cli/test_import_export.py::test_the_table_accounts_for_every_tensor",
+    "clipvil features": "tests/cli/test_features.py::test_a_second_start_writes_what_is_lacking",
     "clipvil import": "tests/cli/test_import_export.py::test_the_table_accounts_for_every_tensor",
     "clipvil merge": EXTENDING + "test_merge",
     "clipvil prepare": FILES + "test_what_prepare_prints_runs",

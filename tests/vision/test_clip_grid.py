@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from clipvil_mmf.config import ConfigError
+from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.vision import ClipGridConfig, ClipGridEncoder, build_image_encoder
 
 RESNET = {"layers": [1, 1, 1, 1], "width": 8}
@@ -493,3 +493,13 @@ def test_keys_for_resnets_are_remarked_on_where_they_do_nothing(caplog) -> None:
     encoder(tower=RESNET, batch_norm="eval", fold_batch_norm=True, channels_last=True)
     encoder(tower=VIT)
     assert not caplog.text
+
+
+def test_pixels_that_fill_no_cell_are_dropped_where_asked() -> None:
+    params = {"tower": {"layers": [1, 1, 1, 1], "width": 4}, "partial_cells": "drop"}
+    module = ClipGridEncoder(from_config(ClipGridConfig, params, "params")).eval()
+    assert module(torch.zeros(1, 3, 90, 70)).shape[-2:] == (2, 2)
+    with pytest.raises(ValueError, match="stride is 32"):
+        module(torch.zeros(1, 3, 31, 64))
+    with pytest.raises(ConfigError, match="partial_cells: unknown value 'pad'"):
+        from_config(ClipGridConfig, {**params, "partial_cells": "pad"}, "params")

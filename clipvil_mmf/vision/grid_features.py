@@ -1,0 +1,77 @@
+"""Grid features of files, in the place of the tower that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from clipvil_mmf.config import check_at_least
+from clipvil_mmf.layers.tokens import Visual
+from clipvil_mmf.vision.embedding import VisualEmbedding
+from clipvil_mmf.vision.encoder import ImageEncoder
+
+
+class Grid(NamedTuple):
+    """The grid features of a batch's images."""
+
+    # (B_img, C, h, w) float16 or float32.
+    features: Tensor
+    # (B_img, h, w), 1 for cells, 0 for padding; None when all are cells.
+    mask: Tensor | None = None
+
+
+@dataclass
+class GridFeaturesConfig:
+    """`params` of the image encoder `grid_features`."""
+
+    # C, the width of the features: 2048 of RN50 and RN101, 2560 of RN50x4, 768 of ViT-B-32.
+    feature_size: int = 2560
+    # Side of a cell in pixels; only `clipvil profile` asks, for the size of its grid.
+    stride: int = 32
+
+    def __post_init__(self) -> None:
+        check_at_least("feature_size", self.feature_size, 1)
+        check_at_least("stride", self.stride, 1)
+
+
+class GridFeatures(ImageEncoder):
+    """The image encoder of images that `clipvil features` has encoded already."""
+
+    batch_fields = ("grid_features",)
+
+    def __init__(self, config: GridFeaturesConfig) -> None:
+        super().__init__()
+        self.out_channels, self.stride = config.feature_size, config.stride
+
+    @property
+    def has_moving_statistics(self) -> bool:
+        return False
+
+    def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Grid:
+        """See :meth:`ImageEncoder.inputs_of`."""
+        features, mask = batch["grid_features"], batch.get("grid_mask")
+        if rows is None:
+            return Grid(features, mask)
+        return Grid(features[rows], None if mask is None else mask[rows])
+
+    def forward(self, grid: Grid) -> Grid:
+        """Give the grid in float32; a ``ValueError`` says that it has another width."""
+        if grid.features.ndim != 4 or grid.features.shape[1] != self.out_channels:
+            raise ValueError(
+                f"The grid features have shape {tuple(grid.features.shape)}, expected (images, "
+                f"{self.out_channels}, height, width): correct the files or "
+                "image_encoder.params.feature_size."
+            )
+        return Grid(grid.features.float(), grid.mask)
+
+
+class GridEmbedding(VisualEmbedding):
+    """The embedding of a tower's grid, where some cells may be padding."""
+
+    def forward(self, grid: Grid) -> Visual:
+        """Grid -> visual tokens (B_img, h*w, D), with the grid's mask."""
+        mask = None if grid.mask is None else grid.mask.flatten(1)
+        return Visual(super().forward(grid.features).tokens, mask)

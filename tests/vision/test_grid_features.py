@@ -1,0 +1,104 @@
+"""Grid features read from files, in the place of the tower that made them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.vision import Grid
+
+TOWER = {
+    "type": "clip_grid",
+    "params": {
+        "tower": {"layers": [1, 1, 1, 1], "width": 4},
+        "frozen": True,
+        "batch_norm": "eval",
+    },
+}
+FILES = {"type": "grid_features", "params": {"feature_size": 128}}
+
+
+def network(image_encoder: dict, method: str = "unipt", **visual: int) -> ClipVilNetwork:
+    torch.manual_seed(0)
+    return ClipVilNetwork.from_config(
+        image_encoder=image_encoder,
+        visual_embedding=visual,
+        fusion={
+            "type": "joint",
+            "params": {
+                **{"vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 2},
+                **{"num_attention_heads": 2, "intermediate_size": 32},
+            },
+        },
+        classifier={"type": "mlp", "params": {}},
+        num_labels=5,
+        tuning={"method": method},
+    )
+
+
+@pytest.fixture
+def both() -> tuple[ClipVilNetwork, ClipVilNetwork]:
+    """A network with a tower, and one of the same other weights without."""
+    tower, files = network(TOWER), network(FILES)
+    weights = tower.state_dict()
+    files.load_state_dict({name: weights[name] for name in files.state_dict()})
+    return tower.eval(), files.eval()
+
+
+def questions(count: int = 3) -> tuple[torch.Tensor, ...]:
+    ids = torch.randint(1, 30, (count, 6))
+    return torch.tensor([0, 1, 0])[:count], ids, torch.ones_like(ids), torch.zeros_like(ids)
+
+
+def test_scores_and_gradients_are_those_beside_the_tower(both) -> None:
+    tower, files = both
+    images = torch.randn(2, 3, 64, 96)
+    asked = questions()
+    grid = Grid(tower.image_encoder(images).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
+    expected, found = tower(images, *asked).scores, files(grid, *asked).scores
+    torch.testing.assert_close(found, expected)
+    for scores in (expected, found):
+        scores.sum().backward()
+    trained = {n: p.grad for n, p in tower.named_parameters() if p.requires_grad}
+    assert trained.keys() == {n for n, p in files.named_parameters() if p.requires_grad}
+    for name, parameter in files.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, trained[name])
+
+
+def test_fp16_features_come_near(both) -> None:
+    tower, files = both
+    images = torch.randn(2, 3, 64, 96)
+    asked = questions()
+    grid = Grid(tower.image_encoder(images).half())
+    torch.testing.assert_close(
+        files(grid, *asked).scores, tower(images, *asked).scores, rtol=1e-2, atol=1e-2
+    )
+
+
+def test_padding_is_masked(both) -> None:
+    """What stands in cells that are padding does not matter; nor does padding to a larger grid."""
+    _, files = both
+    features = torch.randn(2, 128, 2, 3)
+    asked = questions()
+    expected = files(Grid(features), *asked).scores
+    padded = torch.randn(2, 128, 3, 5)
+    padded[:, :, :2, :3] = features
+    mask = torch.zeros(2, 3, 5, dtype=torch.long)
+    mask[:, :2, :3] = 1
+    torch.testing.assert_close(files(Grid(padded, mask), *asked).scores, expected)
+
+
+def test_features_of_another_width(both) -> None:
+    with pytest.raises(ValueError, match=r"\(2, 64, 2, 3\), expected \(images, 128, height, width"):
+        both[1](Grid(torch.zeros(2, 64, 2, 3)), *questions())
+    with pytest.raises(ConfigError, match=r"params\.feature_size: got 0"):
+        network({"type": "grid_features", "params": {"feature_size": 0}})
+
+
+def test_there_is_no_tower(both) -> None:
+    names = both[1].state_dict()
+    assert not [name for name in names if name.startswith("image_encoder.")]
+    assert names.keys() < both[0].state_dict().keys()
