@@ -97,8 +97,8 @@ class OneEach:
     def __init__(self, *_: object, **__: object) -> None:
         """Take what an ``ImageStore`` takes."""
 
-    def read(self, rows: list[int]) -> Pictures:
-        """Return that picture for each row."""
+    def read(self, rows: list[int], joined: int = 1) -> Pictures:
+        """Return that picture for each row; ``joined`` are the images of a sample."""
         return Pictures(torch.zeros(len(rows), 3, 8, 8, dtype=torch.uint8), None)
 
 
@@ -113,6 +113,7 @@ class Dictionaries:
 
     is_labelled = True
     source = "dictionaries"
+    images_per_sample = 1
 
     def __init__(self, files: list[Path]) -> None:
         images: dict[str, int] = {}
