@@ -35,9 +35,18 @@ RUNS = {
         (*TRAIN, *WORKERS, "distributed.world_size=2"),
         ("training.max_updates=1", "checkpoint.resume=true"),
     ),
-    "val": (("run_type=val", "dataset_config.tiny.sizes.val=2000", *WORKERS), ()),
-    "predict": (("dataset_config.tiny.sizes.test=2000", *WORKERS), ()),
-    "predict, persistent": (("dataset_config.tiny.sizes.test=2000", *WORKERS, PERSISTENT), ()),
+    "val": (
+        ("run_type=val", "dataset_config.tiny.sizes.val=50000", *WORKERS),
+        ("dataset_config.tiny.sizes.val=20",),
+    ),
+    "predict": (
+        ("dataset_config.tiny.sizes.test=50000", *WORKERS),
+        ("dataset_config.tiny.sizes.test=20",),
+    ),
+    "predict, persistent": (
+        ("dataset_config.tiny.sizes.test=50000", *WORKERS, PERSISTENT),
+        ("dataset_config.tiny.sizes.test=20",),
+    ),
     "prepare": ((), ()),
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
