@@ -26,7 +26,8 @@ def test_a_killed_run_leaves_no_worker(tmp_path, name):
 
 def test_a_launcher_that_is_killed_takes_its_ranks_with_it(tmp_path):
     left = kills.kill_run("train, 2 ranks", signal.SIGKILL, False, 0.5, tmp_path)
-    assert left.running > 3 and left.processes == 0, left
+    # At the least the launcher and its ranks: workers may be between two epochs.
+    assert left.running >= 3 and left.processes == 0, left
     assert set(left.files) <= {"run/training.lock"} and not left.after_next
 
 
