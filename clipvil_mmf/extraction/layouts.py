@@ -86,11 +86,11 @@ class Layout:
 
     def units(self) -> list[list[int]]:
         """The rows of images whose features are lacking, in the parts that are written at once."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks units")
 
     def unit(self, rows: Sequence[int]) -> Any:
         """A context that writes one of ``units``, and gives the function that adds a grid."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks unit")
 
     def finish(self) -> None:
         """Called once when every unit is written."""
@@ -122,7 +122,7 @@ class _Files(Layout):
 
     def arranged(self, features: np.ndarray) -> np.ndarray:
         """A grid (h, w, C) as the reader takes it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks arranged")
 
 
 class PythiaFiles(_Files):

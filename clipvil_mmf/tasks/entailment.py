@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.tasks.task import CLASSES, LabelPairs, Task
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from clipvil_mmf.tasks.classes import ClassTask
 
 
 @dataclass
@@ -32,10 +26,9 @@ class EntailmentConfig:
             raise ConfigError(f"labels: got {what}, expected two classes or more, each once.")
 
 
-class Entailment(Task):
+class Entailment(ClassTask):
     """Visual entailment (SNLI-VE, arXiv 1901.06706), and any other choice of one class."""
 
-    target_kind = CLASSES
     default_loss = "clipvil_cross_entropy"
     default_metric = "accuracy"
     row_fields = ("id", "label")
@@ -53,20 +46,3 @@ class Entailment(Task):
                 "task.params.labels."
             )
         return sorted(labels)
-
-    def targets(self, pairs: LabelPairs, samples: int, labels: int) -> np.ndarray:
-        """(B,) int64: a sample's main class among those that are labels; -1 without one."""
-        targets = np.full(samples, -1, np.int64)
-        labelled, first = np.unique(pairs.positions, return_index=True)
-        targets[labelled] = pairs.rows[first]
-        return targets
-
-    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy: the mean over the samples that have a class."""
-        from clipvil_mmf.loss_functions import class_cross_entropy
-
-        return class_cross_entropy(scores, targets)
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """The softmax: (B, classes), which sum up to 1."""
-        return scores.softmax(dim=1)

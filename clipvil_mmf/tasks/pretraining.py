@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from clipvil_mmf.config import ConfigError, check_probability
-from clipvil_mmf.tasks.task import CLASSES, LabelPairs, Task
+from clipvil_mmf.tasks.classes import ClassTask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,14 +32,13 @@ class PretrainingConfig:
         check_probability("mismatch_rate", self.mismatch_rate)
 
 
-class Pretraining(Task):
+class Pretraining(ClassTask):
     """CLIP-ViL's pre-training (arXiv 2107.06383), which is LXMERT's without its objects.
 
     ``data/pretraining.py`` draws its samples, the network ``pretraining.py`` has its losses: one
     mean cross entropy each, added up, in evaluation too.
     """
 
-    target_kind = CLASSES
     default_metric = "masked_word_accuracy"
     row_fields = ("sentence_id", "answer")
     pretrains = True
@@ -49,23 +46,6 @@ class Pretraining(Task):
     def __init__(self, config: PretrainingConfig) -> None:
         super().__init__(config)
         self.has_head = config.answers
-
-    def targets(self, pairs: LabelPairs, samples: int, labels: int) -> np.ndarray:
-        """(B,) int64: a sample's main answer; -1 without one."""
-        targets = np.full(samples, -1, np.int64)
-        labelled, first = np.unique(pairs.positions, return_index=True)
-        targets[labelled] = pairs.rows[first]
-        return targets
-
-    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy of the answers, one of the three losses."""
-        from clipvil_mmf.loss_functions import class_cross_entropy
-
-        return class_cross_entropy(scores, targets)
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """The softmax: (B, answers)."""
-        return scores.softmax(dim=1)
 
     def prediction_rows(
         self, ids: Sequence[int | str], scores: Tensor, labels: Sequence[str]
