@@ -36,6 +36,7 @@ from clipvil_mmf.paths import config_dir
 from clipvil_mmf.pretraining import PretrainingNetwork
 from clipvil_mmf.profiling.operations import multiply_adds
 from clipvil_mmf.tasks import SOFT, Task, build_task
+from clipvil_mmf.tasks.confidence import prediction_params
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Grid, Regions
@@ -122,6 +123,7 @@ class ClipVil(BaseModel):
             )
         _check_sections(registry.get("config"))
         _judge_by(self.task)
+        prediction_params(registry.get("config"), self.task)  # wrong ones end the run before it
         params = dict(settings.fusion.get("params") or {})
         if params.get("vocab_size") is None:
             params["vocab_size"] = tokens

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,13 +27,20 @@ from clipvil_mmf.prediction.submission import (
     Layout,
     Submission,
     check_submission,
+    has_further_fields,
     layout_of_rows,
+    plain_content,
     read_rows,
 )
+from clipvil_mmf.tasks import TASKS
 
 _TEST_DEV = (
     "remark: since 2021 the server of VQA v2 wants the answers to all questions of test2015, for "
     "its test-dev phase too; predict the whole split test"
+)
+_FURTHER = (
+    "remark: the rows have confidences or further answers, which a leaderboard may refuse; "
+    "--strip FILE writes them without"
 )
 
 
@@ -47,6 +56,13 @@ def command(
             "those of the first row."
         ),
     ] = Format.auto,
+    strip: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the rows to this file as the leaderboard wants them, without confidences "
+            "and further answers."
+        ),
+    ] = None,
 ) -> None:
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
     expected = load_questions(questions, split, root)
@@ -77,8 +93,23 @@ def command(
             typer.echo(f"{what}: {accuracy:.4f}")
     if part:
         typer.echo(_TEST_DEV)
+    if has_further_fields(rows) and strip is None:
+        typer.echo(_FURTHER)
     if not submission.accepted:
         raise typer.Exit(1)
+    if strip is not None:
+        typer.echo(f"written: {_write_plain(rows, layout, strip)}")
+
+
+def _write_plain(rows: Sequence[Any], layout: Layout, path: Path) -> Path:
+    """Write a leaderboard file of rows, never over another one; the path that it got."""
+    # Imported here: it takes a while, and a check does without.
+    from mmf_bridge.common.prediction import write_rows
+
+    kind = "csv" if TASKS[layout.name][1].writes_csv else "json"
+    if path.suffix != f".{kind}":
+        raise ValueError(f"--strip {path}: expected a name ending in .{kind}, for {layout.name}")
+    return write_rows(plain_content(rows, layout), path, header=False)
 
 
 def _table(submission: Submission, layout: Layout) -> Table:

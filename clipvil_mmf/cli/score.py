@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from clipvil_mmf.cli.questions import (
 from clipvil_mmf.data.catalogue import CATALOGUES
 from clipvil_mmf.prediction.rules import EXACT, OF_ANNOTATORS
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
+from clipvil_mmf.prediction.selective import Selective
 from clipvil_mmf.prediction.submission import LAYOUTS, read_submission
 from clipvil_mmf.prediction.truth import Truths
 from clipvil_mmf.text_files import read_labels
@@ -70,9 +72,12 @@ def command(
     found = read_submission(file, truths.ids, layout, choices_of(table))
     scores = []
     if found.predictions or not found.chosen:
-        scores.append(score_predictions(found.predictions, truths, vocabulary))
+        further = {key: [answer for answer, _ in pairs] for key, pairs in found.top.items()}
+        sure = found.confidences
+        scores.append(score_predictions(found.predictions, truths, vocabulary, sure, further))
     if found.chosen:
-        scores.append(score_predictions(found.chosen, Truths(table, chosen=True)))
+        chosen, sure = Truths(table, chosen=True), found.choice_confidences
+        scores.append(score_predictions(found.chosen, chosen, confidences=sure))
     if as_json:
         first, *chosen = map(as_dict, scores)
         if chosen:
@@ -105,6 +110,10 @@ def as_dict(scores: Scores) -> dict[str, Any]:
     if scores.consistency is not None:
         sentences = scores.consistency.questions
         result["consistency"] = {"percent": scores.consistency.percent, "sentences": sentences}
+    if scores.selective is not None:
+        result["confidence"] = asdict(scores.selective)
+    if scores.best_of_top is not None:
+        result["best_of_top"] = mean(scores.best_of_top)
     return result
 
 
@@ -116,7 +125,11 @@ def show(scores: Scores, console: Console, top: int) -> None:
         table.add_row("as published: answer in the vocabulary", *_cells(scores.in_vocabulary))
     if scores.consistency is not None:
         table.add_row("consistency: sentences right for all images", *_cells(scores.consistency))
+    if scores.best_of_top is not None:
+        table.add_row("if the best of top_answers counted", *_cells(scores.best_of_top))
     console.print(table)
+    if scores.selective is not None:
+        console.print(_confidence_table(scores.selective))
     for kind, names in scores.groups.items():
         largest = sorted(names.items(), key=lambda item: (-item[1].questions, item[0]))
         table = _table(f"by {kind}", kind)
@@ -134,6 +147,23 @@ def show(scores: Scores, console: Console, top: int) -> None:
     if scores.in_vocabulary is not None:
         outside = scores.overall.questions - scores.in_vocabulary.questions
         console.print(f"questions whose answer is not among the vocabulary's answers: {outside:,}")
+
+
+def _confidence_table(found: Selective) -> Table:
+    title = f"confidence of {found.questions:,} answers"
+    table = Table("", Column("%", justify="right"), title=title, title_justify="left")
+    rows = {
+        "mean confidence": found.mean_confidence,
+        "calibration error, 15 bins": found.calibration_error,
+        "area under the risk-coverage curve": found.risk_coverage_area,
+    }
+    for share, accuracy in found.accuracy_at_coverage.items():
+        rows[f"accuracy of the surest {share} %"] = accuracy
+    for risk, coverage in found.coverage_at_risk.items():
+        rows[f"questions answered at {risk} % risk"] = coverage
+    for name, value in rows.items():
+        table.add_row(name, f"{value:.2f}")
+    return table
 
 
 def _left_out(rule: str) -> str:

@@ -22,7 +22,7 @@ from clipvil_mmf.cli.questions import (
 )
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
-from clipvil_mmf.prediction.submission import read_predictions
+from clipvil_mmf.prediction.submission import read_submission
 
 
 class Only(str, Enum):
@@ -54,8 +54,9 @@ def command(
         replace(question, image=_below(folder, question.image))
         for question in load_questions(questions, split, root)
     ]
-    predictions = read_predictions(file, [question.question_id for question in asked])
-    cells = choose(asked, predictions, only, images, questions_per_image, seed)
+    found = read_submission(file, [question.question_id for question in asked])
+    sure = found.confidences
+    cells = choose(asked, found.predictions, only, images, questions_per_image, seed, sure)
     draw(cells, columns).save(output, optimize=True)
     drawn = [answered for cell in cells for answered in cell.answered]
     typer.echo(f"{output}: {len(cells)} images, {len(drawn)} questions")
@@ -77,13 +78,15 @@ def choose(
     images: int,
     per_image: int,
     seed: int,
+    confidences: Mapping[int | str, float] | None = None,
 ) -> list[Cell]:
-    """Draw lots for images, and for questions of each."""
+    """Draw lots for images, and for questions of each; ``confidences`` are by question id."""
     by_image: dict[str | tuple[str, ...], list[Answered]] = {}
     for question in questions:
         if question.question_id not in predictions:
             continue
-        answered = judge(question, predictions[question.question_id])
+        key = question.question_id
+        answered = judge(question, predictions[key], (confidences or {}).get(key))
         if only is not Only.all and answered.right is None:
             raise ValueError(
                 f"--only {only.value}: the answer of question {question.question_id!r} is not "
@@ -101,13 +104,14 @@ def choose(
     ]
 
 
-def judge(question: Question, answer: str) -> Answered:
+def judge(question: Question, answer: str, confidence: float | None = None) -> Answered:
     """Compare an answer with the label; any of the label's answers is right."""
     if question.answers is None:
-        return Answered(question.text, answer)
+        return Answered(question.text, answer, confidence=confidence)
     scores = question.answers
     expected = max(scores, key=lambda known: scores[known], default=None)
-    return Answered(question.text, answer, expected, scores.get(answer, 0.0) > 0)
+    right = scores.get(answer, 0.0) > 0
+    return Answered(question.text, answer, expected, right, confidence)
 
 
 def _check_output(output: Path) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmf.common.registry import registry
 from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.utils.distributed import is_master
@@ -53,6 +54,7 @@ from clipvil_mmf.data.regions import RegionParams, RegionStore
 from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from clipvil_mmf.preprocessing import pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
+from clipvil_mmf.tasks.confidence import add_confidence, prediction_params
 
 logger = logging.getLogger(__name__)
 
@@ -556,9 +558,21 @@ class ClipVilDataset(BaseDataset):
         )
 
     def format_for_prediction(self, report: Any) -> list[dict[str, Any]]:
-        """The rows of a prediction file, as the task makes them, of ``scores`` (B, labels)."""
-        if self.task.choice_field is None:
-            return self.task.prediction_rows(report.question_id, report.scores, self.labels)
+        """The rows of a prediction file, as the task makes them, of ``scores`` (B, labels).
+
+        The section ``prediction`` of the configuration may add confidence and further answers.
+        """
+        given = (report.question_id, report.scores, self.labels)
+        if self.task.choice_field is not None:
+            given = (*given, self._choices_of(report.question_id))
+        rows = self.task.prediction_rows(*given)
+        params = prediction_params(registry.get("config") or {}, self.task)
+        if params.adds_fields:
+            add_confidence(rows, report.scores, self.labels, self.task, params)
+        return rows
+
+    def _choices_of(self, ids: Sequence[Any]) -> list[tuple[str, ...]]:
+        """What there is to choose from for each of these questions."""
         if self._choices is None:
             found = self.table.choices()
             if found is None:
@@ -567,8 +581,7 @@ class ClipVilDataset(BaseDataset):
                     f"but the questions of {self.table.source} have none; expected another task."
                 )
             self._choices = dict(zip(self.table.ids(), found, strict=True))
-        choices = [self._choices[key] for key in report.question_id]
-        return self.task.prediction_rows(report.question_id, report.scores, self.labels, choices)
+        return [self._choices[key] for key in ids]
 
     def on_prediction_end(self, rows: list[dict[str, Any]]) -> Any:
         """The content of the prediction file with the rows of all processes; the bridge asks."""

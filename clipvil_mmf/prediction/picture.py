@@ -37,6 +37,7 @@ class Answered:
     answer: str  # the predicted one
     expected: str | None = None  # the known one
     right: bool | None = None  # whether the prediction counts as right, where that is known
+    confidence: float | None = None  # in [0, 1], where the model has said it
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def _cell_height(cell: Cell, font: ImageFont.FreeTypeFont) -> int:
 def _lines(answered: Answered, font: ImageFont.FreeTypeFont) -> tuple[list[str], list[str]]:
     """The lines of a question, and those of the answer."""
     verdict = answered.answer
+    if answered.confidence is not None:
+        verdict = f"{verdict} {100 * answered.confidence:.0f}%"
     if answered.right is False and answered.expected is not None:
         verdict = f"{verdict} (expected: {answered.expected})"
     return _wrapped(answered.question, font), _wrapped(verdict, font, indent=_MARK)

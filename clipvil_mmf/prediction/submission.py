@@ -3,7 +3,8 @@
 Its rows are those of a task, ``[{"question_id": int, "answer": str}, ...]`` for vqa; a leaderboard
 server refuses others. A-OKVQA's file is an object instead, ``{question id: {"direct_answer": ...,
 "multiple_choice": ...}}``, of which one setting may be left out. A CSV file has two columns and no
-header. Imports no torch.
+header. Rows may also have confidences and further answers (``tasks.confidence``), which
+``plain_content`` leaves out. Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clipvil_mmf.tasks import TASKS
+from clipvil_mmf.tasks import TASKS, build_task
+from clipvil_mmf.tasks.confidence import CHOICE_CONFIDENCE, CONFIDENCE, FIELDS, TOP
 from clipvil_mmf.text_files import TextFileError, read_text
 
 
@@ -60,6 +62,11 @@ class Submission:
     problems: tuple[Problem, ...]  # why it is refused
     predictions: dict[int | str, str]  # question id -> answer, of the rows that are in order
     chosen: dict[int | str, str]  # question id -> choice, of these rows
+    # Of these, where ``read_submission`` has found them:
+    confidences: dict[int | str, float] = field(default_factory=dict)  # question id -> [0, 1]
+    choice_confidences: dict[int | str, float] = field(default_factory=dict)
+    # Question id -> its best answers with their confidence, the best first.
+    top: dict[int | str, list[tuple[str, float]]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -150,16 +157,16 @@ def check_submission(
             faults[what].append(f"{where}: {key!r}")
             continue
         seen[key] += 1
-        for field in fields:
-            answer = row.get(field)
-            if field not in row:
-                faults[f"rows without {field!r}"].append(f"{where}: question {key!r}")
+        for name in fields:
+            answer = row.get(name)
+            if name not in row:
+                faults[f"rows without {name!r}"].append(f"{where}: question {key!r}")
             elif not isinstance(answer, str):
                 faults["answers that are not strings"].append(_answered(key, answer))
-            elif field == layout.choice_key and choices and answer not in choices[key]:
+            elif name == layout.choice_key and choices and answer not in choices[key]:
                 faults["answers that are none of the choices"].append(_answered(key, answer))
             else:
-                answers[field].setdefault(key, answer)
+                answers[name].setdefault(key, answer)
     for key, count in seen.items():
         if count > 1:
             faults["questions answered more than once"].append(f"question {key!r}: {count} times")
@@ -183,13 +190,6 @@ def _answer_fields(rows: Sequence[Any], layout: Layout) -> list[str]:
     rows = [row for row in rows if isinstance(row, dict)]
     answered = [field for field in fields if any(row.get(field) is not None for row in rows)]
     return answered or [layout.answer_key]
-
-
-def read_predictions(
-    path: Path, question_ids: Collection[int | str], layout: Layout | None = None
-) -> dict[int | str, str]:
-    """The answers of ``read_submission``: question id -> answer."""
-    return read_submission(path, question_ids, layout).predictions
 
 
 def read_submission(
@@ -217,7 +217,55 @@ def read_submission(
             f"{path} does not fit the questions: {faults[0].what}: {faults[0].count:,}, such as "
             f"{faults[0].examples[0]}. Name the questions that it answers (--questions, --split)"
         )
-    return submission
+    keyed = [(row[layout.id_key], row) for row in rows]
+    top = {key: row[TOP] for key, row in keyed if row.get(TOP) is not None}
+    for key, pairs in top.items():
+        if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
+            raise SubmissionError(
+                f"{path}: question {key!r} has the {TOP} {json.dumps(pairs)[:80]}; expected "
+                "[[answer, confidence in [0, 1]], ...]"
+            )
+    return replace(
+        submission,
+        confidences=_confidences(keyed, CONFIDENCE, path),
+        choice_confidences=_confidences(keyed, CHOICE_CONFIDENCE, path),
+        top={key: [(answer, sure) for answer, sure in pairs] for key, pairs in top.items()},
+    )
+
+
+def has_further_fields(rows: Sequence[Any]) -> bool:
+    """Whether rows have confidences or further answers, which no leaderboard file has."""
+    return any(isinstance(row, dict) and not row.keys().isdisjoint(FIELDS) for row in rows)
+
+
+def plain_content(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Any:
+    """The content of a leaderboard file: these rows, which are in order, with its fields alone."""
+    fields = (layout.id_key, layout.answer_key, layout.choice_key)
+    plain = [{name: row[name] for name in fields if name in row} for row in rows]
+    return build_task(layout.name).prediction_file(plain)
+
+
+def _confidences(
+    rows: Sequence[tuple[int | str, Mapping[str, Any]]], name: str, path: Path
+) -> dict[int | str, float]:
+    """Question id -> the confidence in the field ``name``, of the rows where it is not null."""
+    found = {key: row[name] for key, row in rows if row.get(name) is not None}
+    wrong = next((key for key, value in found.items() if not _is_confidence(value)), None)
+    if wrong is not None:
+        raise SubmissionError(
+            f"{path}: question {wrong!r} has the {name} {json.dumps(found[wrong])[:80]}; expected "
+            "a number in [0, 1]"
+        )
+    return found
+
+
+def _is_confidence(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_pair(pair: Any) -> bool:
+    whole = isinstance(pair, list) and len(pair) == 2
+    return whole and isinstance(pair[0], str) and _is_confidence(pair[1])
 
 
 def _other_type(key: int | str) -> int | str | None:
