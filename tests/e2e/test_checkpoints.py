@@ -201,20 +201,23 @@ def test_pickled_code_in_a_published_file_is_refused(tmp_path, run):
 
 
 IN_PYTHON = """
+import json
 import sys
 import clipvil_mmf
 model = clipvil_mmf.from_pretrained(sys.argv[1])
 for question in sys.argv[3:]:
-    print(model.answer(sys.argv[2], question, top_k=1)[0][0])
+    print(json.dumps(model.answer(sys.argv[2], question, top_k=3)))
 assert "mmf" not in sys.modules, "MMF was imported"
 """
 
 
 def test_what_was_trained_answers_in_python_without_mmf(tmp_path, run):
+    """The same answers as in the prediction file, and as sure of them."""
     run("run_type=train")
-    run("checkpoint.resume=true", predict=True)
+    further = ("prediction.confidence=true", "prediction.top_k=3")
+    run("checkpoint.resume=true", *further, predict=True)
     (file,) = (tmp_path / "save").rglob("reports/*_*.json")
-    predicted = [row["answer"] for row in json.loads(file.read_text())][:4]
+    rows = json.loads(file.read_text())[:4]
     questions = easy_vqa_files.read_questions("test")[:4]
     assert len({question.image for question in questions}) == 1
     command = [sys.executable, "-c", IN_PYTHON, tmp_path / "save", questions[0].image]
@@ -224,7 +227,12 @@ def test_what_was_trained_answers_in_python_without_mmf(tmp_path, run):
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == predicted
+    for line, row in zip(done.stdout.splitlines(), rows, strict=True):
+        answers, confidences = zip(*json.loads(line), strict=True)
+        assert [answer for answer, _ in row["top_answers"]] == list(answers)
+        sure = [confidence for _, confidence in row["top_answers"]]
+        assert sure == pytest.approx(confidences, abs=1e-5)
+        assert (row["answer"], row["confidence"]) == (answers[0], sure[0])
 
 
 def test_a_run_that_starts_from_a_published_tuned_checkpoint(
