@@ -11,11 +11,14 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     import torch
 
     from clipvil_mmf.hub import Answerer
+
+__version__ = "0.1.0"
 
 
 def register() -> None:
@@ -26,29 +29,35 @@ def register() -> None:
 def from_pretrained(
     path: str | PathLike[str],
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
+    backbone: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
 ) -> Answerer:
     """Load a model that answers questions about images; MMF is not needed.
 
     Args:
-        path: a folder that ``clipvil import`` wrote, or the ``env.save_dir`` of a run of MMF (or
-            one of its checkpoints).
-        device: where the network runs.
-        dtype: of the network's parameters; None for float32.
+        path: a folder that ``clipvil import``, ``clipvil merge`` or ``save_pretrained`` wrote, or
+            the ``env.save_dir`` of a run of MMF (or one of its checkpoints). Of a run that tuned
+            beside a frozen backbone, both are loaded.
+        device: where the network runs, such as ``"cuda"``.
+        dtype: of the network's parameters, such as ``"bfloat16"``; None for float32.
+        backbone: of a tuned run, the file of its backbone, or several; None for those that its
+            configuration names.
 
     Returns:
-        An object with ``answer(image, question, top_k=5)``, see :mod:`clipvil_mmf.hub`.
+        An object with ``answer(image, question, top_k=5)``; called with many samples it answers
+        them in batches. See :mod:`clipvil_mmf.hub`.
 
     Raises:
         CheckpointError: no model is there, it is incomplete, or it cannot run.
-        ConfigError: the text vocabulary is unavailable.
+        ValueError: there is no such device or dtype.
     """
     # Imported here: `clipvil --help` and MMF's start do without.
     import torch
 
     from clipvil_mmf import hub
 
-    return hub.from_pretrained(path, device, torch.float32 if dtype is None else dtype)
+    dtype = torch.float32 if dtype is None else dtype
+    return hub.from_pretrained(path, device, dtype, backbone)
 
 
 if "mmf" in sys.modules:

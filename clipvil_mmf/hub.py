@@ -2,70 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.matching import match
-from clipvil_mmf.checkpoints.native import SavedModel, read_saved
-from clipvil_mmf.config import from_config
+from clipvil_mmf.checkpoints.native import VOCABULARY, Description, SavedModel, write_saved
+from clipvil_mmf.checkpoints.tuned import read_model
+from clipvil_mmf.config import ConfigError, from_config
 from clipvil_mmf.data.images import (
+    BadImageError,
     ImageParams,
     build_transform,
-    decode,
     on_one_canvas,
     side_by_side,
 )
+from clipvil_mmf.inference.batches import Batch, Sample, as_sample, in_batches, windows
+from clipvil_mmf.inference.pictures import Picture, is_picture, read_picture
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.preprocessing import normalize, pixel_statistics
-from clipvil_mmf.tasks import Task, build_task
+from clipvil_mmf.tasks import build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
+from mmf_bridge.common.device import check_device
 
-Picture = Image.Image | str | PathLike[str]
 Answers = list[tuple[str, float]]
+BATCH_SIZE = 8
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class Answerer:
     """A network in evaluation mode, with the classifier's rows, its tokenizer and preprocessing.
 
-    The task says what the scores mean.
+    An image is anything that :data:`clipvil_mmf.inference.pictures.Picture` lists.
+
+    Args:
+        network: on its device, in its dtype.
+        description: of the network, preprocessing and task.
+        answers: the rows of its head.
+        tokens: the text vocabulary.
+        name: where it comes from, for messages.
+
+    Attributes:
+        task: says what the scores mean.
     """
 
     def __init__(
         self,
         network: ClipVilNetwork,
+        description: Description,
         answers: Sequence[str],
-        tokenizer: WordPieceTokenizer,
-        images: ImageParams,
-        task: Task,
+        tokens: Sequence[str],
+        name: str,
     ) -> None:
-        self.network, self.task, self.answers = network, task, list(answers)
-        self._tokenizer = tokenizer
+        self.network, self.description, self.name = network, description, name
+        self.answers, self.tokens = list(answers), list(tokens)
+        self.task = build_task(description.task, f"{name}: task")
+        images = from_config(ImageParams, description.images, f"{name}: images")
+        self._tokenizer = WordPieceTokenizer(self.tokens, description.max_seq_length, name)
         self._transform = build_transform(images)
         self._statistics = pixel_statistics(images.mean, images.std)
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        parameter = next(self.network.parameters())
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        return (
+            f"Answerer({self.name!r}: {self.task.name}, {len(self.answers):,} answers, "
+            f"{count / 1e6:.1f} M parameters, {dtype} on {parameter.device})"
+        )
 
     def answer(
         self,
         image: Picture | Sequence[Picture] | Sequence[Sequence[Picture]],
         question: str | Sequence[str],
         top_k: int = 5,
+        batch_size: int = BATCH_SIZE,
     ) -> Answers | list[Answers]:
         """Answer one question or several.
 
         Args:
-            image: a PIL image or a file; or a list of them, one for each question. One image
-                serves all questions, and the tower runs once for it. Where the task has several
-                images per sample, each of these is a list of so many images.
+            image: an image; or a list of them, one for each question. One image serves all
+                questions, and the tower runs once for it. Where the task has several images per
+                sample, each of these is a list of so many images.
             question: a question, or a list; one question is asked of all images.
             top_k: answers to give, the best first; all of them if there are fewer.
+            batch_size: questions of one pass of the network, at most.
 
         Returns:
             Pairs of a label and its score in [0, 1], as the task has it: for answers the sigmoid of
@@ -73,51 +101,111 @@ class Answerer:
             classes their probabilities, which do. For lists, such a list per question.
 
         Raises:
-            ValueError: lists of different lengths, an empty list, a ``top_k`` below 1, or a sample
-                with another number of images than the task has.
-            BadImageError: a file is missing or no image.
+            ValueError: lists of different lengths, an empty list, a ``top_k`` or ``batch_size``
+                below 1, or a sample with another number of images than the task has.
+            BadImageError: an image is missing, or is not an image.
         """
-        if top_k < 1:
-            raise ValueError(f"top_k: got {top_k}, expected at least 1.")
         several = self.task.images_per_sample > 1
-        one_image = _is_picture(image) or (several and any(map(_is_picture, image)))
-        single = isinstance(question, str) and one_image
+        one_image = is_picture(image) or (several and any(map(is_picture, image)))
         images = [image] if one_image else list(image)
         questions = [question] if isinstance(question, str) else list(question)
-        if several:
-            self._check_samples(images)
         count = max(len(images), len(questions)) if images and questions else 0
         if {len(images), len(questions)} - {1, count} or not count:
             raise ValueError(
                 f"{len(images)} images and {len(questions)} questions: expected as many of both, "
                 "or one of either."
             )
-        asked = questions * count if len(questions) == 1 else questions
-        scores = self.scores(images, [0] * count if len(images) == 1 else list(range(count)), asked)
-        best, rows = self.task.probabilities(scores).topk(min(top_k, len(self.answers)))
-        found = [
-            [(self.answers[row], score) for row, score in zip(*pair, strict=True)]
-            for pair in zip(rows.tolist(), best.tolist(), strict=True)
-        ]
-        return found[0] if single else found
+        images, questions = (one * count if len(one) == 1 else one for one in (images, questions))
+        samples = list(zip(images, questions, strict=True))
+        found = list(self.stream(samples, top_k, batch_size))
+        return found[0] if isinstance(question, str) and one_image else found
 
-    def _check_samples(self, samples: Sequence[Any]) -> None:
-        """Raise ``ValueError`` unless each sample is as many images as the task has."""
-        wanted = self.task.images_per_sample
-        for sample in samples:
-            count = 1 if _is_picture(sample) else len(sample)
-            if count != wanted:
-                raise ValueError(
-                    f"{count} image{'s' * (count != 1)} for a question of the task "
-                    f"{self.task.name}: expected {wanted}, in a list."
-                )
+    def __call__(
+        self,
+        samples: Iterable[tuple[Any, str] | Mapping[str, Any]],
+        top_k: int = 5,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        return_errors: bool = False,
+    ) -> list[Answers | BadImageError] | Iterator[Answers | BadImageError]:
+        """Answer many questions: those of a list give a list, those of an iterator an iterator.
 
-    @torch.inference_mode()
+        See :meth:`stream`.
+        """
+        found = self.stream(samples, top_k, batch_size, workers, return_errors)
+        return list(found) if isinstance(samples, Sequence) else found
+
+    def stream(
+        self,
+        samples: Iterable[tuple[Any, str] | Mapping[str, Any]],
+        top_k: int = 5,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        return_errors: bool = False,
+    ) -> Iterator[Answers | BadImageError]:
+        """Answer many questions, in batches of one canvas; the tower runs once for an image.
+
+        Of a list, questions on one image are put together wherever they stand. An iterator is read
+        8 batches ahead, and that counts among these. Images may not change until they are answered.
+
+        Args:
+            samples: pairs of an image and a question, or mappings with ``image`` and ``question``;
+                where the task has several images per sample, ``image`` is a list.
+            top_k: as for :meth:`answer`.
+            batch_size: as for :meth:`answer`.
+            workers: threads that read images; 0 for none, None for one a processor, up to 4. They
+                change no answer.
+            return_errors: give the ``BadImageError`` in the place of the answers for images that
+                cannot be read, instead of raising it.
+
+        Yields:
+            What :meth:`answer` gives for a question, in the order of the samples.
+
+        Raises:
+            ValueError: a sample is none, or a number is out of its range.
+            BadImageError: see ``return_errors``.
+        """
+        for name, value, least in (
+            ("top_k", top_k, 1),
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 0),
+        ):
+            if value is not None and value < least:
+                raise ValueError(f"{name}: got {value}, expected at least {least}.")
+        if isinstance(samples, (str, Mapping)):
+            raise ValueError(
+                f"samples: got a {type(samples).__name__}, expected a list of samples."
+            )
+        return self._stream(samples, top_k, batch_size, workers, return_errors)
+
+    def _stream(
+        self,
+        samples: Iterable[Any],
+        top_k: int,
+        batch_size: int,
+        workers: int | None,
+        return_errors: bool,
+    ) -> Iterator[Answers | BadImageError]:
+        def best(scores: Tensor) -> list[Answers]:
+            found = self.task.probabilities(scores).topk(min(top_k, len(self.answers)))
+            pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+            return [[(self.answers[row], s) for row, s in zip(*p, strict=True)] for p in pairs]
+
+        numbered = enumerate(samples)
+        checked = (as_sample(one, self.task, f"sample {number}: ") for number, one in numbered)
+        is_list = isinstance(samples, Sequence)
+        for part in [list(checked)] if is_list else windows(checked, batch_size):
+            for found in self._in_batches(part, best, batch_size, workers):
+                if isinstance(found, BadImageError) and not return_errors:
+                    raise found
+                yield found
+
     def scores(
         self,
         images: Sequence[Picture] | Sequence[Sequence[Picture]],
         image_index: Sequence[int],
         questions: Sequence[str],
+        batch_size: int = BATCH_SIZE,
     ) -> Tensor:
         """Score all answers: (B, labels) float32 on the CPU, before the sigmoid or softmax.
 
@@ -125,46 +213,82 @@ class Answerer:
             images: each distinct image once; lists of them, where a sample has several.
             image_index: of each question, its place in ``images``.
             questions: B of them.
+            batch_size: as for :meth:`answer`.
         """
-        parameter = next(self.network.parameters())
-        ids, lengths = self._tokenizer(questions)
-        masks = np.arange(ids.shape[1]) < lengths[:, None]
-        ids, masks = (torch.from_numpy(t).long().to(parameter.device) for t in (ids, masks))
-        samples = [self._read_all(sample) for sample in images]
-        output = torch.empty(len(questions), len(self.answers))
-        # Landscape and portrait pictures have different canvases, and a batch has one.
-        for shape in dict.fromkeys(pictures[0].shape for pictures in samples):
-            places = [i for i, pictures in enumerate(samples) if pictures[0].shape == shape]
-            pictures = [picture for i in places for picture in samples[i]]
-            pixels = on_one_canvas(pictures, len(pictures)).pixels
-            statistics = self._statistics.to(parameter.device)
-            batch = normalize(pixels.to(parameter.device), statistics).to(parameter)
-            chosen = [row for row, image in enumerate(image_index) if image in places]
-            index = torch.arange(len(pictures), device=parameter.device).view(len(places), -1)
-            index = index[[places.index(image_index[row]) for row in chosen]]
-            index = index if self.task.passes > 1 else index.flatten()
-            texts = ids[chosen], masks[chosen], torch.zeros_like(ids[chosen])
-            output[chosen] = self.network(batch, index, *texts).scores.float().cpu()
-        return output
+        pairs = zip(image_index, questions, strict=True)
+        samples = [as_sample((images[place], question), self.task) for place, question in pairs]
+        rows = []
+        for found in self._in_batches(samples, list, batch_size):
+            if isinstance(found, BadImageError):
+                raise found
+            rows.append(found)
+        return torch.stack(rows)
 
-    def _read_all(self, sample: Picture | Sequence[Picture]) -> list[np.ndarray]:
+    def save_pretrained(self, folder: str | PathLike[str]) -> None:
+        """Write the model into a new folder, which :func:`clipvil_mmf.from_pretrained` reads.
+
+        The numbers are of the network's dtype. Tensors that the network has no use for, which
+        ``clipvil import`` keeps for an export, are not written.
+
+        Raises:
+            WeightFileError: the folder exists, or it could not be written.
+        """
+        self.description.text_vocabulary = VOCABULARY
+        state = self.network.state_dict()
+        write_saved(
+            SavedModel(self.description, state, labels=self.answers, tokens=self.tokens), folder
+        )
+
+    def _in_batches(
+        self,
+        samples: Sequence[Sample],
+        results: Any,
+        batch_size: int,
+        workers: int | None = None,
+    ) -> Iterator[Any]:
+        """What ``results`` makes of the scores (n, labels) of a batch: one for each question."""
+
+        def answered(batch: Batch) -> Any:
+            questions = [samples[row].question for row in batch.rows]
+            return results(self._batch_scores(batch, questions, batch_size))
+
+        return in_batches(samples, self._read, answered, batch_size, workers)
+
+    def _read(self, images: Sequence[Picture]) -> list[np.ndarray]:
         """The pictures of a sample: of its one image, of each of several, or of these joined."""
-        pictures = [self._read(image) for image in ([sample] if _is_picture(sample) else sample)]
+        pictures = [read_picture(image, self._transform) for image in images]
         return [*side_by_side(pictures, len(pictures) if self.task.joins_images else 1)]
 
-    def _read(self, image: Picture) -> np.ndarray:
-        if isinstance(image, Image.Image):
-            return self._transform(image)
-        return decode(str(Path(image)), self._transform)
+    @torch.inference_mode()
+    def _batch_scores(self, batch: Batch, questions: Sequence[str], batch_size: int) -> Tensor:
+        """(n, labels) float32 on the CPU."""
+        parameter = next(self.network.parameters())
+        pictures = on_one_canvas(batch.pictures, len(batch.pictures))
+        statistics = self._statistics.to(parameter.device)
+        pixels = pictures.pixels.to(parameter.device)
+        images: Any = normalize(pixels, statistics, pictures.sizes).to(parameter)
+        if len(questions) > batch_size:  # on one image, whose tokens serve all of them
+            with self.network.tuning.backbone_precision(parameter.device):
+                images = self.network.encode_visual(images)
+        index = torch.arange(len(batch.pictures)).view(-1, self.task.passes)[batch.index]
+        index = index if self.task.passes > 1 else index.flatten()
+        ids, lengths = self._tokenizer(questions)
+        masks = np.arange(ids.shape[1]) < lengths[:, None]
+        ids, masks = (torch.from_numpy(part).long() for part in (ids, masks))
+        texts = (index, ids, masks, torch.zeros_like(ids))
+        parts = zip(*(part.to(parameter.device).split(batch_size) for part in texts), strict=True)
+        return torch.cat([self.network(images, *part).scores.float().cpu() for part in parts])
 
 
 def from_pretrained(
     path: str | PathLike[str],
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = torch.float32,
+    backbone: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
 ) -> Answerer:
     """Load a model that answers questions about images, see :func:`clipvil_mmf.from_pretrained`."""
-    saved = read_saved(Path(path))
+    device, dtype = _device(device), _dtype(dtype)
+    saved = read_model(Path(path), backbone)
     description = saved.description
     if "classifier" not in description.network:
         raise CheckpointError(
@@ -177,25 +301,46 @@ def from_pretrained(
         )
     task = build_task(description.task, f"{path}: task")
     network = _network(description.network, saved, str(path), task.passes)
-    tokens = saved.tokens
-    if tokens is None:
-        tokens = read_tokens(find_vocabulary(description.text_vocabulary))
+    tokens = saved.tokens or _tokens_by_name(description.text_vocabulary, path)
     if len(tokens) > network.fusion.config.vocab_size:  # of the hub; vocab.txt is checked
         raise CheckpointError(
             f"{path}: the text vocabulary has {len(tokens)} word pieces, but the network "
             f"{network.fusion.config.vocab_size}: import the checkpoint again with its --vocab."
         )
-    return Answerer(
-        network.to(device=device, dtype=dtype),
-        saved.labels,
-        WordPieceTokenizer(tokens, description.max_seq_length, str(path)),
-        from_config(ImageParams, description.images, f"{path}: images"),
-        task,
-    )
+    network = network.to(device=device, dtype=dtype)
+    return Answerer(network, description, saved.labels, tokens, str(path))
 
 
-def _is_picture(image: Any) -> bool:
-    return isinstance(image, (Image.Image, str, PathLike))
+def _device(device: str | torch.device) -> torch.device:
+    """The device of that name, if this machine has it; a ``ValueError`` else."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {device!r}, expected cpu, cuda, cuda:1 ...") from error
+    if found.type == "cuda":
+        check_device(str(found), "device")
+    return found
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The dtype of that name; a ``ValueError`` else."""
+    found = dtype
+    if isinstance(dtype, str):
+        found = getattr(torch, _DTYPES.get(dtype, dtype), None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype: got {dtype!r}, expected float32, bfloat16 or float16.")
+    return found
+
+
+def _tokens_by_name(name: str, path: str | PathLike[str]) -> list[str]:
+    try:
+        return read_tokens(find_vocabulary(name))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path} names its text vocabulary, {name!r}, which is neither here nor could be "
+            f"fetched. Fetch https://huggingface.co/{name}/resolve/main/{VOCABULARY} elsewhere and "
+            f"import the checkpoint again with --vocab FILE."
+        ) from error
 
 
 def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int) -> ClipVilNetwork:

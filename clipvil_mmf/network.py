@@ -134,7 +134,7 @@ class ClipVilNetwork(nn.Module):
 
     def forward(
         self,
-        images: Tensor | Grid | Regions,
+        images: Tensor | Grid | Regions | Visual,
         image_index: Tensor,
         input_ids: Tensor,
         input_mask: Tensor,
@@ -144,7 +144,8 @@ class ClipVilNetwork(nn.Module):
 
         Args:
             images: (B_img, 3, H, W) float, the unique images of the batch, normalised; or their
-                grid or regions, where the image encoder is `grid_features` or `region_features`.
+                grid or regions, where the image encoder is `grid_features` or `region_features`; or
+                what `encode_visual` has made of them.
             image_index: (B,) int64, the row of `images` that a question asks about; with k passes
                 (B, k), that of each.
             input_ids: (B, T) int64.
@@ -155,8 +156,10 @@ class ClipVilNetwork(nn.Module):
             Scores (B, labels) before the sigmoid or softmax, and the pooled output (B, k*D).
         """
         text = Text(input_ids, input_mask, segment_ids)
-        with self.tuning.backbone_precision(input_ids.device):
-            visual = self.encode_visual(images)
+        visual = images
+        if not isinstance(images, Visual):
+            with self.tuning.backbone_precision(input_ids.device):
+                visual = self.encode_visual(images)
         text, visual = self.paired(text, visual, image_index)
         pooled = self.tuning.read(self.fusion, text, visual).reshape(len(input_ids), -1)
         return ClipVilOutput(self.classifier(pooled), pooled)
@@ -171,13 +174,13 @@ class ClipVilNetwork(nn.Module):
         return text, visual.select(image_index.flatten())
 
 
-def _mark_sizes(value: Tensor | Regions | None) -> None:
+def _mark_sizes(value: Tensor | Regions | Visual | None) -> None:
     """Tell torch.compile which sizes of an argument vary from batch to batch.
 
     They are the numbers of questions, images, word pieces and regions, but not the sizes of images,
     which have two at most: a graph for one size alone is faster.
     """
-    if isinstance(value, Regions):
+    if isinstance(value, (Regions, Visual)):
         for part in value:
             _mark_sizes(part)
     elif value is not None:

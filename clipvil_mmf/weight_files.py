@@ -147,7 +147,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists():
-        raise WeightFileError(f"{path} exists: remove it, or name another folder with --output.")
+        raise WeightFileError(f"{path} exists: remove it, or name another folder.")
     with _explained(path, OSError), replacing_folder(path) as partial:
         yield partial
 

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "clipvil_mmf"
 MODEL = {"vision", "text", "fusion", "heads", "optim", "network", "model", "losses"}
-USERS = {"checkpoints", "prediction", "cli", "hub"}
+USERS = {"checkpoints", "prediction", "inference", "cli", "hub"}
 
 
 def imported(folder: str) -> set[str]:

@@ -23,6 +23,7 @@ from clipvil_mmf.checkpoints.native import (
     describe_run,
     imported_folder,
     read_run_config,
+    read_saved,
     run_config,
     run_source,
     weights_file,
@@ -36,6 +37,7 @@ from clipvil_mmf.tuning.method import HEAD, TOWER
 from clipvil_mmf.weight_files import read_file, read_weights, write_safetensors
 
 _METADATA = "clipvil"
+_BACKBONE = "backbone=FILE in Python, --backbone FILE of a clipvil command"
 
 
 def trainable_names(network: ClipVilNetwork) -> set[str]:
@@ -79,7 +81,11 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def with_backbone(
-    network: ClipVilNetwork, tuned: Mapping[str, Tensor], stated: Mapping[str, Any], source: str
+    network: ClipVilNetwork,
+    tuned: Mapping[str, Tensor],
+    stated: Mapping[str, Any],
+    source: str,
+    advice: str = "model_config.clipvil.pretrained=FILE",
 ) -> dict[str, Tensor]:
     """The network's whole state dict, of a checkpoint that lacks the backbone.
 
@@ -88,6 +94,7 @@ def with_backbone(
         tuned: the checkpoint's tensors, under the network's names.
         stated: what it says of its backbone, ``name`` and ``sha256``.
         source: the checkpoint, for the error.
+        advice: how another backbone is named, for the error.
 
     Raises:
         CheckpointError: it belongs to another backbone or another method.
@@ -107,7 +114,7 @@ def with_backbone(
         raise CheckpointError(
             f"{source} was tuned beside another backbone: beside {stated['name']} (sha256 "
             f"{stated['sha256'][:12]}...), but this run's has the sha256 {sha256[:12]}.... "
-            "Load the backbone that it was tuned with: model_config.clipvil.pretrained=FILE"
+            f"Load the backbone that it was tuned with: {advice}"
         )
     return {**state, **tuned}
 
@@ -144,7 +151,9 @@ class MergeReport(NamedTuple):
 
 
 def merge(
-    path: str | Path, output: str | Path, backbone: Sequence[str | Path] | None = None
+    path: str | Path,
+    output: str | Path,
+    backbone: str | Path | Sequence[str | Path] | None = None,
 ) -> MergeReport:
     """Write a tuned run as a model that stands alone, see :mod:`clipvil_mmf.checkpoints.native`.
 
@@ -154,7 +163,7 @@ def merge(
     Args:
         path: the run's save_dir, its ``tuned.safetensors``, or a ``.ckpt`` or ``.pth`` of it.
         output: the folder to make.
-        backbone: the files of the backbone, each over those before it; None for those that
+        backbone: the file of the backbone, or several, each over those before it; None for what
             ``model_config.clipvil.pretrained`` of the run names.
 
     Raises:
@@ -166,8 +175,47 @@ def merge(
         raise CheckpointError(
             f"{path} was imported or merged, and stands alone already: there is nothing to merge."
         )
-    file = path / TUNED if (path / TUNED).is_file() else weights_file(path)
+    file = _tuned_file(path)
     run = _read(file)
+    method, model = _completed(file, run, backbone)
+    write_saved(model, output)
+    return MergeReport(method, len(run.tensors), model.description.network["tuning"]["method"])
+
+
+def read_model(
+    path: str | Path, backbone: str | Path | Sequence[str | Path] | None = None
+) -> SavedModel:
+    """Read a model as :func:`read_saved`; a tuned run becomes one with its backbone.
+
+    Args:
+        path: as :func:`read_saved` and :func:`merge` take it.
+        backbone: as :func:`merge` takes it; of another model than a tuned run it is an error.
+
+    Raises:
+        CheckpointError, WeightFileError: as both.
+    """
+    path = Path(path)
+    is_run = path.exists() and imported_folder(path) is None
+    file = _tuned_file(path) if is_run else None
+    if file is not None and run_config(file) is not None:
+        run = run_source(_loaded(file))
+        if run is not None and run.backbone is not None:
+            return _completed(file, run, backbone)[1]
+    model = read_saved(path)
+    if backbone is not None:
+        raise CheckpointError(f"{path} is whole: it takes no backbone, but got {backbone}.")
+    return model
+
+
+def _tuned_file(path: Path) -> Path:
+    """The file with what was trained that a path names: itself, or that of a run's folder."""
+    return path / TUNED if (path / TUNED).is_file() else weights_file(path)
+
+
+def _completed(
+    file: Path, run: Source, backbone: str | Path | Sequence[str | Path] | None
+) -> tuple[str, SavedModel]:
+    """The tuning method of what a run left in a file, and the model of it and its backbone."""
     config_file = run_config(file)
     if config_file is None:
         raise CheckpointError(
@@ -183,22 +231,30 @@ def merge(
     section = config.model_config.clipvil
     own = Run(run.labels, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone
-    load_starting_weights(network, [given] if isinstance(given, str) else given or [], own)
-    network.load_state_dict(with_backbone(network, run.tensors, run.backbone, str(file)))
+    files = [given] if isinstance(given, (str, Path)) else list(given or [])
+    gone = next((name for name in files if not Path(name).exists()), None)
+    if gone is not None:
+        raise CheckpointError(
+            f"{file} was tuned beside a backbone whose file {gone} does not exist here. Say where "
+            f"it is: {_BACKBONE}"
+        )
+    load_starting_weights(network, files, own)
+    network.load_state_dict(with_backbone(network, run.tensors, run.backbone, str(file), _BACKBONE))
     method = sections["tuning"]["method"]
     state = network.tuning.merged_state(network)
     if not any(map(is_added, state)):  # nothing is left beside the network
         sections["tuning"] = {"method": "full"}
-    write_saved(SavedModel(description, state, labels=run.labels, tokens=run.tokens), output)
-    return MergeReport(method, len(run.tensors), sections["tuning"]["method"])
+    return method, SavedModel(description, state, labels=run.labels, tokens=run.tokens)
+
+
+def _loaded(file: Path) -> Any:
+    if file.suffix == ".safetensors":
+        return {**read_weights(file), "_extra_state": read_extra(file)}
+    return read_file(file)
 
 
 def _read(file: Path) -> Source:
-    is_tuned = file.suffix == ".safetensors"
-    loaded = (
-        {**read_weights(file), "_extra_state": read_extra(file)} if is_tuned else read_file(file)
-    )
-    run = run_source(loaded)
+    run = run_source(_loaded(file))
     if run is None or run.backbone is None:
         raise CheckpointError(
             f"{file} is not a checkpoint of a run that tuned beside a frozen backbone: there is "

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -38,14 +39,16 @@ _remarked = False
 
 
 @contextmanager
-def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def opened_image(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]:
     """Open an image file of one of ``FORMATS`` and a sane size; its pixels are not read yet.
 
-    Whatever Pillow raises for damaged heads is passed on. Opening a FIFO would wait for ever.
+    It is named by its path, or open already. Whatever Pillow raises for damaged heads is passed on.
+    Opening a FIFO would wait for ever.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    is_path = isinstance(source, (str, os.PathLike))
+    if is_path and not stat.S_ISREG(os.stat(source).st_mode):
         raise OSError("it is not a file")
-    with Image.open(path, formats=_formats()) as image:
+    with Image.open(source, formats=_formats()) as image:
         width, height = image.size
         if max(width, height) > LONGEST_SIDE or width * height > MOST_PIXELS:
             raise ValueError(

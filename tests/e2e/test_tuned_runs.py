@@ -1,5 +1,7 @@
 """What a tuned run leaves: what is trainable; it goes on, it predicts, becomes one model."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -91,6 +93,12 @@ def test_a_tuned_run_and_its_merge(method, tmp_path, run_mmf, backbone):
         torch.testing.assert_close(
             model.network(**batch).scores, network(**batch).scores, atol=1e-5, rtol=1e-5
         )
+    # The run itself is as good: its configuration names the backbone.
+    direct = clipvil_mmf.from_pretrained(tmp_path / "run")
+    merged = model.network.state_dict()
+    assert direct.network.state_dict().keys() == merged.keys()
+    for name, value in direct.network.state_dict().items():
+        assert torch.equal(value, merged[name]), name
     stays = method not in ("frozen", "bitfit", "lora")
     assert report.merged_method == (method if stays else "full")
     for path in (tmp_path / "merged", tmp_path / "merged" / "model.safetensors"):
@@ -191,10 +199,26 @@ def test_another_backbone_is_refused(tmp_path, run_mmf, backbone):
     with pytest.raises(CheckpointError, match="names or shapes differ"):
         run_mmf(*tiny(tmp_path / "other", *other, factor))
     with pytest.raises(CheckpointError, match="clipvil merge"):
-        clipvil_mmf.from_pretrained(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="clipvil merge"):
         start = f"model_config.clipvil.pretrained={tmp_path / 'run'}"
         run_mmf(*tiny(tmp_path / "other", start, *by("unipt")))
+
+
+def test_the_backbone_of_a_tuned_run_is_named_in_python(tmp_path, run_mmf, backbone):
+    """Where it has moved; another one is refused."""
+    first = tmp_path / "first"
+    shutil.copytree(backbone, first)
+    run_mmf(*tiny(tmp_path / "run", f"model_config.clipvil.pretrained={first}", *by("bitfit")))
+    first.rename(tmp_path / "moved")
+    message = r"backbone whose file .*first does not exist here.*backbone=FILE in Python"
+    with pytest.raises(CheckpointError, match=message):
+        clipvil_mmf.from_pretrained(tmp_path / "run")
+    found = clipvil_mmf.from_pretrained(tmp_path / "run", backbone=tmp_path / "moved")
+    assert "bitfit" not in str(found.description.network["tuning"])
+    run_mmf(*tiny(tmp_path / "other", updates=1))
+    with pytest.raises(CheckpointError, match=r"beside another backbone.*backbone=FILE in Python"):
+        clipvil_mmf.from_pretrained(tmp_path / "run", backbone=tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"moved is whole: it takes no backbone"):
+        clipvil_mmf.from_pretrained(tmp_path / "moved", backbone=tmp_path / "other")
 
 
 def test_tuned_weights_are_resumed_from_safetensors(tmp_path, run_mmf, backbone):
