@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ class EditableWheel(editable_wheel):
         return EditableStrategy()
 
 
+def version() -> str:
+    """Reads the version, which stands in the package alone."""
+    text = (ROOT / "clipvil_mmf" / "__init__.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+
+
 def packages() -> list[str]:
     """Names every package of the plugin and the bridge."""
     found = [path.parent for top in ("clipvil_mmf", "mmf_bridge") for path in _inits(top)]
@@ -87,7 +94,7 @@ def _inits(top: str) -> list[Path]:
 
 setup(
     name="clipvil-mmf",
-    version="0.1.0",
+    version=version(),
     description="CLIP-ViL visual question answering for MMF, on today's Python and PyTorch",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

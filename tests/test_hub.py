@@ -192,12 +192,63 @@ def test_the_tower_runs_once_for_an_image(model: Answerer) -> None:
     assert sorted(seen) == [1, 1, 2]
 
 
-def test_half_precision(imported: Path, model: Answerer) -> None:
-    half = clipvil_mmf.from_pretrained(imported, dtype=torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, "bfloat16", "bf16"])
+def test_half_precision(imported: Path, model: Answerer, dtype: Any) -> None:
+    half = clipvil_mmf.from_pretrained(imported, dtype=dtype)
     assert {p.dtype for p in half.network.parameters()} == {torch.bfloat16}
     a = model.scores([LANDSCAPE], [0], [SENTENCES[0]])
     b = half.scores([LANDSCAPE], [0], [SENTENCES[0]])
     assert torch.allclose(a, b, atol=0.15 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "bfloat"}, "dtype: got 'bfloat', expected float32, bfloat16 or float16"),
+        ({"dtype": torch.int8}, "dtype: got torch.int8"),
+        ({"device": "gpu"}, "device: got 'gpu', expected cpu, cuda"),
+        pytest.param(
+            {"device": "cuda"},
+            "device is cuda, but no GPU was found",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_this_machine_or_torch_does_not_have(imported, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        clipvil_mmf.from_pretrained(imported, **options)
+
+
+def test_what_it_is(imported: Path, model: Answerer) -> None:
+    assert repr(model) == (
+        f"Answerer({str(imported)!r}: vqa, 13 answers, 0.3 M parameters, float32 on cpu)"
+    )
+
+
+def test_saved_and_read_again(model: Answerer, tmp_path: Path) -> None:
+    """Whole, also in half precision, and never over another model."""
+    expected = model.answer(LANDSCAPE, SENTENCES[0], top_k=13)
+    model.save_pretrained(tmp_path / "saved")
+    again = clipvil_mmf.from_pretrained(tmp_path / "saved", dtype="bfloat16")
+    same = clipvil_mmf.from_pretrained(tmp_path / "saved")
+    assert same.answer(LANDSCAPE, SENTENCES[0], top_k=13) == expected
+    again.save_pretrained(tmp_path / "half")
+    weights = tmp_path / "saved" / "model.safetensors", tmp_path / "half" / "model.safetensors"
+    assert weights[1].stat().st_size < 0.6 * weights[0].stat().st_size
+    with pytest.raises(ValueError, match=r"saved exists: remove it, or name another folder\.$"):
+        again.save_pretrained(tmp_path / "saved")
+
+
+def test_a_vocabulary_that_is_not_at_hand(imported: Path, monkeypatch) -> None:
+    """The error names no key of a yaml file."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = OmegaConf.load(imported / "config.yaml")
+    config.text_vocabulary, config.text_tokens = "./nowhere/vocab.txt", None
+    OmegaConf.save(config, imported / "config.yaml")
+    (imported / "vocab.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"names its text vocabulary.*--vocab FILE") as raised:
+        clipvil_mmf.from_pretrained(imported)
+    assert "processors" not in str(raised.value)
 
 
 def test_bad_questions(model: Answerer, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from clipvil_mmf import __version__
 from clipvil_mmf.user_dir import import_user_dir
 
 # name -> what it does
 COMMANDS = {
+    "answer": "Answer questions about images: of one, of a folder, of a file.",
     "check-submission": "Say whether a leaderboard server would take a prediction file, and score "
     "it.",
     "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
@@ -114,6 +116,21 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for signum in own:
             signal.signal(signum, signal.SIG_DFL)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clipvil-mmf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """The options of `clipvil` itself."""
 
 
 def _call(name: str) -> Callable[[typer.Context], None]:

@@ -100,9 +100,7 @@ def _from_pixels(pixels: np.ndarray | Tensor) -> Image.Image:
         array = array[:, :, 0]
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if not fits or not array.size:
-        raise BadImageError(
-            f"{picture_name(pixels)}: expected {expected}, and one image a question"
-        )
+        raise BadImageError(f"{picture_name(pixels)}: expected one of shape {expected}")
     if array.dtype != np.uint8:
         raise BadImageError(
             f"{picture_name(pixels)} is of {array.dtype}; expected uint8, from 0 to 255"

@@ -1,0 +1,150 @@
+"""``clipvil answer``: questions about an image, a folder of images, or those of a file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from clipvil_mmf.inference.question_files import (
+    ANSWER,
+    ERROR,
+    Asked,
+    check_output,
+    is_table,
+    read_folder,
+    read_table,
+    write_results,
+)
+from clipvil_mmf.tasks.confidence import CONFIDENCE, TOP
+
+if TYPE_CHECKING:
+    from clipvil_mmf.hub import Answers
+
+_SILENCE = 30  # seconds between two lines, where there is no terminal for a bar
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
+    ],
+    image: Annotated[
+        str,
+        typer.Argument(
+            help="An image file or its http(s) address, a folder of images, or a file (.csv, .tsv, "
+            ".jsonl, .json) with an image and a question a row."
+        ),
+    ],
+    questions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Questions, each about each image; none where the file has them. Of a task with "
+            "several images per question, the others come first."
+        ),
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="Answers to a question, the best first.", min=1)] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line, as they come.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write all to this file (.csv, .json or .jsonl).")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of a file's images; by default the file's own.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Questions of a batch, at most.", min=1)] = 8,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read images; by default up to 4.", min=0)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    backbone: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of a tuned run's backbone; by default what the run names."),
+    ] = None,
+) -> None:
+    """Answer questions about images: of one, of a folder, of a file."""
+    if output is not None:
+        check_output(output)
+    given = questions or []
+    asked = None
+    if is_table(image):
+        asked = read_table(Path(image), given, images)
+    elif Path(image).is_dir():
+        asked = read_folder(Path(image), given)
+    elif not given:
+        raise ValueError(f"{image}: expected a question about it behind it")
+    # Imported here: what is wrong with the files is said at once.
+    import clipvil_mmf
+
+    answerer = clipvil_mmf.from_pretrained(model, device, dtype, backbone or None)
+    is_many = asked is not None
+    if asked is None:
+        others = answerer.task.images_per_sample - 1
+        shown = [image, *given[:others]] if others else image
+        asked = [Asked({"image": shown, "question": q}, shown, q) for q in given[others:]]
+    samples = [(one.image, one.question) for one in asked]
+    found = answerer.stream(samples, top_k, batch_size, workers, return_errors=True)
+    prints = as_json or output is None
+    is_shown = is_many and not (prints and Console().is_terminal)
+    rows, failures = [], 0
+    for one, answers in zip(asked, _watched(found, len(asked), is_shown), strict=True):
+        row = _row(one, answers, top_k)
+        failures += ERROR in row
+        if output is not None:
+            rows.append(row)
+        if as_json:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        elif output is None:
+            typer.echo(_line(row, is_many), err=ERROR in row)
+    if output is not None:
+        write_results(rows, output)
+        typer.echo(f"{output}: {len(rows) - failures:,} answers", err=as_json)
+    if failures:
+        first = next((row[ERROR] for row in rows if ERROR in row), "")
+        unanswered = f"{failures:,} of {len(asked):,} questions have no answer"
+        typer.echo(f"error: {unanswered}{'. ' * bool(first)}{first}", err=True)
+        raise typer.Exit(1)
+
+
+def _row(asked: Asked, found: Answers | ValueError, top_k: int) -> dict[str, Any]:
+    """A row of a result: that of the question, and the answer, or why there is none."""
+    if isinstance(found, ValueError):
+        return {**asked.fields, ERROR: str(found)}
+    best = [[label, round(score, 6)] for label, score in found]
+    row = {**asked.fields, ANSWER: best[0][0], CONFIDENCE: best[0][1]}
+    return {**row, TOP: best} if top_k > 1 else row
+
+
+def _line(row: dict[str, Any], names_image: bool) -> str:
+    """A row for people."""
+    if ERROR in row:
+        return f"error: {row[ERROR]}"
+    best = row.get(TOP) or [[row[ANSWER], row[CONFIDENCE]]]
+    answers = ", ".join(f"{label} ({100 * score:.0f}%)" for label, score in best)
+    image = row["image"] if isinstance(row["image"], str) else ", ".join(row["image"])
+    return f"{image + ': ' if names_image else ''}{row['question']} {answers}"
+
+
+def _watched(found: Iterable[Any], total: int, is_shown: bool) -> Iterator[Any]:
+    """The same, with a bar; without a terminal a line now and then."""
+    console = Console(stderr=True)
+    if not is_shown:
+        yield from found
+    elif console.is_terminal:
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+        with Progress(*columns, console=console) as bar:
+            yield from bar.track(found, total, description="answering")
+    else:
+        said = time.monotonic()
+        for number, one in enumerate(found, 1):
+            yield one
+            if time.monotonic() - said > _SILENCE:
+                said = time.monotonic()
+                typer.echo(f"answered: {number:,} of {total:,}", err=True)

@@ -1,0 +1,166 @@
+"""What ``clipvil answer`` is to answer: an image, a folder of them, a file of questions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipvil_mmf.atomic import whole_file
+from clipvil_mmf.inference.fetching import is_url
+from clipvil_mmf.text_files import TextFileError, read_text
+
+# What a row of a result has beside those of its question.
+ANSWER, ERROR = "answer", "error"
+TABLES = (".csv", ".tsv", ".jsonl", ".json")
+RESULTS = (".csv", ".json", ".jsonl")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2")
+_EXPECTED = f"expected {', '.join(TABLES[:-1])} or {TABLES[-1]} with an image and a question a row"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about an image, or several."""
+
+    fields: dict[str, Any]  # the row of its file, image and question among them
+    image: str | list[str]  # path or address
+    question: str
+
+
+def is_table(path: str) -> bool:
+    """Whether a path is that of a file of questions, by its ending (also with .gz behind it)."""
+    return not is_url(path) and Path(path.removesuffix(".gz")).suffix.lower() in TABLES
+
+
+def read_folder(folder: Path, questions: Sequence[str]) -> list[Asked]:
+    """Each question about each image file in a folder and those inside it, by name."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES)
+    if not files:
+        raise ValueError(f"{folder} holds no images; expected files ending in {', '.join(IMAGES)}")
+    if not questions:
+        raise ValueError(f"{folder}: expected a question about its images behind it")
+    return [
+        Asked({"image": str(file.relative_to(folder)), "question": text}, str(file), text)
+        for file in files
+        for text in questions
+    ]
+
+
+def read_table(path: Path, questions: Sequence[str], root: Path | None = None) -> list[Asked]:
+    """The questions of a file; or these questions about each of its images.
+
+    Args:
+        path: CSV or TSV with a line of names, JSON lines, or a JSON list of objects.
+        questions: of a file that has images alone; none for one that has questions.
+        root: the folder of its images; None for that of the file.
+
+    Raises:
+        FileNotFoundError, TextFileError, ValueError: it is not there, or is something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; {_EXPECTED}")
+    root = path.parent if root is None else root
+    found = []
+    for number, row in enumerate(_rows(path), 1):
+        where = f"{path}, row {number}"
+        taken = [name for name in (ANSWER, ERROR) if name in row]
+        if taken:
+            raise ValueError(f"{where}: has {taken[0]!r}, which is written; give it another name")
+        if questions and "question" in row:
+            raise ValueError(f"{where}: has a question; give none on the command line")
+        for text in questions or [row.get("question")]:
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"{where}: question: got {text!r}, expected a text. {_EXPECTED}")
+            image = _located(row.get("image"), root, where)
+            found.append(Asked({**row, "question": text}, image, text))
+    if not found:
+        raise ValueError(f"{path} has no rows; {_EXPECTED}")
+    return found
+
+
+def check_output(path: Path) -> None:
+    """Raise ``ValueError`` unless results can be written there, by a name that is free."""
+    if path.suffix not in RESULTS:
+        raise ValueError(f"--output {path}: expected a name ending in {', '.join(RESULTS)}")
+    if path.exists():
+        raise ValueError(f"--output {path} exists: remove it, or give another name")
+
+
+def write_results(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write results, whole or not at all: CSV, JSON or JSON lines, by the ending of the name.
+
+    In CSV lists are written as JSON.
+    """
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    text = "".join(f"{line}\n" for line in lines)
+    if path.suffix == ".json":
+        text = "[" + ",\n".join(lines) + "]\n"
+    elif path.suffix == ".csv":
+        table = io.StringIO(newline="")
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(table, names)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+        text = table.getvalue()
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+
+
+def _located(image: Any, root: Path, where: str) -> str | list[str]:
+    """The path of an image of a row, or of each of a list."""
+    if isinstance(image, list) and image:
+        return [str(_located(one, root, where)) for one in image]
+    if not isinstance(image, str) or not image:
+        raise ValueError(
+            f"{where}: image: got {image!r}, expected a path or an address. {_EXPECTED}"
+        )
+    return image if is_url(image) else str(root / image)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
+    try:
+        rows = _json_rows(path, kind) if kind in (".json", ".jsonl") else _csv_rows(path, kind)
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise TextFileError(f"{path}, row {number}: got {row!r:.80}; {_EXPECTED}")
+            yield row
+    except csv.Error as error:
+        raise TextFileError(f"{path} is not CSV ({error}); {_EXPECTED}") from error
+
+
+def _csv_rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
+    text = io.StringIO(read_text(path), newline="")
+    reader = csv.DictReader(text, delimiter="\t" if kind == ".tsv" else ",", strict=True)
+    names = reader.fieldnames or []
+    if "image" not in names:
+        raise TextFileError(f"{path}: its columns are {', '.join(names) or 'none'}; {_EXPECTED}")
+    for number, row in enumerate(reader, 1):
+        if None in row or None in row.values():
+            raise TextFileError(f"{path}, row {number}: expected {len(names)} columns")
+        yield row
+
+
+def _json_rows(path: Path, kind: str) -> Iterator[Any]:
+    text = read_text(path)
+    try:
+        if kind == ".jsonl":
+            yield from (json.loads(line) for line in text.split("\n") if line.strip())
+            return
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TextFileError(f"{path} is not valid JSON ({error}); {_EXPECTED}") from error
+    if not isinstance(rows, list):
+        raise TextFileError(
+            f"{path} holds a JSON {type(rows).__name__}, expected a list of objects"
+        )
+    yield from rows
