@@ -238,7 +238,13 @@ def _completed(
             f"{file} was tuned beside a backbone whose file {gone} does not exist here. Say where "
             f"it is: {_BACKBONE}"
         )
-    load_starting_weights(network, files, own)
+    try:
+        load_starting_weights(network, files, own)
+    except CheckpointError as error:  # what a run would do about it is of no use here
+        raise CheckpointError(
+            f"{', '.join(map(str, files))} is not the backbone of {file}: "
+            f"{str(error).split('. ')[0]}. Say where that is: {_BACKBONE}"
+        ) from error
     network.load_state_dict(with_backbone(network, run.tensors, run.backbone, str(file), _BACKBONE))
     method = sections["tuning"]["method"]
     state = network.tuning.merged_state(network)

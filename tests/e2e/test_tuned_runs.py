@@ -217,6 +217,10 @@ def test_the_backbone_of_a_tuned_run_is_named_in_python(tmp_path, run_mmf, backb
     run_mmf(*tiny(tmp_path / "other", updates=1))
     with pytest.raises(CheckpointError, match=r"beside another backbone.*backbone=FILE in Python"):
         clipvil_mmf.from_pretrained(tmp_path / "run", backbone=tmp_path / "other")
+    words = "dataset_config.vqa2.processors.text_processor.params.vocab=train"
+    run_mmf(*tiny(tmp_path / "words", words, updates=1))
+    with pytest.raises(CheckpointError, match=r"words is not the backbone of .*backbone=FILE in P"):
+        clipvil_mmf.from_pretrained(tmp_path / "run", backbone=tmp_path / "words")
     with pytest.raises(CheckpointError, match=r"moved is whole: it takes no backbone"):
         clipvil_mmf.from_pretrained(tmp_path / "moved", backbone=tmp_path / "other")
 
