@@ -80,6 +80,13 @@ def compile_model(model: nn.Module, options: Mapping[str, Any]) -> None:
     config.capture_dynamic_output_shape_ops = True
     # DDP's own splitting of graphs takes none with recomputed layers.
     config.optimize_ddp = False
+    if options.get("backend", "inductor") == "inductor":
+        from torch._inductor.config import triton
+
+        # On GPUs torch 2.11 fails in these where a size that varies is reduced in parts.
+        for name in ("coalesce_tiling_analysis", "mix_order_reduction"):
+            if hasattr(triton, name):
+                setattr(triton, name, False)
     parts = model.compiled_parts() if isinstance(model, HasCompiledParts) else [model]
     for part in parts:
         part.compile(**options)

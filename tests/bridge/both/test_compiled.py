@@ -99,3 +99,14 @@ def test_a_model_names_what_is_compiled():
     compiling.compile_model(model, {"backend": "eager"})
     assert model.part._compiled_call_impl is not None and model._compiled_call_impl is None
     assert list(model.state_dict()) == ["part.weight", "part.bias"]
+
+
+@pytest.mark.parametrize("name", ["coalesce_tiling_analysis", "mix_order_reduction"])
+def test_passes_that_fail_on_sizes_that_vary_are_left_out(monkeypatch, name):
+    from torch._inductor.config import triton
+
+    if not hasattr(triton, name):
+        pytest.skip("this torch has no such pass")
+    monkeypatch.setattr(triton, name, True)
+    compiling.compile_model(torch.nn.Linear(2, 2), {})
+    assert not getattr(triton, name)
