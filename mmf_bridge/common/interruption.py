@@ -21,7 +21,7 @@ from typing import NoReturn
 import torch
 
 from mmf_bridge.common.distributed import any_process, get_world_size
-from mmf_bridge.common.parent import end_with, leave_sockets
+from mmf_bridge.common.parent import end_with, leave_parents_descriptors
 
 # SIGHUP comes when the terminal closes.
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -141,7 +141,7 @@ def shield_worker(trainer: int, started_by_main_thread: bool, number: int) -> No
     """
     end_with(trainer, started_by_main_thread=started_by_main_thread)
     if os.getppid() == trainer:
-        leave_sockets()
+        leave_parents_descriptors()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     threading.Thread(target=_wait_for_trainer, args=(trainer,), daemon=True).start()

@@ -155,13 +155,14 @@ def await_members(process, count):
 
 
 def files_left(folder, processes):
-    """Half-written files, the lock of a run, and whatever is in a place for temporary files.
+    """Half-written files, locks, and whatever is in a place for temporary files.
 
     Of shared memory what has the id of one of the processes in its name: others have theirs.
     """
-    named = (".partial-", ".tmp", "training.lock")
     found = [
-        str(p.relative_to(folder)) for p in (folder / "run").rglob("*") if p.name.startswith(named)
+        str(p.relative_to(folder))
+        for p in (folder / "run").rglob("*")
+        if p.name.startswith((".partial-", ".tmp")) or p.name.endswith(".lock")
     ]
     found += [str(p.relative_to(folder)) for p in (folder / "tmp").rglob("*")]
     shared = os.listdir("/dev/shm")
