@@ -5,13 +5,13 @@ The model is compiled in place: its modules, hooks and names of weights stay wha
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from mmf_bridge.common.near import did_you_mean
 from mmf_bridge.protocols import HasCompiledParts
 
 KEY = "training.compile"
@@ -37,8 +37,7 @@ def compile_options(value: Any) -> dict[str, Any] | None:
         )
     for name, given in value.items():
         if name not in _TYPES:
-            near = difflib.get_close_matches(str(name), _TYPES, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, _TYPES)
             raise ValueError(f"{KEY}.{name}: unknown.{hint} Its keys: {', '.join(_TYPES)}")
         kind = _TYPES[name]
         if given is not None and not isinstance(given, kind):
@@ -91,6 +90,5 @@ def _double(numbers: torch.Tensor) -> torch.Tensor:
 
 def _check_choice(name: str, value: str, choices: Any) -> None:
     if value not in choices:
-        near = difflib.get_close_matches(value, choices, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(value, choices)
         raise ValueError(f"{KEY}.{name}: got {value!r}.{hint} Choices: {', '.join(choices)}")
