@@ -38,11 +38,11 @@ def test_a_conversion_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
     assert (left.processes, left.files, left.after_next, left.next_code) == (0, [], [], 0)
 
 
-@pytest.mark.parametrize("torchrun", [False, True])
-def test_a_killed_rank_ends_the_other(tmp_path, torchrun):
-    _, processes, text = kills.kill_rank(signal.SIGKILL, 0.1, tmp_path, torchrun)
+@pytest.mark.parametrize("how", [kills.SPAWNED, kills.ENVIRONMENT])
+def test_a_killed_rank_ends_the_other(tmp_path, how):
+    _, processes, text = kills.kill_rank(signal.SIGKILL, 0.1, tmp_path, how)
     said = "Rank 1 was killed by SIGKILL"
-    if torchrun:
+    if how == kills.ENVIRONMENT:
         said = "Rank 0 ends, since another rank has ended"
     assert processes == 0 and "Traceback" not in text, text
     line = text.splitlines()[-1]
