@@ -6,10 +6,11 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from mmf_bridge.common import parent
+from mmf_bridge.common import launch, parent
 from tests.bridge import kills
 from tests.bridge.both.test_interruption import ENDLESS
 from tests.bridge.runs import run_processes
@@ -47,6 +48,20 @@ def test_a_killed_rank_ends_the_other(tmp_path, how):
     assert processes == 0 and "Traceback" not in text, text
     line = text.splitlines()[-1]
     assert line.startswith(f"error: {said}") and "checkpoint.resume=true" in line
+
+
+def test_ranks_that_torchrun_starts_end_with_it(monkeypatch):
+    import mmf_cli.run
+
+    config = SimpleNamespace(distributed=SimpleNamespace(rank=0), device_id=0)
+    configuration, told = SimpleNamespace(get_config=lambda: config), []
+    monkeypatch.setattr(launch, "end_with", lambda *args, **how: told.append((args, how)))
+    monkeypatch.setattr(mmf_cli.run, "main", lambda *args, **how: None)
+    mmf_cli.run.distributed_main(0, configuration)
+    assert not told
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    mmf_cli.run.distributed_main(0, configuration)
+    assert told == [((os.getppid(),), {"started_by_main_thread": False})]
 
 
 def test_sighup_saves_as_sigterm_does(tmp_path):
