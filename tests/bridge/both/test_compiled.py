@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from mmf_bridge.common import compiling
 from mmf_bridge.common.compiling import check_compiler, compile_options
@@ -99,3 +100,12 @@ def test_a_model_names_what_is_compiled():
     compiling.compile_model(model, {"backend": "eager"})
     assert model.part._compiled_call_impl is not None and model._compiled_call_impl is None
     assert list(model.state_dict()) == ["part.weight", "part.bias"]
+
+
+def test_more_sizes_than_torch_itself_compiles():
+    """Which gives up after eight, and runs the rest as it is."""
+    model, counter = torch.nn.Linear(2, 2), CompileCounter()
+    compiling.compile_model(model, {"backend": counter, "dynamic": False})
+    for rows in range(2, 12):
+        model(torch.ones(rows, 2))
+    assert counter.frame_count == 10
