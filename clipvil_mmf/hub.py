@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.tasks import Task, build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
+from mmf_bridge.common.compiling import check_compiler, compile_model, compile_options
 
 Picture = Image.Image | str | PathLike[str]
 Answers = list[tuple[str, float]]
@@ -162,8 +163,10 @@ def from_pretrained(
     path: str | PathLike[str],
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Answerer:
     """Load a model that answers questions about images, see :func:`clipvil_mmf.from_pretrained`."""
+    options = compile_options(compile, "compile")
     saved = read_saved(Path(path))
     description = saved.description
     if "classifier" not in description.network:
@@ -185,8 +188,12 @@ def from_pretrained(
             f"{path}: the text vocabulary has {len(tokens)} word pieces, but the network "
             f"{network.fusion.config.vocab_size}: import the checkpoint again with its --vocab."
         )
+    network.to(device=device, dtype=dtype)
+    if options is not None:
+        check_compiler(options, torch.device(device), "compile")
+        compile_model(network, options)
     return Answerer(
-        network.to(device=device, dtype=dtype),
+        network,
         saved.labels,
         WordPieceTokenizer(tokens, description.max_seq_length, str(path)),
         from_config(ImageParams, description.images, f"{path}: images"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from mmf_bridge.common import compiling
 from mmf_bridge.common.compiling import check_compiler, compile_options
@@ -110,3 +111,12 @@ def test_passes_that_fail_on_sizes_that_vary_are_left_out(monkeypatch, name):
     monkeypatch.setattr(triton, name, True)
     compiling.compile_model(torch.nn.Linear(2, 2), {})
     assert not getattr(triton, name)
+
+
+def test_more_sizes_than_torch_itself_compiles():
+    """Which gives up after eight, and runs the rest as it is."""
+    model, counter = torch.nn.Linear(2, 2), CompileCounter()
+    compiling.compile_model(model, {"backend": counter, "dynamic": False})
+    for rows in range(2, 12):
+        model(torch.ones(rows, 2))
+    assert counter.frame_count == 10
