@@ -3,7 +3,6 @@
 import os
 import signal
 from types import SimpleNamespace
-from weakref import WeakSet
 
 import pytest
 import torch
@@ -149,16 +148,22 @@ def test_a_signal_waits_until_a_worker_has_its_work():
         stock = condition.notify
         condition.notify = lambda: (interrupt(stock), done.append(True))
         next(iterator)
-    assert done
+    condition.notify = stock
     stop_workers(loader)
+    assert done
 
 
 def test_a_signal_waits_until_workers_are_known(monkeypatch):
     """Else nobody would end them."""
-    loader, stock = with_a_worker(), WeakSet.add
-    monkeypatch.setattr(WeakSet, "add", lambda *args: interrupt(stock, *args))
+    stock, loader, started = DataLoader.__iter__, with_a_worker(), []
+
+    def start(self):
+        started.append(stock(self))
+        interrupt(lambda: None)
+        return started[0]
+
+    monkeypatch.setattr(DataLoader, "__iter__", start)
     with pytest.raises(SystemExit), interruption.handled():
         iter(loader)
-    (iterator,) = loader.running
-    assert iterator._workers[0].is_alive()
+    assert list(loader.running) == started
     stop_workers(loader)
