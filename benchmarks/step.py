@@ -64,6 +64,7 @@ class Variant:
     seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)  # of the product beside each of `seconds`
     growth: int = 0  # bytes
+    fits: bool = True  # in the device's memory
 
 
 def build(step: str, size: str, tower: dict, device: str) -> ClipVilNetwork:
@@ -179,11 +180,16 @@ def measure(variants: list[Variant], rounds: int, device: torch.device) -> None:
             torch.cuda.synchronize(device)
 
     for variant in variants:
-        variant.work()
-        variant.growth = peak_memory(variant.work, device).growth
+        try:
+            variant.work()
+            variant.growth = peak_memory(variant.work, device).growth
+        except torch.OutOfMemoryError:
+            variant.fits = False
+            torch.cuda.empty_cache()
+    fitting = [variant for variant in variants if variant.fits]
     for _ in range(rounds):
-        rates = {name: matmul_rate(device, name) for name in {v.precision for v in variants}}
-        for variant in variants:
+        rates = {name: matmul_rate(device, name) for name in {v.precision for v in fitting}}
+        for variant in fitting:
             synchronize()
             began = time.perf_counter()
             variant.work()
@@ -194,9 +200,13 @@ def measure(variants: list[Variant], rounds: int, device: torch.device) -> None:
 
 def rows_of(step: str, variants: list[Variant], count: int) -> list[list[str]]:
     """The lines of the table for a step."""
-    published = next((v.seconds for v in variants if v.name == PUBLISHED), None)
+    published = next((v.seconds for v in variants if v.name == PUBLISHED and v.fits), None)
     lines = []
     for variant in variants:
+        if not variant.fits:
+            cells = ("out of memory", "-", "-", "-", "-")
+            lines.append([step, variant.precision, variant.name, *cells])
+            continue
         shares = [count / s / r for s, r in zip(variant.seconds, variant.rates, strict=True)]
         pairs = zip(published or [], variant.seconds, strict=False)
         ratios = [theirs / ours for theirs, ours in pairs]

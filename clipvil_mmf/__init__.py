@@ -11,8 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
+    from typing import Any
 
     import torch
 
@@ -31,6 +32,7 @@ def from_pretrained(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype | None = None,
     backbone: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Answerer:
     """Load a model that answers questions about images; MMF is not needed.
 
@@ -42,6 +44,8 @@ def from_pretrained(
         dtype: of the network's parameters, such as ``"bfloat16"``; None for float32.
         backbone: of a tuned run, the file of its backbone, or several; None for those that its
             configuration names.
+        compile: run the network through ``torch.compile``: True, or what ``training.compile``
+            takes, such as ``{"dynamic": False}``. The first answers then take longer.
 
     Returns:
         An object with ``answer(image, question, top_k=5)``; called with many samples it answers
@@ -49,7 +53,8 @@ def from_pretrained(
 
     Raises:
         CheckpointError: no model is there, it is incomplete, or it cannot run.
-        ValueError: there is no such device or dtype.
+        ValueError: there is no such device or dtype, an option of ``compile`` is wrong, or this
+            machine cannot compile.
     """
     # Imported here: `clipvil --help` and MMF's start do without.
     import torch
@@ -57,7 +62,7 @@ def from_pretrained(
     from clipvil_mmf import hub
 
     dtype = torch.float32 if dtype is None else dtype
-    return hub.from_pretrained(path, device, dtype, backbone)
+    return hub.from_pretrained(path, device, dtype, backbone, compile)
 
 
 if "mmf" in sys.modules:

@@ -30,6 +30,7 @@ from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.tasks import build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
+from mmf_bridge.common.compiling import check_compiler, compile_model, compile_options
 from mmf_bridge.common.device import check_device
 
 Answers = list[tuple[str, float]]
@@ -285,8 +286,10 @@ def from_pretrained(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = torch.float32,
     backbone: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Answerer:
     """Load a model that answers questions about images, see :func:`clipvil_mmf.from_pretrained`."""
+    options = compile_options(compile, "compile")
     device, dtype = _device(device), _dtype(dtype)
     saved = read_model(Path(path), backbone)
     description = saved.description
@@ -308,6 +311,9 @@ def from_pretrained(
             f"{network.fusion.config.vocab_size}: import the checkpoint again with its --vocab."
         )
     network = network.to(device=device, dtype=dtype)
+    if options is not None:
+        check_compiler(options, device, "compile")
+        compile_model(network, options)
     return Answerer(network, description, saved.labels, tokens, str(path))
 
 

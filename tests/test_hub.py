@@ -104,6 +104,22 @@ def test_the_network_is_the_published_one(model: Answerer) -> None:
     assert lengths.tolist() == batch["input_mask"].sum(1).tolist()
 
 
+def test_a_compiled_network_gives_the_same_answers(model: Answerer, imported: Path) -> None:
+    torch._dynamo.reset()
+    counted = torch._dynamo.utils.counters["stats"]
+    counted.clear()
+    compiled = clipvil_mmf.from_pretrained(imported, compile={"backend": "aot_eager"})
+    asked = [LANDSCAPE, LANDSCAPE], [0, 1, 1], SENTENCES
+    torch.testing.assert_close(compiled.scores(*asked), model.scores(*asked))
+    assert counted["unique_graphs"] == 2  # the network's, and the sum that is tried first
+    torch._dynamo.reset()
+
+
+def test_how_it_is_compiled_is_checked_first(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^compile\.backnd: unknown\. Did you mean backend\?"):
+        clipvil_mmf.from_pretrained(tmp_path, compile={"backnd": "eager"})
+
+
 @pytest.mark.parametrize("name", tuned.SECTIONS)
 def test_published_tuned_networks(publish, tmp_path: Path, name: str) -> None:  # noqa: F811
     """The recorded scores come out of an imported checkpoint of each method."""

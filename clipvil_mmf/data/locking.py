@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from clipvil_mmf.atomic import replacing
+from mmf_bridge.common import locking
 
 
 class StoreError(OSError):
@@ -15,18 +15,15 @@ class StoreError(OSError):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which need not exist; wait while another process holds it.
+def locked(store: Path) -> Iterator[None]:
+    """Hold the lock of a store, which need not exist; wait while another process holds it.
 
-    The lock is a file beside the folder (``StoreError``: it cannot be written). It is free as soon
-    as its holder ends, however it ends.
+    It is that of the folder of the stores, and free as soon as its holder ends, however it ends.
+    ``StoreError``: the folder cannot be made.
     """
-    path = folder.with_name(f".{folder.name}.lock")
-    with explained(folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with explained(store):
+            stack.enter_context(locking.locked(store.parent, f".{store.name}.lock"))
         yield
 
 

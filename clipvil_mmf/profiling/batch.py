@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD, pixel_statistics
 from clipvil_mmf.tasks import Task
 from clipvil_mmf.vision import Grid, Regions
 
@@ -28,12 +31,18 @@ class BatchSizes:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training step takes."""
+    """What a training step takes: as a loader gives it, on the device."""
 
-    inputs: tuple[
-        Tensor | Grid | Regions, Tensor, Tensor, Tensor, Tensor
-    ]  # of the network's forward
+    images: Mapping[str, Tensor] | Grid | Regions  # pixels with their statistics, or features
+    texts: tuple[Tensor, Tensor, Tensor, Tensor]  # the other arguments of the network's forward
     targets: Tensor  # as the task makes them, one right label each
+
+    def inputs_of(self, network: ClipVilNetwork) -> tuple[Any, ...]:
+        """The arguments of the network's forward; pixels are normalised for each call."""
+        images = self.images
+        if isinstance(images, Mapping):
+            images = network.image_encoder.inputs_of(images)
+        return (images, *self.texts)
 
 
 def synthetic_batch(
@@ -66,7 +75,9 @@ def synthetic_batch(
         )
     else:
         shape = (passes * count, 3, sizes.height, width)
-        images = torch.randn(shape, generator=draw).to(device)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
+        statistics = pixel_statistics(CLIP_MEAN, CLIP_STD)
+        images = {"images": pixels.to(device), "pixel_statistics": statistics.to(device)}
     words = network.fusion.config.vocab_size
     input_ids = torch.randint(0, words, (count, tokens), generator=draw)
     lengths = torch.linspace(max(1, tokens // 2), tokens, count + 1).long()[:count]
@@ -79,4 +90,4 @@ def synthetic_batch(
     index = index if passes == 1 else index.view(count, passes)
     texts = (index, input_ids, input_mask, torch.zeros_like(input_ids))
     targets = torch.from_numpy(task.targets(pairs, count, labels))
-    return Batch((images, *(tensor.to(device) for tensor in texts)), targets.to(device))
+    return Batch(images, tuple(tensor.to(device) for tensor in texts), targets.to(device))

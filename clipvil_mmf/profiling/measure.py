@@ -90,7 +90,7 @@ def measure(
 
     def forward() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext():
-            return network(*batch.inputs).scores
+            return network(*batch.inputs_of(network)).scores
 
     def train() -> None:
         loss(forward().float(), batch.targets).backward()
@@ -109,7 +109,7 @@ def measure(
     predict = torch.inference_mode()(forward)
     predict()
     predictions = [_seconds(predict, device) for _ in range(repeats)]
-    operations = multiply_adds(network, batch.inputs)
+    operations = multiply_adds(network, batch.inputs_of(network))
     return Figures(
         parameters=count_parameters(network),
         macs_per_image=operations.macs // len(batch.targets),

@@ -280,7 +280,8 @@ class ClipGridEncoder(ImageEncoder):
             return self.config.channels_last is True and self._is_convolutional
         kind = images.device.type
         dtype = images.dtype
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        # Not asked whether there is an autocast for it: that would break a compiled graph.
+        if kind != "meta" and torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         is_half = dtype.itemsize == 2
         layout, name = "NHWC" if is_half else "NCHW", str(dtype).removeprefix("torch.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 2**16
 # In float64, for a covariance: 5 MB at the widest.
 _PIXELS = 4096
-# Bytes of features that are looked at together elsewhere.
+# Bytes of features that are looked at, or joined, together elsewhere.
 _PART = 2**26
 # Of a convolution's weight, convolved at once: 4 MB.
 _VALUES = 2**20
@@ -145,7 +145,11 @@ def _convolve(features: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
         return _in_parts(features, conv, *_running(norm))
     output = _in_parts(features, conv)
     size = max(1, _PART // (output[0].numel() * output.element_size()))
-    scale, bias = _track(norm, *_statistics(output.split(size)))
+    parts = (output,) if output.is_cuda else output.split(size)
+    scale, bias = _track(norm, *_statistics(parts))
+    if output.is_cuda:  # half precision times float32 takes twice as long elementwise
+        zeros, ones = torch.zeros_like(bias), torch.ones_like(bias)
+        return torch.batch_norm_elemt(output, scale, bias, zeros, ones, 0.0, out=output)
     return torch.addcmul(bias.view(-1, 1, 1), output, scale.view(-1, 1, 1), out=output)
 
 
@@ -155,7 +159,7 @@ def _statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor, int]:
     Those of the parts are put together as Chan, Golub and LeVeque do (1983), which is as exact as
     those of all at once. Of half precision they are float32.
     """
-    found = [statistics for part in parts for statistics in _of_part(_pixels(part))]
+    found = [statistics for part in parts for statistics in _of_part(part)]
     sizes, means, variances = zip(*found, strict=True)
     count, means = sum(sizes), torch.stack(means)
     shares = torch.tensor([[size / count] for size in sizes], dtype=means.dtype)
@@ -165,9 +169,14 @@ def _statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor, int]:
     return mean, variance, count
 
 
-def _of_part(pixels: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Size, mean and variance (C,) of pixels (P, C), on CPU of some at a time."""
-    if pixels.device.type != "cpu":
+def _of_part(features: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Size, mean and variance (C,) of features (b, C, h, w), on CPU of some at a time."""
+    pixels = _pixels(features)
+    if features.is_cuda:  # without a copy in float32; a root of zero is given as zero
+        mean, root = torch.batch_norm_stats(features, 0.0)
+        yield len(pixels), mean, torch.where(root == 0, 0.0, root**-2)
+        return
+    if features.device.type != "cpu":
         variance, mean = torch.var_mean(at_least_float32(pixels), 0, correction=0)
         yield len(pixels), mean, variance
         return

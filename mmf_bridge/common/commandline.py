@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from ast import literal_eval
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
+
+from mmf_bridge.common.near import did_you_mean
 
 # Keys of MMF's own yaml files and of its main line that rc7's defaults don't list.
 _LEGACY = {
@@ -76,12 +77,10 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
                 section[name] = {}
         if not isinstance(section, Mapping) or name not in section:
             choices = [str(c) for c in section] if isinstance(section, Mapping) else []
-            near = difflib.get_close_matches(name, choices, n=1)
             where = ".".join(walked) or "the configuration"
-            hint = f". Its keys: {', '.join(choices)}"
-            if near:
-                hint = f"; did you mean {'.'.join([*walked, near[0]])}?"
-            raise ValueError(f"Unknown option {key}: {where} has no key {name!r}{hint}")
+            prefix = "".join(f"{field}." for field in walked)
+            hint = did_you_mean(name, choices, prefix) or f" Its keys: {', '.join(choices)}"
+            raise ValueError(f"Unknown option {key}: {where} has no key {name!r}.{hint}")
         section = section[name]
         if index:
             section = section[int(index.rstrip("]"))]
@@ -103,7 +102,7 @@ def check_keys(user: Mapping[str, Any], default: Mapping[str, Any]) -> None:
         for key in section if isinstance(section, Mapping) and known is not None else ():
             if key in known or key in _LEGACY:
                 continue
-            near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1, cutoff=0.85)
-            if near:
-                raise ValueError(f"Unknown key {name}.{key}: did you mean {name}.{near[0]}?")
+            hint = did_you_mean(key, known, f"{name}.", cutoff=0.85)
+            if hint:
+                raise ValueError(f"Unknown key {name}.{key}.{hint}")
             warnings.warn(f"{name}.{key} is no key of MMF's; it has no effect there", stacklevel=2)

@@ -5,13 +5,13 @@ The model is compiled in place: its modules, hooks and names of weights stay wha
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from mmf_bridge.common.near import did_you_mean
 from mmf_bridge.protocols import HasCompiledParts
 
 KEY = "training.compile"
@@ -23,8 +23,12 @@ MODES = ("default", "max-autotune-no-cudagraphs")
 _GRAPHS = 32
 
 
-def compile_options(value: Any) -> dict[str, Any] | None:
+def compile_options(value: Any, key: str = KEY) -> dict[str, Any] | None:
     """What ``torch.compile`` is called with, by the value of ``training.compile``; None for false.
+
+    Args:
+        value: of that key, or of one of another name.
+        key: what errors call it.
 
     Raises:
         ValueError: it is neither true nor false nor a section of known keys with fitting values.
@@ -33,28 +37,27 @@ def compile_options(value: Any) -> dict[str, Any] | None:
         return {} if value else None
     if not isinstance(value, Mapping):
         raise ValueError(
-            f"{KEY}: got {value!r}, expected true, false or a section of {', '.join(_TYPES)}"
+            f"{key}: got {value!r}, expected true, false or a section of {', '.join(_TYPES)}"
         )
     for name, given in value.items():
         if name not in _TYPES:
-            near = difflib.get_close_matches(str(name), _TYPES, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{KEY}.{name}: unknown.{hint} Its keys: {', '.join(_TYPES)}")
+            hint = did_you_mean(name, _TYPES)
+            raise ValueError(f"{key}.{name}: unknown.{hint} Its keys: {', '.join(_TYPES)}")
         kind = _TYPES[name]
         if given is not None and not isinstance(given, kind):
             expected = "true or false" if kind is bool else "a name"
-            raise ValueError(f"{KEY}.{name}: got {given!r}, expected {expected}")
+            raise ValueError(f"{key}.{name}: got {given!r}, expected {expected}")
     options = {name: given for name, given in value.items() if given is not None}
-    _check_choice("mode", options.get("mode", "default"), MODES)
+    _check_choice(f"{key}.mode", options.get("mode", "default"), MODES)
     if options.get("backend", "inductor") != "inductor":
         if "mode" in options:
-            raise ValueError(f"{KEY}.mode: only the backend inductor has modes; set it to null")
-        _check_choice("backend", options["backend"], torch.compiler.list_backends(()))
+            raise ValueError(f"{key}.mode: only the backend inductor has modes; set it to null")
+        _check_choice(f"{key}.backend", options["backend"], torch.compiler.list_backends(()))
     return options
 
 
-def check_compiler(options: Mapping[str, Any], device: torch.device) -> None:
-    """Compile one sum, to find out whether this machine can.
+def check_compiler(options: Mapping[str, Any], device: torch.device, key: str = KEY) -> None:
+    """Compile one sum, to find out whether this machine can; ``key`` is what errors name.
 
     Raises:
         ValueError: it has no C++ compiler, or on GPUs no Triton.
@@ -66,9 +69,9 @@ def check_compiler(options: Mapping[str, Any], device: torch.device) -> None:
         lines = [line for line in str(error).splitlines() if line.strip()]
         needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
         raise ValueError(
-            f"{KEY}: torch.compile does not work here ({type(error).__name__}: "
+            f"{key}: torch.compile does not work here ({type(error).__name__}: "
             f"{' '.join(lines[:2])}). It needs {needs}, with Python's header files: install them, "
-            f"or give {KEY}=false"
+            f"or give {key}=false"
         ) from error
 
 
@@ -80,6 +83,13 @@ def compile_model(model: nn.Module, options: Mapping[str, Any]) -> None:
     config.capture_dynamic_output_shape_ops = True
     # DDP's own splitting of graphs takes none with recomputed layers.
     config.optimize_ddp = False
+    if options.get("backend", "inductor") == "inductor":
+        from torch._inductor.config import triton
+
+        # On GPUs torch 2.11 fails in these where a size that varies is reduced in parts.
+        for name in ("coalesce_tiling_analysis", "mix_order_reduction"):
+            if hasattr(triton, name):
+                setattr(triton, name, False)
     parts = model.compiled_parts() if isinstance(model, HasCompiledParts) else [model]
     for part in parts:
         part.compile(**options)
@@ -89,8 +99,7 @@ def _double(numbers: torch.Tensor) -> torch.Tensor:
     return numbers + numbers
 
 
-def _check_choice(name: str, value: str, choices: Any) -> None:
+def _check_choice(key: str, value: str, choices: Any) -> None:
     if value not in choices:
-        near = difflib.get_close_matches(value, choices, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{KEY}.{name}: got {value!r}.{hint} Choices: {', '.join(choices)}")
+        hint = did_you_mean(value, choices)
+        raise ValueError(f"{key}: got {value!r}.{hint} Choices: {', '.join(choices)}")

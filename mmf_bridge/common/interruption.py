@@ -21,7 +21,7 @@ from typing import NoReturn
 import torch
 
 from mmf_bridge.common.distributed import any_process, get_world_size
-from mmf_bridge.common.parent import end_with, leave_sockets
+from mmf_bridge.common.parent import end_with, leave_parents_descriptors
 
 # SIGHUP comes when the terminal closes.
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -52,6 +52,8 @@ class Interruption:
         self.loses = "nothing has been saved"  # by an end at once
         self.speaks = True  # whether this process tells the user; one of several does
         self._ends = False
+        self._holds = False
+        self._late: list[int] = []  # signals that came meanwhile
         self._process, self._parent = process, parent
 
     @contextmanager
@@ -84,6 +86,24 @@ class Interruption:
             for signum, handler in before.items():
                 signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Put off what signals ask to the end of this block, which must not end half-way.
+
+        Of a queue that a signal has left amid ``put``, the thread that sends its content may never
+        wake.
+        """
+        if self._holds or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+            while self._late:
+                self._handle(self._late.pop(0), None)
+
     def asked_anywhere(self, device: torch.device) -> bool:
         """Whether a signal has asked any process to end; all of them have to call it."""
         asked = self.asked is not None
@@ -96,6 +116,9 @@ class Interruption:
             if signum == signal.SIGTERM:
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
+            return
+        if self._holds:
+            self._late.append(signum)
             return
         if signum == signal.SIGHUP:
             _leave_terminal()
@@ -141,7 +164,7 @@ def shield_worker(trainer: int, started_by_main_thread: bool, number: int) -> No
     """
     end_with(trainer, started_by_main_thread=started_by_main_thread)
     if os.getppid() == trainer:
-        leave_sockets()
+        leave_parents_descriptors()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     threading.Thread(target=_wait_for_trainer, args=(trainer,), daemon=True).start()

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from mmf_bridge.common.distributed import get_rank, get_world_size
-from mmf_bridge.common.interruption import ENDINGS, shield_worker
+from mmf_bridge.common.interruption import ENDINGS, interruption, shield_worker
 from mmf_bridge.common.shared_batches import HandOver, Ring, build_ring, ring_of_workers
 from mmf_bridge.protocols import BringsBatches, Collates, KnowsBatchBytes
 
@@ -102,16 +102,19 @@ class Loader(DataLoader):
         self.pin_memory = self._is_pinned and ring is None
         from_main = threading.current_thread() is threading.main_thread()
         self.worker_init_fn = partial(shield_worker, os.getpid(), from_main)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
-        try:
-            with ring_of_workers(ring):
-                iterator = super().__iter__()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if ring is not None:
-            ring.workers = iterator._workers
-            iterator.ring = ring  # which outlives a loader, and another iteration of it
-        vars(self).setdefault("running", WeakSet()).add(iterator)
+        with interruption.held():
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+            try:
+                with ring_of_workers(ring):
+                    iterator = super().__iter__()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            for queue in getattr(iterator, "_index_queues", ()):
+                queue.put = partial(_put, queue)
+            if ring is not None:
+                ring.workers = iterator._workers
+                iterator.ring = ring  # which outlives a loader, and another iteration of it
+            vars(self).setdefault("running", WeakSet()).add(iterator)
         return iterator
 
     def _ring_of_iterator(self) -> Ring | None:
@@ -147,6 +150,11 @@ class Loader(DataLoader):
                     error,
                 )
         return self._ring
+
+
+def _put(queue: Any, indices: Any) -> None:
+    with interruption.held():
+        type(queue).put(queue, indices)
 
 
 def stop_workers(loader: Any, iterator: Any = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mmf_bridge.common import compiling
+from mmf_bridge.common.near import did_you_mean
 from mmf_bridge.common.precision import PRECISIONS
 from mmf_bridge.common.run_length import AUTO, KEYS, LEFTOVERS
 
@@ -81,8 +81,9 @@ def check_run_type(run_type: Any) -> None:
     for word in words:
         if word not in RUN_TYPES:
             raise ValueError(
-                f"run_type: got {run_type!r}, of which {word!r} is unknown.{_near(word, RUN_TYPES)}"
-                f" Expected words of {', '.join(RUN_TYPES)}, joined by _, such as train_inference"
+                f"run_type: got {run_type!r}, of which {word!r} is unknown."
+                f"{did_you_mean(word, RUN_TYPES)} Expected words of {', '.join(RUN_TYPES)}, joined "
+                "by _, such as train_inference"
             )
 
 
@@ -122,7 +123,7 @@ def _check_value(config: DictConfig, key: str, value: Any, default: Any) -> None
         value = int(value)
         OmegaConf.update(config, key, value)
     if kind in _NAMES and not _is_of(kind, value):
-        near = _near(str(value).lower(), ("true", "false")) if kind is bool else ""
+        near = did_you_mean(str(value).lower(), ("true", "false")) if kind is bool else ""
         auto = f" or {AUTO}" if key in _INTERVALS else ""
         raise ValueError(f"{key}: got {value!r}, expected {_NAMES[kind]}{auto}.{near}")
     if key in _AT_LEAST and value < _AT_LEAST[key]:
@@ -130,7 +131,7 @@ def _check_value(config: DictConfig, key: str, value: Any, default: Any) -> None
     if key in _CHOICES and value not in _CHOICES[key]:
         choices = _CHOICES[key]
         raise ValueError(
-            f"{key}: got {value!r}.{_near(str(value), choices)} Choices: {', '.join(choices)}"
+            f"{key}: got {value!r}.{did_you_mean(value, choices)} Choices: {', '.join(choices)}"
         )
 
 
@@ -138,8 +139,3 @@ def _is_of(kind: type, value: Any) -> bool:
     if kind is bool:
         return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
     return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-
-
-def _near(word: str, choices: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, choices, n=1)
-    return f" Did you mean {near[0]}?" if near else ""

@@ -48,21 +48,23 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def leave_sockets() -> None:
-    """Give up the sockets that a fork has brought, so that their peers see the parent's end.
+def leave_parents_descriptors() -> None:
+    """Give up the sockets and folders that a fork has brought: they are the parent's.
 
-    In their places stands /dev/null: an object that holds such a number may still close it.
+    Its peers see its end on the former, and it may hold locks on the latter. In their places
+    stands /dev/null: an object that holds such a number may still close it.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir("/dev/fd"):
         descriptor = int(name)
-        if descriptor > _STDERR and _is_socket(descriptor):
+        if descriptor > _STDERR and _is_parents(descriptor):
             os.dup2(nothing, descriptor, inheritable=False)
     os.close(nothing)
 
 
-def _is_socket(descriptor: int) -> bool:
+def _is_parents(descriptor: int) -> bool:
     try:
-        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+        mode = os.fstat(descriptor).st_mode
     except OSError:  # that of the listing, which is closed by now
         return False
+    return stat.S_ISSOCK(mode) or stat.S_ISDIR(mode)

@@ -7,7 +7,6 @@ from any directory.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import itertools
@@ -16,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
+
+from mmf_bridge.common.near import did_you_mean
 
 GROUP = "mmf.plugins"
 
@@ -67,11 +68,9 @@ def naming_user_dir(user_dir: str | None) -> Iterator[None]:
         if error.name not in missing:
             raise
         plugins = [entry.value for entry in entry_points(group=GROUP)]
-        near = difflib.get_close_matches(name, plugins, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"env.user_dir: got {user_dir}, which is neither a folder with a Python package nor "
-            f"the name of an installed one.{hint}"
+            f"the name of an installed one.{did_you_mean(name, plugins)}"
         ) from error
 
 

@@ -13,10 +13,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from mmf_bridge.common.distributed import gather_objects, get_rank, unwrap
 from mmf_bridge.common.loading import EpochBatches
+from mmf_bridge.common.locking import locked
 from mmf_bridge.common.whole_files import partial_file, whole_file
 
 LATEST = "latest.json"
@@ -138,7 +137,7 @@ def _took(path: Path, partial: Path) -> bool:
 
 def _note(path: Path, dataset: str, entry: dict[str, Any]) -> None:
     """Set the entry of a dataset in ``latest.json``; other processes may do the same."""
-    with _explained(path), FileLock(path.with_name(f".{path.name}.lock")):
+    with _explained(path), locked(path.parent, f".{path.name}.lock"):
         text = json.dumps({**_entries(path), dataset: entry}, indent=2)
         with whole_file(path) as file:
             file.write(f"{text}\n".encode())

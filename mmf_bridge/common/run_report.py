@@ -46,9 +46,10 @@ class RunReport:
     def batch_begins(self, batch: Any) -> None:
         """Note a batch that is to be trained on; the work is counted on the first one."""
         if self._batch is None and isinstance(self.model, CountsMultiplyAdds):
-            self.multiply_adds = self._attempt(
-                "multiply-adds", lambda: self.model.multiply_adds(copy_fields(batch))
-            )
+            with self.autocast():
+                self.multiply_adds = self._attempt(
+                    "multiply-adds", lambda: self.model.multiply_adds(copy_fields(batch))
+                )
         self._batch = copy_fields(batch)
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:

@@ -7,19 +7,22 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mmf_bridge.common.checkpoint_files import listed
+from mmf_bridge.common.locking import holder_of, holding
 from mmf_bridge.common.resuming import goes_on, trains
 from mmf_bridge.common.whole_files import place, remove_abandoned, start_of
 
-LOCK = "training.lock"
+LOCK = "training.lock"  # where folders cannot be locked
+MODELS = "models"  # MMF makes it in each run's folder; the lock is on it
 _ENDINGS = ("current.ckpt", "best.ckpt", "_final.pth")
 # What file systems answer that have no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_WAIT = "Wait for its end, or choose another env.save_dir"
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def reserved(config: Any, predict: bool) -> Iterator[None]:
     with _locked(folder):
         check(config)
         # Nobody else writes checkpoints here, on no host.
-        for place in (folder, folder / "models"):
+        for place in (folder, folder / MODELS):
             remove_abandoned(place, also=(".ckpt", "_final.pth"))
         yield
 
@@ -90,16 +93,29 @@ def files_of_runs(folder: str | os.PathLike[str]) -> list[str]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder.
-
-    The kernel frees it however its holder ends. Its text tells of the holder, and counts where a
-    kernel does not know of the locks of other hosts.
-    """
+    """Hold the lock of a folder; the kernel frees it however its holder ends."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MODELS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"env.save_dir: {folder} cannot be made: {error.strerror}") from error
-    path = folder / LOCK
+    with ExitStack() as stack:
+        try:
+            is_locked = stack.enter_context(holding(folder / MODELS, waits=False))
+        except BlockingIOError:
+            told = {"pid": holder_of(folder / MODELS), "host": socket.gethostname()}
+            raise RuntimeError(_taken(folder, told, _WAIT)) from None
+        if not is_locked:
+            stack.enter_context(_locked_file(folder / LOCK))
+        yield
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which goes at the end, but stays where its holder is killed.
+
+    Its text tells of the holder, and counts where a kernel does not know of the locks of other
+    hosts.
+    """
     with _open_locked(path) as file:
         file.seek(0)
         file.truncate()
@@ -169,12 +185,16 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _refusal(path: Path, text: str, is_free: bool) -> str:
-    told = {"pid": "unknown", "host": "an unknown host", "since": "a time unknown", **_fields(text)}
-    who = f"process {told['pid']} on {told['host']}, since {told['since']}"
-    advice = "Wait for its end, or choose another env.save_dir"
+    advice = _WAIT
     if is_free:
         advice = (
             f"Whether it still does cannot be seen from {socket.gethostname()}: if it has ended, "
             f"remove {path}; else choose another env.save_dir"
         )
-    return f"{path.parent} is taken: a run trains there ({who}). {advice}"
+    return _taken(path.parent, _fields(text), advice)
+
+
+def _taken(folder: Path, told: dict[str, Any], advice: str) -> str:
+    who = f"process {told.get('pid') or 'unknown'} on {told.get('host', 'an unknown host')}"
+    since = f", since {told['since']}" if "since" in told else ""
+    return f"{folder} is taken: a run trains there ({who}{since}). {advice}"

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from mmf_bridge.common.locking import locked
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.whole_files import replacing
 
@@ -121,8 +121,7 @@ def word_vectors(name: str, cache: str | os.PathLike[str]) -> tuple[dict[str, in
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     copy = Path(cache, "word_vectors", f"{path.name}-{digest}.safetensors")
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{copy}.lock"):
+    with locked(copy.parent, f"{copy.name}.lock"):
         if not copy.exists():
             words, vectors = read_text(path)
             text = np.frombuffer("\n".join(words).encode(), dtype=np.uint8)

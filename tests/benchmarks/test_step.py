@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+import torch
+
 from tests.bridge.runs import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "benchmarks" / "step.py"
+    script = BENCHMARKS / "step.py"
     return subprocess.run(
         [sys.executable, "-W", "ignore", script, "--size", "tiny", *arguments],
         capture_output=True,
@@ -32,3 +37,20 @@ def test_what_is_not_a_checkout_is_named(tmp_path):
     result = run("--steps", "prediction", "--modes", "plain", "--published", str(tmp_path))
     assert result.returncode
     assert f"--published {tmp_path}: no CLIP-ViL-Pretrain or CLIP-ViL" in result.stderr
+
+
+def test_what_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import step
+
+    def too_large() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    variants = [
+        step.Variant("plain", "fp32", lambda: torch.ones(9).sum()),
+        step.Variant(step.PUBLISHED, "fp32", too_large),
+    ]
+    step.measure(variants, 1, torch.device("cpu"))
+    ours, published = step.rows_of("full step", variants, 10)
+    assert float(ours[3]) >= 0 and ours[4] == "-"
+    assert published[3] == "out of memory"

@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -49,6 +50,9 @@ RUNS = {
     ),
     "prepare": ((), ()),
 }
+# How two ranks are started.
+SPAWNED, ENVIRONMENT, TORCHRUN = "distributed.world_size=2", "torchrun's environment", "torchrun"
+HOW = (SPAWNED, ENVIRONMENT, TORCHRUN)
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 EARLY = 0.25  # of the runs are killed before they have workers
 LATEST = 2.0  # seconds after its start, or after that of its workers, at which a run is killed
@@ -155,13 +159,14 @@ def await_members(process, count):
 
 
 def files_left(folder, processes):
-    """Half-written files, the lock of a run, and whatever is in a place for temporary files.
+    """Half-written files, locks, and whatever is in a place for temporary files.
 
     Of shared memory what has the id of one of the processes in its name: others have theirs.
     """
-    named = (".partial-", ".tmp", "training.lock")
     found = [
-        str(p.relative_to(folder)) for p in (folder / "run").rglob("*") if p.name.startswith(named)
+        str(p.relative_to(folder))
+        for p in (folder / "run").rglob("*")
+        if p.name.startswith((".partial-", ".tmp")) or p.name.endswith(".lock")
     ]
     found += [str(p.relative_to(folder)) for p in (folder / "tmp").rglob("*")]
     shared = os.listdir("/dev/shm")
@@ -201,13 +206,16 @@ def kill_run(name, signum, early, delay, folder, source=None):
     return left
 
 
-def kill_rank(signum, delay, folder, torchrun=False, rank=1, persistent=False):
-    """Kill one of two ranks: seconds until the others have ended, those left, and the last line."""
+def kill_rank(signum, delay, folder, how=SPAWNED, rank=1, persistent=False):
+    """Kill one of two ranks: seconds until the others have ended, those left, and what they say.
+
+    Of ranks with torchrun's environment that is what the other one says.
+    """
     (folder / "run").mkdir(parents=True)
     (folder / "tmp").mkdir()
     opts = (*TRAIN, *WORKERS, *((PERSISTENT,) if persistent else ()))
     outputs = [folder / "output"]
-    if torchrun:
+    if how == ENVIRONMENT:
         from mmf_bridge.common.distributed import free_port
 
         port = str(free_port())
@@ -218,8 +226,11 @@ def kill_rank(signum, delay, folder, torchrun=False, rank=1, persistent=False):
         ]
         ranks = [process.pid for process in started]
     else:
-        started = [start("train", folder, outputs[0], (*opts, "distributed.world_size=2"))]
-        end = time.monotonic() + PATIENCE
+        if how == TORCHRUN:
+            started = [torchrun(folder, opts)]
+        else:
+            started = [start("train", folder, outputs[0], (*opts, "distributed.world_size=2"))]
+        end = time.monotonic() + START
         while len(ranks := children(started[0].pid)) < 2 and time.monotonic() < end:
             time.sleep(0.01)
     end = time.monotonic() + START
@@ -227,13 +238,30 @@ def kill_rank(signum, delay, folder, torchrun=False, rank=1, persistent=False):
         time.sleep(0.01)
     time.sleep(delay)
     os.kill(ranks[rank], signum)
-    ended = [await_end(process.pid, patience=40) for process in started]
+    # torchrun's ranks have groups of their own.
+    groups = dict.fromkeys([*(process.pid for process in started), *ranks])
+    ended = [await_end(group, patience=40) for group in groups]
     for process in started:
         process.kill()
-        process.join()
+        process.wait() if how == TORCHRUN else process.join()
     texts = [output.read_text().rstrip() for output in outputs]
     survivor = texts[0] if len(texts) == 1 else texts[1 - rank]
     return sum(s for s, _ in ended), sum(n for _, n in ended), survivor
+
+
+def torchrun(folder, opts):
+    """Start a run by torchrun itself, as the leader of a group."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "-m", "mmf_cli.run"]
+    with (folder / "output").open("w") as output:
+        return subprocess.Popen(
+            [*command, *runs.options(folder / "run", opts)],
+            cwd=runs.ROOT,
+            env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def environment_of(rank, port):
@@ -297,17 +325,18 @@ def report_runs(given, draw, place):
 
 def report_ranks(given, draw, place):
     for number in range(given.ranks):
-        torchrun, rank, persistent = number % 2 == 1, number // 2 % 2, number // 4 % 2 == 1
+        how, rank, persistent = HOW[number % 3], number // 3 % 2, number // 6 % 2 == 1
         seconds, processes, text = kill_rank(
             *(signal.SIGKILL, draw.uniform(0, 1), place / f"rank{number}"),
-            **{"torchrun": torchrun, "rank": rank, "persistent": persistent},
+            **{"how": how, "rank": rank, "persistent": persistent},
         )
-        kind = "torchrun's environment" if torchrun else "distributed.world_size=2"
         workers = "2 persistent workers" if persistent else "2 workers"
         lines = text.splitlines()
+        said = [line.strip() for line in lines if line.startswith("error:") or "exitcode " in line]
         print(
-            f"rank {rank} killed ({kind}, {workers}): the others ended after {seconds:.2f} s, left "
-            f"{processes}, {sum('Traceback' in line for line in lines)} tracebacks: {lines[-1]}",
+            f"rank {rank} killed ({how}, {workers}): the others ended after {seconds:.2f} s, left "
+            f"{processes}, {sum('Traceback' in line for line in lines)} tracebacks: "
+            + "; ".join(said),
             flush=True,
         )
 

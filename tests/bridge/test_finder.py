@@ -276,6 +276,15 @@ def test_each_patch_names_a_test_that_exists():
         assert patch.since
 
 
+def test_the_documentation_names_each_file_that_patches():
+    from mmf_bridge.patches import TABLE
+
+    page = (ROOT / "docs" / "bridge.md").read_text(encoding="utf-8")
+    tables = page.partition("## What the bridge patches")[2].partition("\n## ")[0]
+    files = {patch.function.partition(":")[0].removeprefix("mmf_bridge.") for patch in TABLE}
+    assert [f for f in sorted(files) if f"`{f.replace('.', '/')}.py`" not in tables] == []
+
+
 def test_a_patch_can_be_left_out(python):
     code = "import mmf.thing; print(mmf.thing.value, mmf.thing.double(2))"
     assert output(python("-c", code)) == "2 4"

@@ -85,14 +85,14 @@ def test_the_tower_runs_once_for_each_image_of_a_batch(run):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("model=clipvill", r"did you mean 'clipvil'"),
-        ("dataset=easy_vqaa", r"did you mean 'easy_vqa'"),
+        ("model=clipvill", r"Did you mean clipvil\?"),
+        ("dataset=easy_vqaa", r"Did you mean easy_vqa\?"),
         ("model_config.clipvil.image_encoder.type=clip_gird", r"clip_gird.*clip_grid"),
         ("model_config.clipvil.fusion.params.hiden_size=3", r"Did you mean 'hidden_size'"),
-        ("dataset_config.easy_vqa.group_by_imag=true", r"did you mean .*group_by_image"),
-        ("training.max_update=3", r"did you mean training\.max_updates"),
-        ("scheduler.type=warmup_liner", r"did you mean 'warmup_linear'"),
-        ("prediction.topk=5", r"did you mean prediction\.top_k"),
+        ("dataset_config.easy_vqa.group_by_imag=true", r"Did you mean .*group_by_image"),
+        ("training.max_update=3", r"Did you mean training\.max_updates"),
+        ("scheduler.type=warmup_liner", r"Did you mean warmup_linear"),
+        ("prediction.topk=5", r"Did you mean prediction\.top_k"),
         ("prediction.top_k=0", r"prediction\.top_k: got 0, expected at least 1"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD, normalize, pixel_statistics
+from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
 from tests.golden import classes, tuned
 from tests.golden.compare import FLOAT32, compare, load_golden, outside
 from tests.golden.files import FILES
@@ -37,3 +38,24 @@ def test_pixels_are_normalised_to_the_same_bits(wanted: torch.memory_format) -> 
     given = pixels, pixel_statistics(CLIP_MEAN, CLIP_STD), sizes
     images = normalize(*(tensor.cuda() for tensor in given), wanted)
     assert torch.equal(images.cpu(), normalize(*given))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_statistics_of_a_frozen_tower(
+    precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    tower = {"layers": [1, 2, 1, 1], "width": 16}
+    with torch.device("cuda"):
+        frozen = ClipGridEncoder(ClipGridConfig(tower=tower, frozen=True))
+        plain = ClipGridEncoder(ClipGridConfig(tower=tower))
+        images = torch.randn(5, 3, 64, 96)
+    frozen.load_state_dict(plain.state_dict())
+    with torch.autocast("cuda", torch.bfloat16, enabled=precision == torch.bfloat16):
+        ours, expected = frozen(images), plain(images)  # the latter by its own modules
+    rounding = 16 * torch.finfo(precision).eps
+    scale = expected.abs().mean().item()
+    assert (ours - expected).abs().mean().item() < rounding * scale
+    for name, value in plain.state_dict().items():
+        moved = frozen.state_dict()[name]
+        torch.testing.assert_close(moved, value, atol=rounding, rtol=rounding, msg=name)

@@ -167,5 +167,6 @@ def test_a_synthetic_batch_of_pairs(pairing: str, images: tuple[int, ...]) -> No
     network = ClipVilNetwork.from_config(**{**TINY, "num_labels": 2}, passes=task.passes)
     sizes = BatchSizes(images=2, height=32, width=64)
     batch = synthetic_batch(network, sizes, 2, task, torch.device("cpu"))
-    assert batch.inputs[0].shape == images
-    assert network(*batch.inputs).scores.shape == (2, 2)
+    pixels = batch.images["images"]
+    assert pixels.shape == images and pixels.dtype == torch.uint8  # as a loader's
+    assert network(*batch.inputs_of(network)).scores.shape == (2, 2)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from mmf_bridge.common import compiling
 from mmf_bridge.common.compiling import check_compiler, compile_options
@@ -99,3 +100,23 @@ def test_a_model_names_what_is_compiled():
     compiling.compile_model(model, {"backend": "eager"})
     assert model.part._compiled_call_impl is not None and model._compiled_call_impl is None
     assert list(model.state_dict()) == ["part.weight", "part.bias"]
+
+
+@pytest.mark.parametrize("name", ["coalesce_tiling_analysis", "mix_order_reduction"])
+def test_passes_that_fail_on_sizes_that_vary_are_left_out(monkeypatch, name):
+    from torch._inductor.config import triton
+
+    if not hasattr(triton, name):
+        pytest.skip("this torch has no such pass")
+    monkeypatch.setattr(triton, name, True)
+    compiling.compile_model(torch.nn.Linear(2, 2), {})
+    assert not getattr(triton, name)
+
+
+def test_more_sizes_than_torch_itself_compiles():
+    """Which gives up after eight, and runs the rest as it is."""
+    model, counter = torch.nn.Linear(2, 2), CompileCounter()
+    compiling.compile_model(model, {"backend": counter, "dynamic": False})
+    for rows in range(2, 12):
+        model(torch.ones(rows, 2))
+    assert counter.frame_count == 10

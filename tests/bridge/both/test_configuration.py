@@ -153,7 +153,7 @@ def test_override_as_json():
     ("option", "message"),
     [
         ("training.batchsize=3", r"Unknown option training\.batchsize.*mean training\.batch_size"),
-        ("model_config.tiny.dropuot=0.1", r"did you mean model_config\.tiny\.dropout"),
+        ("model_config.tiny.dropuot=0.1", r"Did you mean model_config\.tiny\.dropout"),
         ("nonsense=1", r"Unknown option nonsense.*Its keys"),
         ("dataset_config.tiny.sizes={}", r"is a section"),
         ("training.batch_size", r"has no value"),
@@ -173,7 +173,7 @@ def changed(tmp_path, **keys):
 
 
 def test_a_misspelt_key_of_a_yaml(tmp_path):
-    with pytest.raises(ValueError, match=r"training\.batch_sizes.*did you mean"):
+    with pytest.raises(ValueError, match=r"training\.batch_sizes.*Did you mean"):
         configuration(changed(tmp_path, training__batch_sizes=3))
 
 
@@ -227,10 +227,10 @@ def test_the_configuration_can_be_sent_to_other_processes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "tinny"}, r"No model named 'tinny'.*did you mean 'tiny'"),
-        ({"dataset": "tinny"}, r"No dataset named 'tinny'.*did you mean 'tiny'"),
+        ({"model": "tinny"}, r"No model named 'tinny'.*Did you mean tiny"),
+        ({"dataset": "tinny"}, r"No dataset named 'tinny'.*Did you mean tiny"),
         ({"training.trainer": None}, r"No training.trainer named None is registered"),
-        ({"training.trainer": "mff"}, r"No training.trainer named 'mff'.*did you mean 'mmf'"),
+        ({"training.trainer": "mff"}, r"No training.trainer named 'mff'.*Did you mean mmf"),
     ],
 )
 def test_a_name_that_nobody_registered(tmp_path, changes, message):

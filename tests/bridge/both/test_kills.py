@@ -6,10 +6,11 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from mmf_bridge.common import parent
+from mmf_bridge.common import launch, parent
 from tests.bridge import kills
 from tests.bridge.both.test_interruption import ENDLESS
 from tests.bridge.runs import run_processes
@@ -20,15 +21,14 @@ def test_a_killed_run_leaves_no_worker(tmp_path, name):
     """Whose workers wait in a full pipe."""
     left = kills.kill_run(name, signal.SIGKILL, False, 0.5, tmp_path)
     assert left.running > 1 and left.processes == 0, left
-    assert set(left.files) <= {"run/training.lock"}
-    assert left.next_code == 0 and not left.after_next
+    assert not left.files and left.next_code == 0 and not left.after_next, left
 
 
 def test_a_launcher_that_is_killed_takes_its_ranks_with_it(tmp_path):
     left = kills.kill_run("train, 2 ranks", signal.SIGKILL, False, 0.5, tmp_path)
     # At the least the launcher and its ranks: workers may be between two epochs.
     assert left.running >= 3 and left.processes == 0, left
-    assert set(left.files) <= {"run/training.lock"} and not left.after_next
+    assert not left.files and not left.after_next, left
 
 
 def test_a_conversion_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
@@ -39,15 +39,29 @@ def test_a_conversion_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
     assert (left.processes, left.files, left.after_next, left.next_code) == (0, [], [], 0)
 
 
-@pytest.mark.parametrize("torchrun", [False, True])
-def test_a_killed_rank_ends_the_other(tmp_path, torchrun):
-    _, processes, text = kills.kill_rank(signal.SIGKILL, 0.1, tmp_path, torchrun)
+@pytest.mark.parametrize("how", [kills.SPAWNED, kills.ENVIRONMENT])
+def test_a_killed_rank_ends_the_other(tmp_path, how):
+    _, processes, text = kills.kill_rank(signal.SIGKILL, 0.1, tmp_path, how)
     said = "Rank 1 was killed by SIGKILL"
-    if torchrun:
+    if how == kills.ENVIRONMENT:
         said = "Rank 0 ends, since another rank has ended"
     assert processes == 0 and "Traceback" not in text, text
     line = text.splitlines()[-1]
     assert line.startswith(f"error: {said}") and "checkpoint.resume=true" in line
+
+
+def test_ranks_that_torchrun_starts_end_with_it(monkeypatch):
+    import mmf_cli.run
+
+    config = SimpleNamespace(distributed=SimpleNamespace(rank=0), device_id=0)
+    configuration, told = SimpleNamespace(get_config=lambda: config), []
+    monkeypatch.setattr(launch, "end_with", lambda *args, **how: told.append((args, how)))
+    monkeypatch.setattr(mmf_cli.run, "main", lambda *args, **how: None)
+    mmf_cli.run.distributed_main(0, configuration)
+    assert not told
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    mmf_cli.run.distributed_main(0, configuration)
+    assert told == [((os.getppid(),), {"started_by_main_thread": False})]
 
 
 def test_sighup_saves_as_sigterm_does(tmp_path):
@@ -110,7 +124,7 @@ def test_a_fork_gives_up_sockets_and_keeps_pipes():
     ready, go = os.pipe()
     child = os.fork()
     if child == 0:
-        parent.leave_sockets()
+        parent.leave_parents_descriptors()
         os.write(write, b"x")
         os.read(ready, 1)
         os._exit(0)

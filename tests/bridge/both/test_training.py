@@ -533,7 +533,7 @@ def test_schedulers_make_a_step_an_update(tmp_path, scheduler):
 
 
 def test_an_unknown_scheduler_names_the_nearest(tmp_path):
-    with pytest.raises(ValueError, match=r"'warmup_liner'.*did you mean 'warmup_linear'"):
+    with pytest.raises(ValueError, match=r"'warmup_liner'.*Did you mean warmup_linear"):
         run_here(tmp_path, *SHORT, "scheduler.type=warmup_liner")
 
 

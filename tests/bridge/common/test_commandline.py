@@ -60,9 +60,9 @@ def test_options_that_exist(key):
     ("key", "message"),
     [
         ("training.batchsize", r"Unknown option training\.batchsize.*mean training\.batch_size\?"),
-        ("training.early_stop.patients", r"did you mean training\.early_stop\.patience\?"),
+        ("training.early_stop.patients", r"Did you mean training\.early_stop\.patience\?"),
         ("training.xyz", r"training has no key 'xyz'\. Its keys: batch_size, early_stop"),
-        ("trainign", r"the configuration has no key 'trainign'; did you mean training\?"),
+        ("trainign", r"the configuration has no key 'trainign'\. Did you mean training\?"),
         ("training.batch_size.more", r"training\.batch_size has no key 'more'"),
         ("training.early_stop", r"is a section: set its keys one by one"),
     ],
@@ -81,7 +81,7 @@ def test_parameters_are_added_to_params_null():
 
 
 def test_a_slip_in_a_yaml_is_an_error_and_a_foreign_key_a_warning():
-    with pytest.raises(ValueError, match=r"training\.batch_sise: did you mean training\.batch_si"):
+    with pytest.raises(ValueError, match=r"training\.batch_sise\. Did you mean training\.batch_si"):
         check_keys({"training": {"batch_sise": 3}}, CONFIG)
     with pytest.warns(UserWarning, match=r"training\.of_a_plugin"):
         check_keys({"training": {"of_a_plugin": 3}}, CONFIG)

@@ -1,5 +1,6 @@
 """The order of samples: exact, drawn from the seed and the epoch, and resumable."""
 
+import os
 import signal
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from mmf_bridge.common import loading
+from mmf_bridge.common.interruption import interruption
 from mmf_bridge.common.loading import (
     EpochBatches,
     build_batch_sampler,
@@ -129,3 +131,39 @@ def test_no_sigterm_reaches_a_worker_before_it_is_shielded(monkeypatch):
     stop_workers(loader)
     assert signal.SIGTERM in masks[0]
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def interrupt(before, *args):
+    """A signal, and then what it comes in."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    before(*args)
+
+
+def test_a_signal_waits_until_a_worker_has_its_work():
+    """Else what sends it might sleep on, and the worker never hear that it is over."""
+    loader, done = with_a_worker(), []
+    with pytest.raises(SystemExit), interruption.handled():
+        iterator = iter(loader)
+        condition = iterator._index_queues[0]._notempty
+        stock = condition.notify
+        condition.notify = lambda: (interrupt(stock), done.append(True))
+        next(iterator)
+    condition.notify = stock
+    stop_workers(loader)
+    assert done
+
+
+def test_a_signal_waits_until_workers_are_known(monkeypatch):
+    """Else nobody would end them."""
+    stock, loader, started = DataLoader.__iter__, with_a_worker(), []
+
+    def start(self):
+        started.append(stock(self))
+        interrupt(lambda: None)
+        return started[0]
+
+    monkeypatch.setattr(DataLoader, "__iter__", start)
+    with pytest.raises(SystemExit), interruption.handled():
+        iter(loader)
+    assert list(loader.running) == started
+    stop_workers(loader)

@@ -41,10 +41,11 @@ class Counting(torch.nn.Linear):
 
     def __init__(self):
         super().__init__(3, 1)
-        self.seen, self.modes = [], []
+        self.seen, self.modes, self.counted_in = [], [], []
 
     def multiply_adds(self, batch):
         self.seen.append(batch)
+        self.counted_in.append(torch.is_autocast_enabled("cpu"))
         return 3_000_000_000
 
     def __call__(self, batch):
@@ -80,6 +81,13 @@ def test_work_and_predictions(monkeypatch, tmp_path):
     assert model.seen == [first]
     assert model.modes == [False] * 4
     assert model.training
+
+
+def test_work_is_counted_in_the_precision_of_the_run():
+    model = Counting()
+    report = RunReport(model, CPU, lambda: torch.autocast("cpu", torch.bfloat16))
+    report.batch_begins(Rows(torch.ones(5, 3)))
+    assert model.counted_in == [True]
 
 
 def test_one_update_has_no_pace(tmp_path):

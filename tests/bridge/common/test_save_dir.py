@@ -2,13 +2,16 @@
 
 import errno
 import fcntl
+import multiprocessing
 import os
 import re
+import socket
+import time
 
 import pytest
 from omegaconf import OmegaConf
 
-from mmf_bridge.common import save_dir
+from mmf_bridge.common import locking, save_dir
 
 
 def configuration(folder, checkpoint=None, **changes):
@@ -75,14 +78,53 @@ def test_only_training_holds_the_folder(tmp_path):
     for predict, run_type in ((True, "train"), (False, "val"), (False, "test")):
         with save_dir.reserved(configuration(folder, run_type=run_type), predict):
             assert not folder.exists()
+    who = rf"process {os.getpid()} on {socket.gethostname()}\)\. Wait for its end"
+    with (
+        save_dir.reserved(configuration(folder), False),
+        save_dir.reserved(configuration(folder, distributed={"rank": 1}), False),
+        pytest.raises(RuntimeError, match=rf"{folder} is taken: a run trains there \({who}"),
+        save_dir.reserved(configuration(folder), False),
+    ):
+        pass
     with save_dir.reserved(configuration(folder), False):
-        assert f"pid: {os.getpid()}\n" in (folder / save_dir.LOCK).read_text()
-    assert not list(folder.iterdir())
-    with save_dir.reserved(configuration(folder, distributed={"rank": 1}), False):
-        assert not list(folder.iterdir())
+        assert [file.name for file in folder.rglob("*")] == [save_dir.MODELS]
 
 
-def test_of_another_host_nobody_can_tell(tmp_path, monkeypatch):
+@pytest.fixture
+def on_a_network(monkeypatch):
+    """Folders cannot be locked."""
+    monkeypatch.setattr(locking, "_can_lock", lambda _: False)
+
+
+def test_a_file_is_locked_on_a_network(tmp_path, on_a_network):
+    lock = tmp_path / save_dir.LOCK
+    with save_dir.reserved(configuration(tmp_path), False):
+        assert f"pid: {os.getpid()}\n" in lock.read_text()
+    assert not lock.exists()
+    process = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path,))
+    process.start()
+    while not lock.exists() or not lock.read_text():
+        time.sleep(0.01)
+    who = rf"process {process.pid} on {socket.gethostname()}, since 2"
+    with (
+        pytest.raises(RuntimeError, match=rf"is taken: a run trains there \({who}"),
+        save_dir.reserved(configuration(tmp_path), False),
+    ):
+        pass
+    process.kill()
+    process.join()
+    assert lock.exists()
+    with save_dir.reserved(configuration(tmp_path), False):
+        assert f"pid: {os.getpid()}\n" in lock.read_text()
+    assert not lock.exists()
+
+
+def hold(folder):
+    with save_dir.reserved(configuration(folder), False):
+        time.sleep(60)
+
+
+def test_of_another_host_nobody_can_tell(tmp_path, monkeypatch, on_a_network):
     lock = tmp_path / save_dir.LOCK
     with monkeypatch.context() as there:
         there.setattr(save_dir.socket, "gethostname", lambda: "elsewhere")
@@ -102,7 +144,7 @@ def test_of_another_host_nobody_can_tell(tmp_path, monkeypatch):
     assert not lock.exists()
 
 
-def test_without_locks_its_process_tells(tmp_path, monkeypatch):
+def test_without_locks_its_process_tells(tmp_path, monkeypatch, on_a_network):
     """As on some network file systems."""
 
     def lockf(*_):

@@ -372,3 +372,12 @@ def test_a_killed_epoch_leaves_nothing_in_temporary_folders(tmp_path):
     assert os.listdir(tmp_path) == []
     if shared.is_dir():
         assert not {n for n in set(os.listdir(shared)) - before if n.startswith(("torch_", "sem."))}
+
+
+def test_what_ended_workers_have_written_is_free_again():
+    """As of an iteration that was left early; what the parent holds stays its own."""
+    ring = Ring(workers=1, slots=2, size=4096)
+    assert [ring.take(0) for _ in range(3)] == [0, 1, None]
+    ring._states[0] = shared_batches._HELD_BY_PARENT
+    ring.recycle()
+    assert [ring.take(0) for _ in range(2)] == [1, None]
