@@ -54,6 +54,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "sherl_recomputed": {"tuning": {"method": "sherl", "params": {"recompute_states": True}}},
     "ladder": {"tuning": {"method": "ladder", "params": {"reduction_factor": 2}}},
     "lora": {"tuning": {"method": "lora", "params": {"dim": 2}}},
+    "compacter": {"tuning": {"method": "compacter", "params": {"reduction_factor": 4}}},
+    "low_rank_adapter": {"tuning": {"method": "low_rank_adapter"}},
     "lxmert": {"fusion": CROSS},
 }
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_probability
 from clipvil_mmf.layers.published import Names
-from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, Network, TuningMethod
+from clipvil_mmf.tuning.inside import InsideConfig, InsideMethod
+from clipvil_mmf.tuning.method import TOWER, Network
 
 # Query and value of every attention of the fusion.
 _TARGETS = r"fusion\..*\.(query|value)"
@@ -19,7 +20,7 @@ _PUBLISHED = {"lora_A.default.weight": "lora_As.vqa", "lora_B.default.weight": "
 
 
 @dataclass
-class LoRAConfig:
+class LoRAConfig(InsideConfig):
     """`params` of the method `lora`; the defaults are those published for CLIP-ViL."""
 
     # The rank of what is added to a matrix.
@@ -35,7 +36,7 @@ class LoRAConfig:
         check_probability("dropout", self.dropout)
 
 
-class LoRA(TuningMethod):
+class LoRA(InsideMethod):
     """Low-rank updates of queries and values; biases outside the tower are trainable as well.
 
     As published, so are the visual projection and the answer head.
@@ -59,8 +60,8 @@ class LoRA(TuningMethod):
         """Low-rank factors, biases, visual projection and head are."""
         return (
             _FACTORS in name
-            or name.startswith((HEAD, *VISUAL_PROJECTION))
             or (name.endswith(".bias") and not name.startswith(TOWER))
+            or super().is_trainable(name, owner)
         )
 
     @staticmethod

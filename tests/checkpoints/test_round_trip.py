@@ -60,6 +60,35 @@ def test_golden_checkpoints(publish, name: str) -> None:
     network.load_state_dict(saved.network)
 
 
+def of_factored_adapters(*division: int, own_rule: bool) -> dict[str, torch.Tensor]:
+    """A golden state dict of adapters, 8 wide instead, with factors in the place of matrices."""
+    state = golden_state("adapter")
+    for key in [key for key in state if key.endswith("_sampler.weight")]:
+        prefix, (rows, columns) = key.removesuffix("weight"), state.pop(key).shape
+        n = division[0] if division else 1
+        state[f"{prefix}W_left"] = torch.randn(*division, columns // n, 2)
+        state[f"{prefix}W_right"] = torch.randn(*division, 2, rows // n)
+        state[f"{prefix}b"] = state.pop(f"{prefix}bias")
+        if own_rule:
+            state[f"{prefix}phm_rule"] = torch.randn(n, n, n)
+    return state
+
+
+@pytest.mark.parametrize("method", ["compacter", "low_rank_adapter"])
+def test_adapters_of_factors(tmp_path: Path, method: str) -> None:
+    """By the names of the published folder's hypercomplex/layers.py and low_rank_layer.py."""
+    is_compacter = method == "compacter"
+    state = of_factored_adapters(*[4] * is_compacter, own_rule=is_compacter)
+    torch.save(state, tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth", config=HEADS)
+    saved = read_saved(tmp_path / "BEST")
+    tuning = saved.description.network["tuning"]
+    params = {"division": 4, "shared_rule": False} if is_compacter else {}
+    assert tuning == {"method": method, "params": {"reduction_factor": 8, "rank": 2, **params}}
+    network = ClipVilNetwork.from_config(**saved.description.network)
+    network.load_state_dict(saved.network)
+
+
 def of_tasks(name: str, *tasks: str) -> dict[str, torch.Tensor]:
     """A golden state dict with what its method added under the keys of these tasks."""
     state = {}

@@ -328,10 +328,23 @@ def _infer_tuning(shapes: _Shapes) -> dict[str, Any] | None:
         gate, visual = "tuning.attention.0.gate" in shapes, shapes.some("tuning.visual.")
         params = {"reduction_factor": wide // narrow, "gate": gate, "visual": visual}
         return {"method": "adapter", "params": params}
+    if "tuning.attention.0.down.W_left" in shapes:
+        return _infer_factored_adapters(shapes)
     for name, shape in shapes.items():
         if ".lora_A." in name:
             return {"method": "lora", "params": {"dim": shape[0], "alpha": 32, "dropout": 0.1}}
     return None
+
+
+def _infer_factored_adapters(shapes: _Shapes) -> dict[str, Any]:
+    """The section `tuning` of adapters whose matrices are products."""
+    (width,), (inner,) = (shapes[f"tuning.attention.0.{part}.b"] for part in ("up", "down"))
+    *division, _, rank = shapes["tuning.attention.0.down.W_left"]
+    params = {"reduction_factor": width // inner, "rank": rank}
+    if not division:
+        return {"method": "low_rank_adapter", "params": params}
+    params |= {"division": division[0], "shared_rule": "tuning.phm_rule" in shapes}
+    return {"method": "compacter", "params": params}
 
 
 class ExportReport(NamedTuple):
