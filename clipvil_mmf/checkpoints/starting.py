@@ -169,7 +169,7 @@ class _Fit:
                 f"resume. Start from it instead: {_START}={self.path}"
             )
         self._check_words()
-        self._extend_positions()
+        self._fit_positions()
         untuned = network.tuning.backbone_name
         found, report = match(network.state_dict(), self.source, untuned, self.fresh, self.path)
         logger.info("%s (%s): %s", self.path, kind, report)
@@ -201,11 +201,19 @@ class _Fit:
             )
         self.fresh |= dict.fromkeys(ours, "the tuning method adds them")
 
-    def _extend_positions(self) -> None:
-        """Start from tables of positions that are shorter than the network's, and say so."""
+    def _fit_positions(self) -> None:
+        """Start from tables of positions that are shorter than the network's, or on one side alone,
+        and say so.
+        """
         state, tensors = self.network.state_dict(), dict(self.source.tensors)
-        for name in _POSITIONS:
-            if not self.starts or name not in tensors or name not in state:
+        is_whole = self.source.part is None
+        for name in _POSITIONS if self.starts else ():
+            if name not in state:
+                reason = "the network has no position embedding"
+                self.source = replace(self.source, spare={name: reason, **self.source.spare})
+            elif name not in tensors and is_whole:
+                self.fresh[name] = "the file has no position embedding"
+            if name not in tensors or name not in state:
                 continue
             theirs, own = tensors[name], state[name]
             if theirs.shape[1:] == own.shape[1:] and len(theirs) < len(own):

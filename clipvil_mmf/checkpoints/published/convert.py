@@ -274,6 +274,9 @@ def _infer_network(shapes: _Shapes) -> dict[str, Any]:
         network["visual_embedding"] = {
             "pos_num": shapes["visual_embedding.positions.rows.weight"][0]
         }
+    elif "image_encoder" in network and shapes.some("visual_embedding."):
+        is_grid = network["image_encoder"]["type"] == "clip_grid"
+        network |= {"visual_embedding": {"pos_num": None}} if is_grid else {}
     if shapes.some("fusion."):
         network["fusion"] = _infer_fusion(shapes)
     if shapes.some("classifier."):
