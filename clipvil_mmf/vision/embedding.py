@@ -44,6 +44,9 @@ class VisualEmbedding(nn.Module):
     Positions are added at the tower's width C, before the projection to the fusion's D. There is no
     box and no type embedding. In training, ``sampled_tokens`` of an image's cells are projected,
     those of the padding among them.
+
+    Attributes:
+        gives_features: whether the tokens come with what they are projected from.
     """
 
     published_names: ClassVar[Names] = {
@@ -66,6 +69,7 @@ class VisualEmbedding(nn.Module):
         initializer_range: float = 0.02,
     ) -> None:
         super().__init__()
+        self.gives_features = False
         self.sampled_tokens = config.sampled_tokens
         self.max_pooling = config.max_pooling
         self.positions: nn.Module = nn.Identity()
@@ -89,7 +93,8 @@ class VisualEmbedding(nn.Module):
         if self.training and self.sampled_tokens is not None:
             kept = self.draw_cells(*tokens.shape[:2], tokens.device)
             tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
-        return Visual(self.dropout(self.norm(self.projection(tokens))))
+        visual = Visual(self.dropout(self.norm(self.projection(tokens))))
+        return visual._replace(features=tokens) if self.gives_features else visual
 
     def draw_cells(self, images: int, cells: int, device: torch.device) -> Tensor:
         """(images, sampled_tokens) int64: other cells for each image, none of them twice.

@@ -77,4 +77,4 @@ class GridEmbedding(VisualEmbedding):
         if mask is not None and self.max_pooling:  # cells are pooled where all four are some
             mask = 1 - pool(1 - mask[:, None].float())[:, 0]
         mask = None if mask is None else mask.flatten(1)
-        return Visual(super().forward(grid.features).tokens, mask)
+        return super().forward(grid.features)._replace(mask=mask)

@@ -89,6 +89,30 @@ def test_adapters_of_factors(tmp_path: Path, method: str) -> None:
     network.load_state_dict(saved.network)
 
 
+def test_a_ladder_beside_some_layers_with_its_own_projection(tmp_path: Path) -> None:
+    """--encoder_side_layers, --add_side_visual_projection of ylsung/Ladder-Side-Tuning."""
+    left_out = ("side_block_l.1.", "side_downsamples_l.1.")  # its gate is there
+    state = {
+        key: value
+        for key, value in golden_state("lst").items()
+        if not any(part in key for part in left_out)
+    }
+    for key in [key for key in state if ".encoder.visn_fc." in key]:
+        state[key.replace("encoder.visn_fc", "encoder.side_visn_fc")] = state[key] + 1
+    torch.save(state, tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth", config=HEADS)
+    saved = read_saved(tmp_path / "BEST")
+    depth = saved.description.network["fusion"]["params"]["num_hidden_layers"]
+    assert saved.description.network["tuning"]["params"] == {
+        "reduction_factor": 2,
+        "layers": [0, *range(2, depth)],
+        "visual_projection": True,
+    }
+    network = ClipVilNetwork.from_config(**saved.description.network)
+    network.load_state_dict(saved.network)
+    assert len([key for key in saved.unused if "side_gate_params_l.1" in key]) == 1
+
+
 def of_tasks(name: str, *tasks: str) -> dict[str, torch.Tensor]:
     """A golden state dict with what its method added under the keys of these tasks."""
     state = {}

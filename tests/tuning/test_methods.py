@@ -187,6 +187,10 @@ def test_a_backbone_in_bfloat16() -> None:
         (section("ladder", reduction_factor=32), r"reduction_factor: 32 leaves a width of 2"),
         (section("ladder", initialization="large"), r"initialization: unknown value 'large'"),
         (section("ladder", fisher_samples=0), r"fisher_samples: got 0"),
+        (section("ladder", layers=[3]), r"layers: got \[3\], .* layers 0 to 2"),
+        (section("ladder", layers=[-1, 0]), r"layers: got \[-1, 0\], .* layers 0 to 2"),
+        (section("ladder", layers=[1, 0]), r"layers: got \[1, 0\], .*ascending"),
+        (section("ladder", layers=[]), r"layers: got \[\], .*ascending"),
         (section("adapter", reduction_facto=8), r"params\.reduction_facto: unknown key"),
         (section("lora", dim=0), r"params\.dim: got 0"),
         (section("compacter", division=3), r"division: 3 does not divide.*64"),
@@ -216,6 +220,59 @@ def test_methods_of_the_joint_fusion(method: str) -> None:
 def test_visual_adapters_need_a_tower_that_learns() -> None:
     with pytest.raises(ConfigError, match=r"visual: .*frozen"):
         build("adapter", {"frozen": True}, visual=True)
+
+
+def test_a_ladder_beside_some_layers() -> None:
+    """--encoder_side_layers: the others have no part, and those after the last do not run."""
+    network, ran = build("ladder", layers=[1], initialization="magnitude"), []
+    for index, layer in enumerate(network.fusion.layers):
+        layer.register_forward_hook(lambda *args, index=index: ran.append(index))
+    names = {name.split(".")[1] for name in network.tuning.state_dict() if ".1" in name}
+    assert names == {"1"} and list(network.tuning.gates) == ["1"]
+    network.tuning.start_from(network)
+    network.train()(**batch()).scores.square().sum().backward()
+    assert ran == [0, 1]
+    assert all(p.grad is not None for p in network.tuning.parameters())
+    # Pruned as it is with a narrow layer beside each.
+    whole = build("ladder", initialization="magnitude")
+    whole.load_state_dict(network.state_dict(), strict=False)
+    whole.tuning.start_from(whole)
+    for one, other in zip(
+        network.tuning.blocks[1].parameters(), whole.tuning.blocks[1].parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("layers", [[0, 1, 2], [0, 2]])
+def test_a_ladder_computes_one_token_as_all(layers: list[int]) -> None:
+    network = build("ladder", layers=layers).eval()
+    images, index, *text = batch().values()
+    visual = network.encode_visual(images).select(index)
+    one, every = (network.tuning.joint(network.fusion, Text(*text), visual, n) for n in (1, None))
+    torch.testing.assert_close(one, every[:, :1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_ladders_own_visual_projection() -> None:
+    """--add_side_visual_projection: it begins as the backbone's where the ladder is pruned."""
+    network = build("ladder", visual_projection=True, initialization="magnitude").eval()
+    plain = build("ladder")
+    network.tuning.start_from(network)
+    plain.load_state_dict(network.state_dict(), strict=False)
+    scores = [each.eval()(**batch()).scores for each in (network, plain)]
+    torch.testing.assert_close(*scores, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        network.tuning.visual.projection.weight.normal_()
+    changed = network(**batch()).scores
+    assert not torch.allclose(changed, scores[0])
+    changed.square().sum().backward()
+    assert all(p.grad is not None for p in network.tuning.visual.parameters())
+    assert network.visual_embedding.projection.weight.grad is None
+    regions = copy.deepcopy(TINY)
+    regions["image_encoder"] = {"type": "region_features", "params": {"feature_size": 6}}
+    regions.pop("visual_embedding", None)
+    with pytest.raises(ConfigError, match=r"visual_projection: .* for grid features"):
+        tuning = section("ladder", visual_projection=True)
+        ClipVilNetwork.from_config(**regions, tuning=tuning)
 
 
 def trained(network: ClipVilNetwork) -> set[str]:

@@ -7,7 +7,7 @@ published value (64 channels an attention head, the dropout), unless a configura
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,6 +90,8 @@ def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) 
     reasons = {name: table.why_unused(key) for name, key in keys.items()}
     spare = {name: reason for name, reason in reasons.items() if reason is not None}
     tuning = _infer_tuning(_Shapes(tensors))
+    for name in _gates_beside_nothing(tensors):
+        spare[name] = "gates of layers that the ladder has nothing beside"
 
     def key_of(name: str) -> str:
         return keys.get(name) or table.find_published(name) or name
@@ -325,7 +327,8 @@ def _infer_tuning(shapes: _Shapes) -> dict[str, Any] | None:
     for method, part in _SIDES.items():
         if part in shapes:
             wide, narrow = shapes[part]
-            return {"method": method, "params": {"reduction_factor": wide // narrow}}
+            params = {"reduction_factor": wide // narrow}
+            return {"method": method, "params": params | _infer_ladder(shapes)}
     if "tuning.attention.0.down.weight" in shapes:
         narrow, wide = shapes["tuning.attention.0.down.weight"]
         gate, visual = "tuning.attention.0.gate" in shapes, shapes.some("tuning.visual.")
@@ -337,6 +340,28 @@ def _infer_tuning(shapes: _Shapes) -> dict[str, Any] | None:
         if ".lora_A." in name:
             return {"method": "lora", "params": {"dim": shape[0], "alpha": 32, "dropout": 0.1}}
     return None
+
+
+def _infer_ladder(shapes: _Shapes) -> dict[str, Any]:
+    """The `params` of a ladder beside some layers alone, or with a visual projection of its own."""
+    layers, params = sorted(map(int, _numbers("tuning.blocks.", shapes))), {}
+    if layers and layers != [*range(shapes.count("fusion.layers."))]:
+        params["layers"] = layers
+    if shapes.some("tuning.visual.projection."):
+        params["visual_projection"] = True
+    return params
+
+
+def _gates_beside_nothing(names: Iterable[str]) -> set[str]:
+    """The published code has a gate for each layer, whichever have a narrow one beside them."""
+    names = list(names)
+    lacking = _numbers("tuning.gates.", names) - _numbers("tuning.blocks.", names)
+    return {f"tuning.gates.{number}" for number in lacking}
+
+
+def _numbers(prefix: str, names: Iterable[str]) -> set[str]:
+    found = (re.match(rf"{re.escape(prefix)}(\d+)", name) for name in names)
+    return {match[1] for match in found if match}
 
 
 def _infer_factored_adapters(shapes: _Shapes) -> dict[str, Any]:
