@@ -76,7 +76,8 @@ def build_visual_embedding(
                 f"{where}.{next(iter(section))}: region features have their positions in their "
                 f"boxes; leave {where} out or set it to null."
             )
-        return RegionEmbedding(encoder.out_channels, encoder.box_size, **shared)
+        box_size = encoder.box_size if encoder.boxes else None
+        return RegionEmbedding(encoder.out_channels, box_size, **shared)
     config = from_config(VisualEmbeddingConfig, section, where)
     kind = GridEmbedding if isinstance(encoder, GridFeatures) else VisualEmbedding
     return kind(config, encoder.out_channels, **shared)

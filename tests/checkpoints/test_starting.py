@@ -436,6 +436,17 @@ def test_positions_on_one_side_alone(publish, tmp_path, caplog) -> None:
     assert imported["visual_embedding"] == {"pos_num": None}
 
 
+def test_a_file_with_boxes_for_a_network_without(publish, caplog) -> None:
+    caplog.set_level("INFO")
+    round_trip(publish("lxmert"), config=HEADS)
+    sections = read_saved(publish("lxmert").with_suffix("")).description.network
+    sections["image_encoder"]["params"]["boxes"] = False
+    network = ClipVilNetwork.from_config(**sections)
+    weights = starting_weights(network, publish("lxmert"), RUN)
+    assert weights.keys() == network.state_dict().keys()
+    assert "4: the network has no boxes" in caplog.text
+
+
 def test_classes_do_not_start_from_the_head_of_pre_training(publish, caplog) -> None:
     """As published: SNLI-VE and NLVR2 start without the answer head, though its table is there."""
     path = publish("pretrain")
