@@ -39,6 +39,13 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
+    def attach(self, image_encoder: nn.Module) -> None:
+        """Take what it runs of the network's image encoder; by default nothing.
+
+        Raises:
+            ConfigError: the image encoder is of another kind than it needs.
+        """
+
     @property
     def hidden_size(self) -> int:
         """D, the width of tokens and of the pooled output."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class LoRA(InsideMethod):
     As published, so are the visual projection and the answer head.
 
     Raises:
-        ConfigError: peft is not installed.
+        ConfigError: peft is not installed, or the fusion has no such matrices.
     """
 
     def __init__(self, config: LoRAConfig, network: Network) -> None:
@@ -54,6 +55,11 @@ class LoRA(InsideMethod):
                 "method: lora needs the library peft, which is not installed: pip install peft."
             ) from error
         given = {"r": config.dim, "lora_alpha": config.alpha, "lora_dropout": config.dropout}
+        if not any(re.fullmatch(_TARGETS, name) for name, _ in network.named_modules()):
+            raise ConfigError(
+                "method: lora adapts the query and value matrices of the fusion's layers, and this "
+                "fusion has none."
+            )
         peft.inject_adapter_in_model(peft.LoraConfig(**given, target_modules=_TARGETS), network)
 
     def is_trainable(self, name: str, owner: nn.Module) -> bool:
