@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.layers.tokens import Visual
@@ -39,19 +39,11 @@ class ClipPatches(ClipGridEncoder):
 
     def _encode(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + h*w, C)."""
-        positions = {"tower.positional_embedding": self._positions(images)}
-        return functional_call(_Patches(self.tower), positions, (images,))
-
-
-class _Patches(nn.Module):
-    """What comes before the blocks as a plain forward, which `functional_call` needs."""
-
-    def __init__(self, tower: nn.Module) -> None:
-        super().__init__()
-        self.tower = tower
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.tower._embeds(images)
+        tower = self.tower
+        patches = tower.conv1(images).flatten(2).transpose(1, 2)
+        first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([first, patches], dim=1) + self._positions(images).to(patches.dtype)
+        return tower.ln_pre(tokens)
 
 
 class TokenEmbedding(nn.Module):

@@ -49,8 +49,8 @@ def test_text_and_patches_go_through_the_towers_blocks(rounds: int) -> None:
     pooled = network(**inputs).pooled
     for row, image in enumerate(inputs["image_index"]):
         length = int(inputs["input_mask"][row].sum())
-        ids, segments = (inputs[name][row : row + 1, :length] for name in ("input_ids",) * 2)
-        words = network.fusion.embeddings(ids, torch.zeros_like(segments))[0]
+        ids = inputs["input_ids"][row : row + 1, :length]
+        words = network.fusion.embeddings(ids, torch.zeros_like(ids))[0]
         expected = by_hand(network, torch.cat([words, visual[image]]), rounds)
         torch.testing.assert_close(pooled[row], expected, atol=1e-5, rtol=1e-4)
 
