@@ -20,7 +20,8 @@ class Fusion(nn.Module):
 
     A fusion of one's own gives :meth:`forward`; the other methods serve pre-training
     (:meth:`language_states`) and the tuning methods that read hidden states
-    (:meth:`hidden_states`, with `layers` and `embeddings.word`).
+    (:meth:`hidden_states`, with `layers` and `embeddings.word`). One that runs a part of the image
+    encoder takes it in :meth:`attach`.
 
     Args:
         config: its `params`.

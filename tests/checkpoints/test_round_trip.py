@@ -61,7 +61,7 @@ def test_golden_checkpoints(publish, name: str) -> None:
 
 
 def of_factored_adapters(*division: int, own_rule: bool) -> dict[str, torch.Tensor]:
-    """A golden state dict of adapters, 8 wide instead, with factors in the place of matrices."""
+    """A golden state dict of adapters, with factors in the place of their matrices."""
     state = golden_state("adapter")
     for key in [key for key in state if key.endswith("_sampler.weight")]:
         prefix, (rows, columns) = key.removesuffix("weight"), state.pop(key).shape
