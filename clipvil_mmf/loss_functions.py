@@ -1,4 +1,4 @@
-"""Loss functions without MMF: binary cross entropy in the published scale, and cross entropy."""
+"""Loss functions without MMF: in the published scale, and cross entropy of classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,27 @@ def scaled_bce(scores: Tensor, targets: Tensor, loss_scale: float) -> Tensor:
     """
     scores, targets = scores.float(), targets.float()
     mean = F.binary_cross_entropy_with_logits(scores, targets)
-    return mean * (targets.shape[1] if loss_scale == 1 else loss_scale)
+    return mean * _factor(targets, loss_scale)
+
+
+def scaled_mce(scores: Tensor, targets: Tensor, loss_scale: float) -> Tensor:
+    """Mean cross entropy with each sample's best label, times the number of labels and a scale.
+
+    Args:
+        scores: (B, labels), before the softmax.
+        targets: (B, labels), soft targets in [0, 1]; a sample without any adds nothing.
+        loss_scale: the further factor; as published, 1 stands for the number of labels.
+
+    Returns:
+        () float32 or float64.
+    """
+    best, classes = targets.max(dim=1)
+    loss = class_cross_entropy(scores, classes.masked_fill(best == 0, NO_CLASS))
+    return loss * targets.shape[1] * _factor(targets, loss_scale)
+
+
+def _factor(targets: Tensor, loss_scale: float) -> float:
+    return targets.shape[1] if loss_scale == 1 else loss_scale
 
 
 def class_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:

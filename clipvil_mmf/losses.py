@@ -1,4 +1,4 @@
-"""MMF's losses: `clipvil_bce`, in the published scale, `clipvil_cross_entropy`, `clipvil_task`."""
+"""MMF's losses: `clipvil_bce` and `clipvil_mce`, in the published scale, and those of tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmf.common.registry import registry
 from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
+from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce, scaled_mce
 
 
 def _checked_scale(loss: str, scale: float) -> float:
@@ -35,6 +35,24 @@ class ScaledBCE(nn.Module):
     def forward(self, sample_list: Any, model_output: Any) -> Tensor:
         """() float32 of `scores` before the sigmoid and soft `targets`, both (B, labels)."""
         return scaled_bce(model_output["scores"], sample_list["targets"], self.loss_scale)
+
+
+@registry.register_loss("clipvil_mce")
+class ScaledMCE(nn.Module):
+    """Mean cross entropy with each question's best answer: `--mceLoss` of the published GQA.
+
+    As published it is multiplied by the number of labels, and then as `clipvil_bce` by
+    ``loss_scale``, where 1 stands for the number of labels once more. A question without an answer
+    among the labels adds nothing; the published code takes the first label for its answer.
+    """
+
+    def __init__(self, loss_scale: float = 1.0) -> None:
+        super().__init__()
+        self.loss_scale = _checked_scale("clipvil_mce", loss_scale)
+
+    def forward(self, sample_list: Any, model_output: Any) -> Tensor:
+        """() float32 of `scores` before the softmax and soft `targets`, both (B, labels)."""
+        return scaled_mce(model_output["scores"], sample_list["targets"], self.loss_scale)
 
 
 @registry.register_loss("clipvil_cross_entropy")

@@ -62,6 +62,7 @@ class ClipVilNetwork(nn.Module):
         self.visual_embedding = visual_embedding
         self.fusion = fusion
         self.classifier = classifier
+        fusion.attach(image_encoder)
         self.tuning: TuningMethod = build_tuning(tuning, self, where)
         self.train(self.training)
 

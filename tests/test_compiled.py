@@ -60,7 +60,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "ladder": {"tuning": {"method": "ladder", "params": {"reduction_factor": 2}}},
     "lora": {"tuning": {"method": "lora", "params": {"dim": 2}}},
+    "compacter": {"tuning": {"method": "compacter", "params": {"reduction_factor": 4}}},
+    "low_rank_adapter": {"tuning": {"method": "low_rank_adapter"}},
     "lxmert": {"fusion": CROSS},
+    "vilt": {
+        "image_encoder": {
+            "type": "clip_patches",
+            "params": {"tower": {"layers": 2, "width": 16, "patch_size": 32, "head_width": 8}},
+        },
+        "fusion": {"type": "vilt", "params": SIZES},
+    },
 }
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import clipvil_mmf
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.profiling.processes import _loss
 from clipvil_mmf.tasks import build_task
 
 
@@ -49,6 +50,32 @@ def test_half_precision_scores_are_scored_in_float32() -> None:
     half = {"scores": output["scores"].bfloat16()}
     loss = registry.get_loss_class("clipvil_bce")(loss_scale=500)(samples, half)
     assert loss.dtype == torch.float32
+
+
+def test_the_best_answer_alone() -> None:
+    """--mceLoss of the published GQA."""
+    clipvil_mmf.register()
+    _, output = batch()
+    targets = torch.zeros(4, 7)
+    targets[0, 2], targets[1, 5], targets[1, 6], targets[3, 0] = 1.0, 0.3, 0.6, 1.0
+    mean = F.cross_entropy(output["scores"][[0, 1, 3]], torch.tensor([2, 6, 0]))
+    loss = registry.get_loss_class("clipvil_mce")
+    for scale, factor in ((500, 7 * 500), (1, 7 * 7)):
+        found = loss(loss_scale=scale)({"targets": targets}, output)
+        torch.testing.assert_close(found, mean * factor)
+    assert loss()({"targets": torch.zeros(4, 7)}, output) == 0
+    with pytest.raises(ConfigError, match=r"clipvil_mce's params\.loss_scale: got 0"):
+        loss(loss_scale=0)
+
+
+@pytest.mark.parametrize("name", ["clipvil_bce", "logit_bce", "clipvil_mce"])
+def test_a_profile_computes_the_loss_of_a_run(name: str) -> None:
+    clipvil_mmf.register()
+    samples, output = batch()
+    params = {} if name == "logit_bce" else {"loss_scale": 3}
+    expected = registry.get_loss_class(name)(**params)(samples, output)
+    measured = _loss([{"type": name, "params": params}], build_task("gqa"))
+    torch.testing.assert_close(measured(output["scores"], samples["targets"]), expected)
 
 
 def test_cross_entropy_leaves_out_samples_without_a_class() -> None:

@@ -272,8 +272,8 @@ def test_the_task_gives_the_loss_and_the_metric(build: Any) -> None:
     [
         ("entailment", "logit_bce", "clipvil_cross_entropy, cross_entropy"),
         ("entailment", "clipvil_bce", "clipvil_cross_entropy, cross_entropy"),
-        ("vqa", "cross_entropy", "logit_bce, clipvil_bce, bce"),
-        ("gqa", "clipvil_cross_entropy", "logit_bce, clipvil_bce, bce"),
+        ("vqa", "cross_entropy", "logit_bce, clipvil_bce, clipvil_mce, bce"),
+        ("gqa", "clipvil_cross_entropy", "logit_bce, clipvil_bce, clipvil_mce, bce"),
     ],
 )
 @pytest.mark.parametrize("inside", [False, True])

@@ -270,7 +270,9 @@ def test_two_passes_read_the_text_with_each_image() -> None:
     assert not torch.allclose(output.scores[1], output.scores[3], atol=1e-3)  # the order matters
 
 
-@pytest.mark.parametrize("method", ["unipt", "sherl", "ladder", "lora", "adapter"])
+@pytest.mark.parametrize(
+    "method", ["unipt", "sherl", "ladder", "lora", "adapter", "compacter", "low_rank_adapter"]
+)
 def test_tuning_methods_in_two_passes(method: str) -> None:
     factor = {} if method == "lora" else {"params": {"reduction_factor": 2}}
     tuning = {"method": method, **factor}

@@ -41,6 +41,8 @@ from clipvil_mmf.weight_files import named_tensors, read_file
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "all_ans.json"
+# How the names begin of what a visual embedding may do without -> what it is.
+_OPTIONAL = {"visual_embedding.positions.": "position embedding", "visual_embedding.box_": "boxes"}
 # The tables that a longer grid extends.
 _POSITIONS = tuple(f"visual_embedding.positions.{axis}.weight" for axis in ("rows", "columns"))
 _START = "model_config.clipvil.pretrained"
@@ -169,7 +171,9 @@ class _Fit:
                 f"resume. Start from it instead: {_START}={self.path}"
             )
         self._check_words()
-        self._extend_positions()
+        if self.starts:
+            self._fit_optional()
+            self._extend_positions()
         untuned = network.tuning.backbone_name
         found, report = match(network.state_dict(), self.source, untuned, self.fresh, self.path)
         logger.info("%s (%s): %s", self.path, kind, report)
@@ -201,11 +205,22 @@ class _Fit:
             )
         self.fresh |= dict.fromkeys(ours, "the tuning method adds them")
 
+    def _fit_optional(self) -> None:
+        """Start without what the network, or the file, does not have in its visual embedding."""
+        for prefix, what in _OPTIONAL.items():
+            theirs = [name for name in self.source.tensors if name.startswith(prefix)]
+            ours = [name for name in self.network.state_dict() if name.startswith(prefix)]
+            if theirs and not ours:
+                spare = dict.fromkeys(theirs, f"the network has no {what}")
+                self.source = replace(self.source, spare={**self.source.spare, **spare})
+            elif ours and not theirs and self.source.part is None:
+                self.fresh |= dict.fromkeys(ours, f"the file has no {what}")
+
     def _extend_positions(self) -> None:
         """Start from tables of positions that are shorter than the network's, and say so."""
         state, tensors = self.network.state_dict(), dict(self.source.tensors)
         for name in _POSITIONS:
-            if not self.starts or name not in tensors or name not in state:
+            if name not in tensors or name not in state:
                 continue
             theirs, own = tensors[name], state[name]
             if theirs.shape[1:] == own.shape[1:] and len(theirs) < len(own):

@@ -9,13 +9,18 @@ from clipvil_mmf.config import build
 from clipvil_mmf.fusion.base import Fusion
 from clipvil_mmf.fusion.cross_modal import CrossModalConfig, CrossModalFusion
 from clipvil_mmf.fusion.joint import JointConfig, JointFusion
+from clipvil_mmf.fusion.vilt import ViltConfig, ViltFusion
 from clipvil_mmf.layers.tokens import Text, Visual
 from clipvil_mmf.registry import Registry
 
 # Name -> (dataclass of its `params`, a FusionConfig; a Fusion).
 FUSIONS: Registry[tuple[type, type[Fusion]]] = Registry(
     "fusion",
-    {"joint": (JointConfig, JointFusion), "cross_modal": (CrossModalConfig, CrossModalFusion)},
+    {
+        "joint": (JointConfig, JointFusion),
+        "cross_modal": (CrossModalConfig, CrossModalFusion),
+        "vilt": (ViltConfig, ViltFusion),
+    },
     Fusion,
     given=["forward"],
     attributes=[

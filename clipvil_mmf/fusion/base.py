@@ -20,7 +20,8 @@ class Fusion(nn.Module):
 
     A fusion of one's own gives :meth:`forward`; the other methods serve pre-training
     (:meth:`language_states`) and the tuning methods that read hidden states
-    (:meth:`hidden_states`, with `layers` and `embeddings.word`).
+    (:meth:`hidden_states`, with `layers` and `embeddings.word`). One that runs a part of the image
+    encoder takes it in :meth:`attach`.
 
     Args:
         config: its `params`.
@@ -38,6 +39,13 @@ class Fusion(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
+
+    def attach(self, image_encoder: nn.Module) -> None:
+        """Take what it runs of the network's image encoder; by default nothing.
+
+        Raises:
+            ConfigError: the image encoder is of another kind than it needs.
+        """
 
     @property
     def hidden_size(self) -> int:

@@ -21,11 +21,12 @@ class Visual(NamedTuple):
 
     tokens: Tensor  # (B, N, D)
     mask: Tensor | None = None  # (B, N), 1 for tokens, 0 for padding; None when all are tokens
+    # (B, N, C), what the tokens are projected from, where a tuning method asks for it.
+    features: Tensor | None = None
 
     def select(self, rows: Tensor) -> Visual:
         """Those of the given rows, (B,) int64: a question each, where the rows are images."""
-        mask = None if self.mask is None else self.mask.index_select(0, rows)
-        return Visual(self.tokens.index_select(0, rows), mask)
+        return Visual(*(None if part is None else part.index_select(0, rows) for part in self))
 
 
 def joint_mask(text: Text, visual: Visual) -> Tensor:

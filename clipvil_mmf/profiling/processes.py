@@ -14,7 +14,7 @@ import torch
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
 from clipvil_mmf.layers.dtypes import PRECISIONS
-from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce
+from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce, scaled_mce
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
 from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
@@ -24,7 +24,9 @@ from clipvil_mmf.user_dir import import_user_dir
 from mmf_bridge.common.parent import end_with
 
 OWN_OPTIMIZER = "clipvil_adamw_sgd"
-LOSSES = ("clipvil_bce", "logit_bce", "clipvil_cross_entropy", "cross_entropy")
+# Those in the published scale; MMF's logit_bce is in that of LXMERT's, too.
+SCALED = {"clipvil_bce": scaled_bce, "logit_bce": scaled_bce, "clipvil_mce": scaled_mce}
+LOSSES = (*SCALED, "clipvil_cross_entropy", "cross_entropy")
 
 
 @dataclass
@@ -118,10 +120,9 @@ def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
     terms = []
     for loss in losses:
         check_choice("losses", loss.get("type", ""), LOSSES)
-        # MMF's logit_bce is in the scale of LXMERT's, too.
         scale = float((loss.get("params") or {}).get("loss_scale", 1))
-        is_bce = str(loss["type"]).endswith("bce")
-        terms.append(partial(scaled_bce, loss_scale=scale) if is_bce else class_cross_entropy)
+        scaled = SCALED.get(loss["type"])
+        terms.append(partial(scaled, loss_scale=scale) if scaled else class_cross_entropy)
     return lambda scores, targets: sum(term(scores, targets) for term in terms)
 
 

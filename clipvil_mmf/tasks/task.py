@@ -20,6 +20,7 @@ CLASSES = "classes"  # (B,) int64, -1 for none
 LOSSES: Mapping[str, str] = {
     "logit_bce": SOFT,
     "clipvil_bce": SOFT,
+    "clipvil_mce": SOFT,
     "bce": SOFT,
     "weighted_softmax": SOFT,
     "softmax_kldiv": SOFT,

@@ -12,10 +12,12 @@ from clipvil_mmf.config import build
 from clipvil_mmf.registry import Registry
 from clipvil_mmf.tuning.adapter import AdapterConfig, Adapters
 from clipvil_mmf.tuning.bitfit import BitFit, BitFitConfig
+from clipvil_mmf.tuning.compacter import Compacter, CompacterConfig
 from clipvil_mmf.tuning.frozen import Frozen, FrozenConfig
 from clipvil_mmf.tuning.full import Full, FullConfig
 from clipvil_mmf.tuning.ladder import Ladder, LadderConfig
 from clipvil_mmf.tuning.lora import LoRA, LoRAConfig
+from clipvil_mmf.tuning.low_rank_adapter import LowRankAdapterConfig, LowRankAdapters
 from clipvil_mmf.tuning.method import Network, TuningMethod
 from clipvil_mmf.tuning.sherl import Sherl, SherlConfig
 from clipvil_mmf.tuning.side import SideNetwork
@@ -31,6 +33,8 @@ METHODS: Registry[tuple[type, type[TuningMethod]]] = Registry(
         "ladder": (LadderConfig, Ladder),
         "sherl": (SherlConfig, Sherl),
         "adapter": (AdapterConfig, Adapters),
+        "compacter": (CompacterConfig, Compacter),
+        "low_rank_adapter": (LowRankAdapterConfig, LowRankAdapters),
         "lora": (LoRAConfig, LoRA),
     },
     TuningMethod,

@@ -8,83 +8,66 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from clipvil_mmf.config import ConfigError, check_at_least
-from clipvil_mmf.layers.published import BERT, CLIP, Names
+from clipvil_mmf.config import ConfigError
+from clipvil_mmf.layers.published import CLIP, Names
 from clipvil_mmf.layers.transformer import init_bert_weights
-from clipvil_mmf.tuning.method import (
-    HEAD,
-    TOWER,
-    VISUAL_PROJECTION,
-    Network,
-    TuningMethod,
-    layered_fusion,
-    reduced_width,
-)
+from clipvil_mmf.tuning.bottleneck import Bottleneck, BottleneckAdapters, BottleneckConfig
+from clipvil_mmf.tuning.inside import InsideMethod, check_tower_is_trainable
+from clipvil_mmf.tuning.method import Network
 
 
 @dataclass
-class AdapterConfig:
+class AdapterConfig(BottleneckConfig):
     """`params` of the method `adapter`."""
 
-    # An adapter's inner width is the fusion's divided by this.
+    # Published for CLIP-ViL.
     reduction_factor: int = 8
     # Multiply what each adapter adds by a learned number that is 0 at the start.
     gate: bool = False
     # Adapters in the bottlenecks of the ResNet tower as well; its BatchNorms are then trainable.
     visual: bool = False
+    # Adapters in the fusion's layers, whose LayerNorms are then trainable; false leaves the fusion
+    # frozen: for the tower's adapters or BatchNorms alone.
+    fusion: bool = True
 
-    def __post_init__(self) -> None:
-        check_at_least("reduction_factor", self.reduction_factor, 1)
 
-
-class Adapters(TuningMethod):
-    """A small bottleneck after both output matrices of each layer, before dropout and LayerNorm.
-
-    All LayerNorms, the visual projection and the answer head are trainable as well.
+class Adapters(BottleneckAdapters):
+    """See :class:`BottleneckAdapters`; in the tower as well if wanted, or there alone.
 
     Raises:
-        ConfigError: the fusion gives no hidden states, `reduction_factor` does not divide its
-            width, or `visual` is set and the tower is not a ResNet.
+        ConfigError: `visual` is set and the tower is not a ResNet, or frozen.
     """
 
     published_names: ClassVar[Names] = {
-        **{
-            f"{ours}.{{}}.{part}": f"{BERT}encoder.layer.{{}}.{theirs}.adapter.adapters.vqa.{name}"
-            for ours, theirs in (("attention", "attention.output"), ("feed_forward", "output"))
-            for part, name in (("down.", "down_sampler."), ("up.", "up_sampler."), ("gate", "gate"))
-        },
+        **BottleneckAdapters.published_names,
         "visual.tower_layer{}_{}.": f"{CLIP}visual.layer{{}}.{{}}.adapter.",
     }
 
     def __init__(self, config: AdapterConfig, network: Network) -> None:
         super().__init__(config, network)
-        fusion = layered_fusion(network, "adapter")
-        inner = reduced_width(fusion, config.reduction_factor)
-        shape = (fusion.hidden_size, inner, config.gate)
-        self.attention = nn.ModuleList(Adapter(*shape) for _ in fusion.layers)
-        self.feed_forward = nn.ModuleList(Adapter(*shape) for _ in fusion.layers)
-        init_bert_weights(self, fusion.config.initializer_range)
-        for index, layer in enumerate(fusion.layers):
-            layer.attention.output.register_forward_hook(self.attention[index].after)
-            layer.feed_forward.output.register_forward_hook(self.feed_forward[index].after)
+        if config.fusion:
+            self.add_to_layers(network, "adapter")
+            init_bert_weights(self, network.fusion.config.initializer_range)
         self.visual = nn.ModuleDict()
         if config.visual:
-            self._add_visual(network.image_encoder)
+            self._add_visual(network)
 
-    def _add_visual(self, encoder: nn.Module) -> None:
-        from open_clip.modified_resnet import Bottleneck
+    def bottleneck(self, width: int, inner: int) -> Bottleneck:
+        """See :meth:`BottleneckAdapters.bottleneck`."""
+        return Bottleneck(nn.Linear(width, inner), nn.Linear(inner, width), self.config.gate)
 
-        blocks = {n: m for n, m in encoder.named_modules() if isinstance(m, Bottleneck)}
+    def _add_visual(self, network: Network) -> None:
+        from open_clip import modified_resnet
+
+        blocks = {
+            name: module
+            for name, module in network.image_encoder.named_modules()
+            if isinstance(module, modified_resnet.Bottleneck)
+        }
         if not blocks:
             raise ConfigError("visual: adapters are made for the bottlenecks of a ResNet tower.")
-        if not any(parameter.requires_grad for parameter in encoder.parameters()):
-            raise ConfigError(
-                "visual: adapters in a tower that image_encoder.params.frozen lets run under "
-                "no_grad would never change; set it to false."
-            )
+        check_tower_is_trainable("visual: adapters", network)
         for name, block in blocks.items():
             adapter = VisualAdapter(block.conv2.in_channels, self.config.gate)
             self.visual[name.replace(".", "_")] = adapter
@@ -92,38 +75,19 @@ class Adapters(TuningMethod):
             block.bn2.register_forward_hook(adapter.after)
 
     def is_trainable(self, name: str, owner: nn.Module) -> bool:
-        """Norms, visual projection and head are; BatchNorms with visual adapters alone."""
-        return (
-            isinstance(owner, nn.LayerNorm)
-            or name.startswith((HEAD, *VISUAL_PROJECTION))
-            or (self.config.visual and name.startswith(TOWER) and isinstance(owner, _BatchNorm))
-        )
+        """As for all adapters; without adapters in the fusion its LayerNorms are not."""
+        if self.config.fusion:
+            return super().is_trainable(name, owner)
+        return InsideMethod.is_trainable(self, name, owner)
+
+    @property
+    def trains_batch_norm(self) -> bool:
+        """Whether the tower's BatchNorms are trainable: with adapters beside them always."""
+        return self.config.visual or self.config.train_batch_norm
 
     def tower_parameters(self) -> Iterator[nn.Parameter]:
         """The visual adapters'."""
         return self.visual.parameters()
-
-
-class Adapter(nn.Module):
-    """Linear to `inner`, tanh-approximated GELU, Linear, and a residual around them.
-
-    With `gate` a learned number, 0 at the start, multiplies what is added.
-    """
-
-    def __init__(self, width: int, inner: int, gate: bool) -> None:
-        super().__init__()
-        self.down = nn.Linear(width, inner)
-        self.up = nn.Linear(inner, width)
-        self.gate = nn.Parameter(torch.zeros(1)) if gate else None
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, S, width) -> (B, S, width)."""
-        update = self.up(F.gelu(self.down(hidden), approximate="tanh"))
-        return hidden + (update if self.gate is None else self.gate * update)
-
-    def after(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        """The hook at the matrix whose output it adapts."""
-        return self(output)
 
 
 class VisualAdapter(nn.Module):

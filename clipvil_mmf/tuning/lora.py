@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_probability
 from clipvil_mmf.layers.published import Names
-from clipvil_mmf.tuning.method import HEAD, TOWER, VISUAL_PROJECTION, Network, TuningMethod
+from clipvil_mmf.tuning.inside import InsideConfig, InsideMethod
+from clipvil_mmf.tuning.method import TOWER, Network
 
 # Query and value of every attention of the fusion.
 _TARGETS = r"fusion\..*\.(query|value)"
@@ -19,7 +21,7 @@ _PUBLISHED = {"lora_A.default.weight": "lora_As.vqa", "lora_B.default.weight": "
 
 
 @dataclass
-class LoRAConfig:
+class LoRAConfig(InsideConfig):
     """`params` of the method `lora`; the defaults are those published for CLIP-ViL."""
 
     # The rank of what is added to a matrix.
@@ -35,13 +37,13 @@ class LoRAConfig:
         check_probability("dropout", self.dropout)
 
 
-class LoRA(TuningMethod):
+class LoRA(InsideMethod):
     """Low-rank updates of queries and values; biases outside the tower are trainable as well.
 
     As published, so are the visual projection and the answer head.
 
     Raises:
-        ConfigError: peft is not installed.
+        ConfigError: peft is not installed, or the fusion has no such matrices.
     """
 
     def __init__(self, config: LoRAConfig, network: Network) -> None:
@@ -53,14 +55,19 @@ class LoRA(TuningMethod):
                 "method: lora needs the library peft, which is not installed: pip install peft."
             ) from error
         given = {"r": config.dim, "lora_alpha": config.alpha, "lora_dropout": config.dropout}
+        if not any(re.fullmatch(_TARGETS, name) for name, _ in network.named_modules()):
+            raise ConfigError(
+                "method: lora adapts the query and value matrices of the fusion's layers, and this "
+                "fusion has none."
+            )
         peft.inject_adapter_in_model(peft.LoraConfig(**given, target_modules=_TARGETS), network)
 
     def is_trainable(self, name: str, owner: nn.Module) -> bool:
         """Low-rank factors, biases, visual projection and head are."""
         return (
             _FACTORS in name
-            or name.startswith((HEAD, *VISUAL_PROJECTION))
             or (name.endswith(".bias") and not name.startswith(TOWER))
+            or super().is_trainable(name, owner)
         )
 
     @staticmethod

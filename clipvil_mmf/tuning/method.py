@@ -50,6 +50,7 @@ class TuningMethod(nn.Module):
         saves_backbone: whether a checkpoint holds the whole network; by default it holds what is
             trainable alone.
         published_names: see :mod:`clipvil_mmf.layers.published`; empty without a counterpart.
+        published_unused: published prefix -> why no parameter takes it.
         section: the yaml section that it was built from.
         samples_wanted: how many samples of the train split, of all processes together,
             :meth:`start_from_samples` is to see before the first update; 0 for none.
@@ -57,6 +58,7 @@ class TuningMethod(nn.Module):
 
     saves_backbone: ClassVar[bool] = False
     published_names: ClassVar[Names] = {}
+    published_unused: ClassVar[Names] = {}
     section: Mapping[str, Any]
     samples_wanted: int = 0
 

@@ -116,9 +116,12 @@ class SideNetwork(Frozen):
 
     def joint(self, fusion: Fusion, text: Text, visual: Visual, count: int | None = None) -> Tensor:
         """What stands in the place of the last hidden state: (B, count, D), text first."""
-        device = visual.tokens.device
-        states = HiddenStates(lambda: self._states(fusion, text, visual), device)
+        states = self.hidden_states(fusion, text, visual)
         return self.read_states(states, joint_mask(text, visual), fusion, count)
+
+    def hidden_states(self, fusion: Fusion, text: Text, visual: Visual) -> HiddenStates:
+        """The embeddings and then each layer's output."""
+        return HiddenStates(lambda: self._states(fusion, text, visual), visual.tokens.device)
 
     def _states(self, fusion: Fusion, text: Text, visual: Visual) -> Iterator[Tensor]:
         """The backbone's hidden states, computed under `no_grad` one by one, not in half."""

@@ -15,6 +15,7 @@ from clipvil_mmf.config import ConfigError, build, from_config
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.registry import Registry
 from clipvil_mmf.vision.clip_grid import ClipGridConfig, ClipGridEncoder
+from clipvil_mmf.vision.clip_patches import ClipPatches, TokenEmbedding
 from clipvil_mmf.vision.embedding import VisualEmbedding, VisualEmbeddingConfig
 from clipvil_mmf.vision.encoder import ImageEncoder
 from clipvil_mmf.vision.grid_features import (
@@ -36,6 +37,7 @@ IMAGE_ENCODERS: Registry[tuple[type, type[ImageEncoder]]] = Registry(
     "image encoder",
     {
         "clip_grid": (ClipGridConfig, ClipGridEncoder),
+        "clip_patches": (ClipGridConfig, ClipPatches),
         "grid_features": (GridFeaturesConfig, GridFeatures),
         "region_features": (RegionFeaturesConfig, RegionFeatures),
     },
@@ -63,7 +65,7 @@ def build_visual_embedding(
     Its section is `{pos_num: ...}` for a grid; empty or None for the published values.
 
     Raises:
-        ConfigError: an unknown key or value; any key at all for regions.
+        ConfigError: an unknown key or value; any key at all for regions and patches.
     """
     shared = {
         "hidden_size": fusion.hidden_size,
@@ -76,7 +78,15 @@ def build_visual_embedding(
                 f"{where}.{next(iter(section))}: region features have their positions in their "
                 f"boxes; leave {where} out or set it to null."
             )
-        return RegionEmbedding(encoder.out_channels, encoder.box_size, **shared)
+        box_size = encoder.box_size if encoder.boxes else None
+        return RegionEmbedding(encoder.out_channels, box_size, **shared)
+    if isinstance(encoder, ClipPatches):
+        if section:
+            raise ConfigError(
+                f"{where}.{next(iter(section))}: the patches have the tower's own positions and "
+                f"width; leave {where} out or set it to null."
+            )
+        return TokenEmbedding()
     config = from_config(VisualEmbeddingConfig, section, where)
     kind = GridEmbedding if isinstance(encoder, GridFeatures) else VisualEmbedding
     return kind(config, encoder.out_channels, **shared)

@@ -267,12 +267,16 @@ class ClipGridEncoder(ImageEncoder):
         images = images.contiguous(memory_format=layout)
         if self._is_convolutional:
             return features(images)
-        positions = resample_positions(
+        positions = {"tower.positional_embedding": self._positions(images)}
+        return functional_call(features, positions, (images,))
+
+    def _positions(self, images: Tensor) -> Tensor:
+        """A ViT's position table at the size of the images' grid."""
+        return resample_positions(
             self.tower.positional_embedding,
             tuple(self.tower.grid_size),
             (images.shape[-2] // self.stride, images.shape[-1] // self.stride),
         )
-        return functional_call(features, {"tower.positional_embedding": positions}, (images,))
 
     def _is_nhwc(self, images: Tensor) -> bool:
         """Whether the tower computes in NHWC; what `auto` has chosen is logged once."""

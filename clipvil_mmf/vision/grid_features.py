@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clipvil_mmf.config import check_at_least
 from clipvil_mmf.layers.tokens import Visual
-from clipvil_mmf.vision.embedding import VisualEmbedding
+from clipvil_mmf.vision.embedding import VisualEmbedding, pool
 from clipvil_mmf.vision.encoder import ImageEncoder
 
 
@@ -72,6 +72,9 @@ class GridEmbedding(VisualEmbedding):
     """The embedding of a tower's grid, where some cells may be padding."""
 
     def forward(self, grid: Grid) -> Visual:
-        """Grid -> visual tokens (B_img, h*w, D), with the grid's mask."""
-        mask = None if grid.mask is None else grid.mask.flatten(1)
-        return Visual(super().forward(grid.features).tokens, mask)
+        """Grid -> visual tokens (B_img, N, D), with the grid's mask."""
+        mask = grid.mask
+        if mask is not None and self.max_pooling:  # cells are pooled where all four are some
+            mask = 1 - pool(1 - mask[:, None].float())[:, 0]
+        mask = None if mask is None else mask.flatten(1)
+        return super().forward(grid.features)._replace(mask=mask)

@@ -35,6 +35,8 @@ class RegionFeaturesConfig:
     feature_size: int = 2048
     # Numbers that describe a box.
     box_size: int = 4
+    # Visual tokens have their boxes in them; false: features alone.
+    boxes: bool = True
 
     def __post_init__(self) -> None:
         check_at_least("feature_size", self.feature_size, 1)
@@ -50,6 +52,7 @@ class RegionFeatures(ImageEncoder):
         super().__init__()
         self.out_channels = config.feature_size
         self.box_size = config.box_size
+        self.boxes = config.boxes
 
     def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Regions:
         """See :meth:`ImageEncoder.inputs_of`."""
@@ -81,7 +84,10 @@ class RegionFeatures(ImageEncoder):
 
 
 class RegionEmbedding(nn.Module):
-    """Features and boxes, each projected and normalised, averaged (LXMERT, arXiv 1908.07490)."""
+    """Features and boxes, each projected and normalised, averaged (LXMERT, arXiv 1908.07490).
+
+    Or features alone, with a ``box_size`` of None.
+    """
 
     published_names: ClassVar[Names] = {
         "projection.": f"{BERT}encoder.visn_fc.visn_fc.",
@@ -94,7 +100,7 @@ class RegionEmbedding(nn.Module):
     def __init__(
         self,
         feature_size: int,
-        box_size: int,
+        box_size: int | None,
         hidden_size: int,
         dropout: float = 0.1,
         initializer_range: float = 0.02,
@@ -102,13 +108,16 @@ class RegionEmbedding(nn.Module):
         super().__init__()
         self.projection = nn.Linear(feature_size, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.box_projection = nn.Linear(box_size, hidden_size)
-        self.box_norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.has_boxes = box_size is not None
+        if self.has_boxes:
+            self.box_projection = nn.Linear(box_size, hidden_size)
+            self.box_norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
         self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
     def forward(self, regions: Regions) -> Visual:
         """Regions -> visual tokens (B_img, R, D), with the regions' mask."""
-        features = self.norm(self.projection(regions.features))
-        boxes = self.box_norm(self.box_projection(regions.boxes))
-        return Visual(self.dropout((features + boxes) / 2), regions.mask)
+        tokens = self.norm(self.projection(regions.features))
+        if self.has_boxes:
+            tokens = (tokens + self.box_norm(self.box_projection(regions.boxes))) / 2
+        return Visual(self.dropout(tokens), regions.mask)

@@ -60,6 +60,59 @@ def test_golden_checkpoints(publish, name: str) -> None:
     network.load_state_dict(saved.network)
 
 
+def of_factored_adapters(*division: int, own_rule: bool) -> dict[str, torch.Tensor]:
+    """A golden state dict of adapters, with factors in the place of their matrices."""
+    state = golden_state("adapter")
+    for key in [key for key in state if key.endswith("_sampler.weight")]:
+        prefix, (rows, columns) = key.removesuffix("weight"), state.pop(key).shape
+        n = division[0] if division else 1
+        state[f"{prefix}W_left"] = torch.randn(*division, columns // n, 2)
+        state[f"{prefix}W_right"] = torch.randn(*division, 2, rows // n)
+        state[f"{prefix}b"] = state.pop(f"{prefix}bias")
+        if own_rule:
+            state[f"{prefix}phm_rule"] = torch.randn(n, n, n)
+    return state
+
+
+@pytest.mark.parametrize("method", ["compacter", "low_rank_adapter"])
+def test_adapters_of_factors(tmp_path: Path, method: str) -> None:
+    """By the names of the published folder's hypercomplex/layers.py and low_rank_layer.py."""
+    is_compacter = method == "compacter"
+    state = of_factored_adapters(*[4] * is_compacter, own_rule=is_compacter)
+    torch.save(state, tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth", config=HEADS)
+    saved = read_saved(tmp_path / "BEST")
+    tuning = saved.description.network["tuning"]
+    params = {"division": 4, "shared_rule": False} if is_compacter else {}
+    assert tuning == {"method": method, "params": {"reduction_factor": 8, "rank": 2, **params}}
+    network = ClipVilNetwork.from_config(**saved.description.network)
+    network.load_state_dict(saved.network)
+
+
+def test_a_ladder_beside_some_layers_with_its_own_projection(tmp_path: Path) -> None:
+    """--encoder_side_layers, --add_side_visual_projection of ylsung/Ladder-Side-Tuning."""
+    left_out = ("side_block_l.1.", "side_downsamples_l.1.")  # its gate is there
+    state = {
+        key: value
+        for key, value in golden_state("lst").items()
+        if not any(part in key for part in left_out)
+    }
+    for key in [key for key in state if ".encoder.visn_fc." in key]:
+        state[key.replace("encoder.visn_fc", "encoder.side_visn_fc")] = state[key] + 1
+    torch.save(state, tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth", config=HEADS)
+    saved = read_saved(tmp_path / "BEST")
+    depth = saved.description.network["fusion"]["params"]["num_hidden_layers"]
+    assert saved.description.network["tuning"]["params"] == {
+        "reduction_factor": 2,
+        "layers": [0, *range(2, depth)],
+        "visual_projection": True,
+    }
+    network = ClipVilNetwork.from_config(**saved.description.network)
+    network.load_state_dict(saved.network)
+    assert len([key for key in saved.unused if "side_gate_params_l.1" in key]) == 1
+
+
 def of_tasks(name: str, *tasks: str) -> dict[str, torch.Tensor]:
     """A golden state dict with what its method added under the keys of these tasks."""
     state = {}

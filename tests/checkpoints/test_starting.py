@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.native import read_saved
 from clipvil_mmf.checkpoints.published.convert import import_checkpoint
 from clipvil_mmf.checkpoints.starting import (
     Run,
@@ -24,7 +25,7 @@ from clipvil_mmf.pretraining import PretrainingNetwork
 from clipvil_mmf.tuning import METHODS, TuningMethod
 from clipvil_mmf.weight_files import read_weights
 from tests.checkpoints.conftest import BERT, HEADS, golden_state
-from tests.checkpoints.test_round_trip import bert_state, clip_state
+from tests.checkpoints.test_round_trip import bert_state, clip_state, round_trip
 from tests.golden.compare import TINY
 from tests.golden.tuned import SECTIONS
 
@@ -413,6 +414,37 @@ def test_longer_tables_of_positions_begin_with_the_files(publish, tmp_path, capl
     with pytest.raises(CheckpointError, match=r"of another shape"):  # a resume is exact
         plain = ClipVilNetwork.from_config(**wide)
         whole_weights(plain, golden_state("clipvil_full"), publish("clipvil_full"), RUN)
+
+
+def test_positions_on_one_side_alone(publish, tmp_path, caplog) -> None:
+    """A file without a position embedding is imported as one; a start says what it leaves."""
+    caplog.set_level("INFO")
+    plain = ClipVilNetwork.from_config(**{**TINY, "visual_embedding": {"pos_num": None}})
+    weights = starting_weights(plain, publish("clipvil_full"), RUN)
+    assert weights.keys() == plain.state_dict().keys()
+    assert "2: the network has no position embedding" in caplog.text
+
+    state = golden_state("clipvil_full")
+    state = {key: value for key, value in state.items() if "visual_pos" not in key}
+    torch.save(state, tmp_path / "BEST.pth")
+    round_trip(tmp_path / "BEST.pth", config=HEADS)
+    network = ClipVilNetwork.from_config(**TINY)
+    weights = starting_weights(network, tmp_path / "BEST.pth", RUN)
+    assert len(weights) == len(network.state_dict()) - 2
+    assert "the file has no position embedding" in caplog.text
+    imported = read_saved(tmp_path / "BEST").description.network
+    assert imported["visual_embedding"] == {"pos_num": None}
+
+
+def test_a_file_with_boxes_for_a_network_without(publish, caplog) -> None:
+    caplog.set_level("INFO")
+    round_trip(publish("lxmert"), config=HEADS)
+    sections = read_saved(publish("lxmert").with_suffix("")).description.network
+    sections["image_encoder"]["params"]["boxes"] = False
+    network = ClipVilNetwork.from_config(**sections)
+    weights = starting_weights(network, publish("lxmert"), RUN)
+    assert weights.keys() == network.state_dict().keys()
+    assert "4: the network has no boxes" in caplog.text
 
 
 def test_classes_do_not_start_from_the_head_of_pre_training(publish, caplog) -> None:

@@ -170,6 +170,7 @@ def test_what_does_not_suit_a_pair(train):
 
 # Method -> learning rate, that of the tower; the published values of SNLI-VE.
 RATES = {"full": (5e-5, 1e-3), **dict.fromkeys(("ladder", "lora", "adapter"), (5e-4, 1e-3))}
+TUNED = ("unipt", "sherl", "ladder", "lora", "adapter", "compacter", "low_rank_adapter")
 
 
 def read_yaml(name):
@@ -181,7 +182,7 @@ def read_yaml(name):
 
 @pytest.mark.parametrize("dataset", ["snli_ve", "nlvr2"])
 def test_the_recipes(dataset):
-    for method in ("full", "unipt", "sherl", "ladder", "lora", "adapter"):
+    for method in ("full", *TUNED):
         suffix = "" if method == "full" else f"_{method}"
         settings = read_yaml(f"{dataset}{suffix}.yaml")
         training, optimizer = settings.training, settings.optimizer

@@ -25,7 +25,12 @@ FISHER = (
     "model_config.clipvil.tuning.params.initialization=fisher",
     "model_config.clipvil.tuning.params.fisher_samples=20",
 )
-PARAMS = {"ladder": ["reduction_factor=2"], "adapter": ["visual=true", "gate=true"]}
+PARAMS = {
+    "ladder": ["reduction_factor=2"],
+    "adapter": ["visual=true", "gate=true"],
+    "compacter": ["reduction_factor=8"],
+}
+INSIDE = ("lora", "adapter", "compacter", "low_rank_adapter")
 
 
 def tiny(folder, *opts, updates=4):
@@ -240,9 +245,9 @@ def test_tuned_weights_are_resumed_from_safetensors(tmp_path, run_mmf, backbone)
 @pytest.mark.parametrize(
     ("yaml", "method", "rate", "milestone"),
     [
-        *((f"vqa2_{m}", m, 5e-4, 2) for m in ("unipt", "sherl", "ladder", "lora", "adapter")),
+        *((f"vqa2_{m}", m, 5e-4, 2) for m in ("unipt", "sherl", "ladder", *INSIDE)),
         *((f"gqa_{m}", m, 1e-4, 3) for m in ("unipt", "sherl", "ladder")),
-        *((f"gqa_{m}", m, 5e-4, 3) for m in ("lora", "adapter")),
+        *((f"gqa_{m}", m, 5e-4, 3) for m in INSIDE),
     ],
 )
 def test_the_published_recipes_of_tuning(yaml, method, rate, milestone, tmp_path, run_mmf):

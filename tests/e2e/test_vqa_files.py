@@ -130,6 +130,37 @@ def test_lxmert_over_the_grid(run_mmf, data):
     assert type(trainer.model.network.fusion).__name__ == "CrossModalFusion"
 
 
+def test_text_in_the_blocks_of_a_vit(run_mmf, data):
+    tower = "model_config.clipvil.image_encoder.params.tower"
+    model = (
+        "model_config.clipvil.image_encoder.type=clip_patches",
+        *(f"{tower}.layers=2", f"{tower}.width=32", f"{tower}.head_width=16"),
+        f"{tower}.patch_size=32",
+        "model_config.clipvil.fusion.type=vilt",
+        *(option for option in TINY_MODEL if "fusion.params" in option),
+    )
+    trainer = run_mmf(*options("vqa2.yaml", "vqa2", data, model=model))
+    groups = {group["name"]: group["params"] for group in trainer.optimizer.param_groups}
+    blocks = {id(p) for p in trainer.model.network.image_encoder.blocks.parameters()}
+    assert blocks <= {id(parameter) for parameter in groups["tower"]}
+
+
+def test_flags_of_the_published_gqa(run_mmf, data, tmp_path):
+    """--mceLoss and --use_max_pooling, without --use_positional_embedding."""
+    yaml = tmp_path / "flags.yaml"
+    model = {
+        "losses": [{"type": "clipvil_mce", "params": {"loss_scale": 500}}],
+        "visual_embedding": {"max_pooling": True, "pos_num": None},
+    }
+    content = {"includes": [str(CONFIGS / "gqa.yaml")], "model_config": {"clipvil": model}}
+    yaml.write_text(json.dumps(content))
+    trainer = run_mmf(*options(yaml, "gqa", data))
+    (loss,) = trainer.model.losses.losses
+    assert loss.name == "clipvil_mce" and loss.loss_criterion.loss_scale == 500
+    assert trainer.model.network.visual_embedding.max_pooling
+    assert trainer.num_updates == 2
+
+
 def test_lxmert_over_regions(run_mmf, data):
     features = data / "features"
     features.mkdir()

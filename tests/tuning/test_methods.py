@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from typing import Any
 from weakref import ref
@@ -17,6 +18,7 @@ from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.tuning import METHODS, SideNetwork
 from tests.golden.compare import TINY
 
+INSIDE = ("lora", "adapter", "compacter", "low_rank_adapter")
 SIDES = {"unipt": 2, "ladder": 2, "sherl": 2}
 
 
@@ -90,7 +92,7 @@ def test_a_frozen_backbone_keeps_no_graph(method: str) -> None:
     assert bool(with_graph) is bool(allowed)
 
 
-@pytest.mark.parametrize("method", ["lora", "adapter", "bitfit"])
+@pytest.mark.parametrize("method", ["lora", "adapter", "bitfit", "compacter", "low_rank_adapter"])
 def test_nothing_before_what_learns_is_differentiated(method: str) -> None:
     network = build(method).train()
     arrived = graph_inputs(network(**batch()).scores)
@@ -185,8 +187,16 @@ def test_a_backbone_in_bfloat16() -> None:
         (section("ladder", reduction_factor=32), r"reduction_factor: 32 leaves a width of 2"),
         (section("ladder", initialization="large"), r"initialization: unknown value 'large'"),
         (section("ladder", fisher_samples=0), r"fisher_samples: got 0"),
+        (section("ladder", layers=[3]), r"layers: got \[3\], .* layers 0 to 2"),
+        (section("ladder", layers=[-1, 0]), r"layers: got \[-1, 0\], .* layers 0 to 2"),
+        (section("ladder", layers=[1, 0]), r"layers: got \[1, 0\], .*ascending"),
+        (section("ladder", layers=[]), r"layers: got \[\], .*ascending"),
         (section("adapter", reduction_facto=8), r"params\.reduction_facto: unknown key"),
         (section("lora", dim=0), r"params\.dim: got 0"),
+        (section("compacter", division=3), r"division: 3 does not divide.*64"),
+        (section("compacter", rank=0), r"rank: got 0"),
+        (section("low_rank_adapter", reduction_factor=3), r"reduction_factor: 3 does not divide"),
+        (section("low_rank_adapter", rank=0), r"rank: got 0"),
         (section("sherl", backbone_mode="evl"), r"backbone_mode: unknown value 'evl'"),
     ],
 )
@@ -195,7 +205,9 @@ def test_what_is_refused(tuning: dict[str, Any], message: str) -> None:
         ClipVilNetwork.from_config(**TINY, tuning=tuning)
 
 
-@pytest.mark.parametrize("method", ["unipt", "ladder", "sherl", "adapter"])
+@pytest.mark.parametrize(
+    "method", ["unipt", "ladder", "sherl", "adapter", "compacter", "low_rank_adapter"]
+)
 def test_methods_of_the_joint_fusion(method: str) -> None:
     lxmert = copy.deepcopy(TINY)
     del lxmert["fusion"]["params"]["num_hidden_layers"]
@@ -208,6 +220,175 @@ def test_methods_of_the_joint_fusion(method: str) -> None:
 def test_visual_adapters_need_a_tower_that_learns() -> None:
     with pytest.raises(ConfigError, match=r"visual: .*frozen"):
         build("adapter", {"frozen": True}, visual=True)
+
+
+def test_a_ladder_beside_some_layers() -> None:
+    """--encoder_side_layers: the others have no part, and those after the last do not run."""
+    network, ran = build("ladder", layers=[1], initialization="magnitude"), []
+    for index, layer in enumerate(network.fusion.layers):
+        layer.register_forward_hook(lambda *args, index=index: ran.append(index))
+    names = {name.split(".")[1] for name in network.tuning.state_dict() if ".1" in name}
+    assert names == {"1"} and list(network.tuning.gates) == ["1"]
+    network.tuning.start_from(network)
+    network.train()(**batch()).scores.square().sum().backward()
+    assert ran == [0, 1]
+    assert all(p.grad is not None for p in network.tuning.parameters())
+    # Pruned as it is with a narrow layer beside each.
+    whole = build("ladder", initialization="magnitude")
+    whole.load_state_dict(network.state_dict(), strict=False)
+    whole.tuning.start_from(whole)
+    for one, other in zip(
+        network.tuning.blocks[1].parameters(), whole.tuning.blocks[1].parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("layers", [[0, 1, 2], [0, 2]])
+def test_a_ladder_computes_one_token_as_all(layers: list[int]) -> None:
+    network = build("ladder", layers=layers).eval()
+    images, index, *text = batch().values()
+    visual = network.encode_visual(images).select(index)
+    one, every = (network.tuning.joint(network.fusion, Text(*text), visual, n) for n in (1, None))
+    torch.testing.assert_close(one, every[:, :1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_ladders_own_visual_projection() -> None:
+    """--add_side_visual_projection: it begins as the backbone's where the ladder is pruned."""
+    network = build("ladder", visual_projection=True, initialization="magnitude").eval()
+    plain = build("ladder")
+    network.tuning.start_from(network)
+    plain.load_state_dict(network.state_dict(), strict=False)
+    scores = [each.eval()(**batch()).scores for each in (network, plain)]
+    torch.testing.assert_close(*scores, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        network.tuning.visual.projection.weight.normal_()
+    changed = network(**batch()).scores
+    assert not torch.allclose(changed, scores[0])
+    changed.square().sum().backward()
+    assert all(p.grad is not None for p in network.tuning.visual.parameters())
+    assert network.visual_embedding.projection.weight.grad is None
+    regions = copy.deepcopy(TINY)
+    regions["image_encoder"] = {"type": "region_features", "params": {"feature_size": 6}}
+    regions.pop("visual_embedding", None)
+    with pytest.raises(ConfigError, match=r"visual_projection: .* for grid features"):
+        tuning = section("ladder", visual_projection=True)
+        ClipVilNetwork.from_config(**regions, tuning=tuning)
+
+
+def trained(network: ClipVilNetwork) -> set[str]:
+    return {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_what_is_trainable_inside(method: str) -> None:
+    """--freeze_visual_projection and --use_bn of the published code."""
+    usual, given = trained(build(method)), build(method, train_visual_projection=False)
+    left_out = usual - trained(given)
+    # The published code trains LayerNorms beside adapters, and all biases beside LoRA's factors.
+    assert "visual_embedding.projection.weight" in left_out
+    assert all(name.startswith("visual_embedding.") for name in left_out)
+    network = build(method, train_batch_norm=True)
+    added = trained(network) - usual
+    norms = {
+        name
+        for name, _ in network.image_encoder.named_parameters("image_encoder")
+        if re.search(r"\.bn\d\.|downsample\.1\.", name)
+    }
+    assert added == norms and norms
+    network.train()(**batch()).scores.square().sum().backward()
+    assert all(network.get_parameter(name).grad is not None for name in norms)
+    with pytest.raises(ConfigError, match=r"train_batch_norm: BatchNorms in a tower .*frozen"):
+        build(method, {"frozen": True}, train_batch_norm=True)
+
+
+def test_the_towers_adapters_alone() -> None:
+    """--use_vis_adapter without --use_adapter; the fusion then stays as it is."""
+    network = build("adapter", fusion=False, visual=True)
+    names = trained(network)
+    assert not any(name.startswith(("fusion.", "tuning.attention")) for name in names)
+    assert "visual_embedding.projection.weight" in names
+    assert {"image_encoder.tower.bn1.weight", "tuning.visual.tower_layer1_0.conv.weight"} <= names
+    network.train()(**batch()).scores.square().sum().backward()
+    assert all(network.get_parameter(name).grad is not None for name in names)
+
+
+def test_batch_norms_need_a_tower_that_has_them() -> None:
+    vit = {"tower": {"layers": 1, "width": 64, "patch_size": 32}}
+    with pytest.raises(ConfigError, match=r"train_batch_norm: the tower has no BatchNorm"):
+        build("lora", vit, train_batch_norm=True)
+
+
+def kronecker(linear: torch.nn.Module, rule: Tensor) -> Tensor:
+    """H of a hypercomplex matrix, product by product."""
+    factors = zip(rule, linear.W_left @ linear.W_right, strict=True)
+    return sum(torch.kron(one, other) for one, other in factors)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_compacters_matrices_are_sums_of_kronecker_products(shared: bool) -> None:
+    tuning = build("compacter", rank=2, shared_rule=shared).double().tuning
+    names = {name for name, _ in tuning.named_parameters() if "phm_rule" in name}
+    assert names == {"phm_rule"} if shared else len(names) == 4 * len(tuning.attention)
+    adapter = tuning.attention[1]
+    with torch.no_grad():
+        for parameter in tuning.parameters():
+            parameter.normal_()
+    hidden = torch.randn(2, 5, 64, dtype=torch.float64)
+    down, up = (
+        (tuning.phm_rule if shared else part.phm_rule, part) for part in (adapter.down, adapter.up)
+    )
+    inner = hidden @ kronecker(down[1], down[0]) + adapter.down.b
+    inner = torch.nn.functional.gelu(inner, approximate="tanh")
+    expected = inner @ kronecker(up[1], up[0]) + adapter.up.b
+    torch.testing.assert_close(tuning.update(adapter, hidden), expected)
+
+
+def test_low_rank_matrices_are_products_of_two() -> None:
+    tuning = build("low_rank_adapter", rank=2).tuning
+    adapter = tuning.feed_forward[0]
+    hidden = torch.randn(2, 5, 64)
+    matrices = [part.W_left @ part.W_right for part in (adapter.down, adapter.up)]
+    assert all(torch.linalg.matrix_rank(matrix) == 2 for matrix in matrices)
+    inner = torch.nn.functional.gelu(hidden @ matrices[0] + adapter.down.b, approximate="tanh")
+    expected = inner @ matrices[1] + adapter.up.b
+    torch.testing.assert_close(adapter(hidden), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_compacter_begins_at_nothing() -> None:
+    """Its rules do: a matrix of rank 1 with them is 10,000 times smaller than an adapter's."""
+    network, plain = build("compacter"), build("full")
+    network.load_state_dict(plain.state_dict(), strict=False)
+    scores = [each.eval()(**batch()).scores for each in (network, plain)]
+    torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "inside"),
+    [
+        # Of the published RN50x4 model: each factor and bias of 24 adapters, down and up.
+        ("compacter", {}, 24 * ((768 + 48 + 48) + (48 + 768 + 768)) + 4**3),
+        ("compacter", {"shared_rule": False}, 24 * (864 + 1584 + 2 * 4**3)),
+        ("compacter", {"division": 8, "rank": 2}, 24 * (2 * 2 * (768 + 48) + 816) + 8**3),
+        ("low_rank_adapter", {}, 24 * ((768 + 48 + 48) + (48 + 768 + 768))),
+        ("low_rank_adapter", {"rank": 3}, 24 * (2 * 3 * (768 + 48) + 816)),
+    ],
+)
+def test_trainable_parameters_at_the_published_size(
+    method: str, params: dict[str, Any], inside: int
+) -> None:
+    with torch.device("meta"):
+        network = ClipVilNetwork.from_config(
+            image_encoder={"type": "clip_grid"},
+            fusion={"type": "joint"},
+            classifier={"type": "mlp"},
+            num_labels=3129,
+            tuning={"method": method, "params": params},
+        )
+    head = 768 * 1536 + 1536 + 2 * 1536 + 1536 * 3129 + 3129
+    norms, projection = (2 * 12 + 1) * 2 * 768, 2560 * 768 + 768 + 2 * 768
+    assert sum(p.numel() for p in network.tuning.parameters()) == inside
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert trainable == head + norms + projection + inside
 
 
 def test_lora_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:

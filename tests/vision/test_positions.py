@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipvil_mmf.vision import GridPositionEmbedding, VisualEmbedding, VisualEmbeddingConfig
+from clipvil_mmf.vision import (
+    Grid,
+    GridEmbedding,
+    GridPositionEmbedding,
+    VisualEmbedding,
+    VisualEmbeddingConfig,
+)
 from clipvil_mmf.vision.positions import resample_positions
 
 
@@ -52,6 +58,40 @@ def test_visual_embedding_order() -> None:
     cell = grid[1, :, 1, 2] + module.positions.rows.weight[1] + module.positions.columns.weight[2]
     torch.testing.assert_close(tokens[1, 5], module.norm(module.projection(cell)))
     assert module.norm.eps == 1e-12
+
+
+def test_without_positions() -> None:
+    """--use_positional_embedding, left out."""
+    module = VisualEmbedding(VisualEmbeddingConfig(pos_num=None), 6, 10, dropout=0.0)
+    grid = torch.randn(2, 6, 2, 30)
+    cells = grid.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(module(grid).tokens, module.norm(module.projection(cells)))
+    assert not any("positions" in name for name in module.state_dict())
+
+
+def test_the_maximum_of_each_four_cells() -> None:
+    """--use_max_pooling: before the positions, and without the odd column."""
+    config = VisualEmbeddingConfig(pos_num=2, max_pooling=True)
+    module = VisualEmbedding(config, 6, 10, dropout=0.0)
+    grid = torch.randn(2, 6, 2, 5)
+    tokens = module(grid).tokens
+    assert tokens.shape == (2, 2, 10)
+    cell = grid[1, :, :, 2:4].amax((1, 2))
+    cell = cell + module.positions.rows.weight[0] + module.positions.columns.weight[1]
+    torch.testing.assert_close(tokens[1, 1], module.norm(module.projection(cell)))
+    with pytest.raises(ValueError, match=r"max_pooling takes 2x2 cells .* grid has 1x5"):
+        module(grid[:, :, :1])
+
+
+def test_a_padded_grid_is_pooled_as_it_is_without_padding() -> None:
+    config = VisualEmbeddingConfig(pos_num=4, max_pooling=True)
+    module = GridEmbedding(config, 6, 10, dropout=0.0)
+    grid, mask = torch.randn(1, 6, 4, 6), torch.zeros(1, 4, 6)
+    mask[:, :3, :5] = 1
+    padded = module(Grid(grid, mask))
+    alone = module(Grid(grid[:, :, :3, :5]))
+    assert padded.mask.tolist() == [[1, 1, 0, 0, 0, 0]]
+    torch.testing.assert_close(padded.tokens[padded.mask == 1], alone.tokens[0])
 
 
 def test_visual_embedding_drops_out_in_training_only() -> None:

@@ -34,6 +34,16 @@ def test_embedding_averages_features_and_boxes() -> None:
     torch.testing.assert_close(module(found).tokens, (features + boxes) / 2)
 
 
+def test_features_alone() -> None:
+    """--drop_boxes of the published code."""
+    module = build_visual_embedding(
+        None, encoder(feature_size=6, boxes=False), JointConfig(hidden_size=24)
+    ).eval()
+    found = regions()
+    torch.testing.assert_close(module(found).tokens, module.norm(module.projection(found.features)))
+    assert not any("box" in name for name in module.state_dict())
+
+
 def test_embedding_drops_out_in_training_only() -> None:
     module = RegionEmbedding(6, 4, 8, dropout=0.5)
     found = regions()

@@ -7,7 +7,7 @@ published value (64 channels an attention head, the dropout), unless a configura
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,6 +90,8 @@ def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) 
     reasons = {name: table.why_unused(key) for name, key in keys.items()}
     spare = {name: reason for name, reason in reasons.items() if reason is not None}
     tuning = _infer_tuning(_Shapes(tensors))
+    for name in _gates_beside_nothing(tensors):
+        spare[name] = "gates of layers that the ladder has nothing beside"
 
     def key_of(name: str) -> str:
         return keys.get(name) or table.find_published(name) or name
@@ -274,6 +276,9 @@ def _infer_network(shapes: _Shapes) -> dict[str, Any]:
         network["visual_embedding"] = {
             "pos_num": shapes["visual_embedding.positions.rows.weight"][0]
         }
+    elif "image_encoder" in network and shapes.some("visual_embedding."):
+        is_grid = network["image_encoder"]["type"] == "clip_grid"
+        network |= {"visual_embedding": {"pos_num": None}} if is_grid else {}
     if shapes.some("fusion."):
         network["fusion"] = _infer_fusion(shapes)
     if shapes.some("classifier."):
@@ -322,16 +327,52 @@ def _infer_tuning(shapes: _Shapes) -> dict[str, Any] | None:
     for method, part in _SIDES.items():
         if part in shapes:
             wide, narrow = shapes[part]
-            return {"method": method, "params": {"reduction_factor": wide // narrow}}
+            params = {"reduction_factor": wide // narrow}
+            return {"method": method, "params": params | _infer_ladder(shapes)}
     if "tuning.attention.0.down.weight" in shapes:
         narrow, wide = shapes["tuning.attention.0.down.weight"]
         gate, visual = "tuning.attention.0.gate" in shapes, shapes.some("tuning.visual.")
         params = {"reduction_factor": wide // narrow, "gate": gate, "visual": visual}
         return {"method": "adapter", "params": params}
+    if "tuning.attention.0.down.W_left" in shapes:
+        return _infer_factored_adapters(shapes)
     for name, shape in shapes.items():
         if ".lora_A." in name:
             return {"method": "lora", "params": {"dim": shape[0], "alpha": 32, "dropout": 0.1}}
     return None
+
+
+def _infer_ladder(shapes: _Shapes) -> dict[str, Any]:
+    """The `params` of a ladder beside some layers alone, or with a visual projection of its own."""
+    layers, params = sorted(map(int, _numbers("tuning.blocks.", shapes))), {}
+    if layers and layers != [*range(shapes.count("fusion.layers."))]:
+        params["layers"] = layers
+    if shapes.some("tuning.visual.projection."):
+        params["visual_projection"] = True
+    return params
+
+
+def _gates_beside_nothing(names: Iterable[str]) -> set[str]:
+    """The published code has a gate for each layer, whichever have a narrow one beside them."""
+    names = list(names)
+    lacking = _numbers("tuning.gates.", names) - _numbers("tuning.blocks.", names)
+    return {f"tuning.gates.{number}" for number in lacking}
+
+
+def _numbers(prefix: str, names: Iterable[str]) -> set[str]:
+    found = (re.match(rf"{re.escape(prefix)}(\d+)", name) for name in names)
+    return {match[1] for match in found if match}
+
+
+def _infer_factored_adapters(shapes: _Shapes) -> dict[str, Any]:
+    """The section `tuning` of adapters whose matrices are products."""
+    (width,), (inner,) = (shapes[f"tuning.attention.0.{part}.b"] for part in ("up", "down"))
+    *division, _, rank = shapes["tuning.attention.0.down.W_left"]
+    params = {"reduction_factor": width // inner, "rank": rank}
+    if not division:
+        return {"method": "low_rank_adapter", "params": params}
+    params |= {"division": division[0], "shared_rule": "tuning.phm_rule" in shapes}
+    return {"method": "compacter", "params": params}
 
 
 class ExportReport(NamedTuple):

@@ -89,6 +89,7 @@ def table_with(fusion: str) -> NameTable:
     of_fusion = {ours: theirs for ours, theirs in names.items() if ours.startswith("fusion.")}
     for _, method in METHODS.values():
         added |= method.published_names_beside(of_fusion)
+        unused |= method.published_unused
     # The added ones first: names of low-rank factors begin with those of their matrix.
     return NameTable({**added, **names}, unused)
 
