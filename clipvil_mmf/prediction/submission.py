@@ -13,7 +13,8 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as with_default
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,11 @@ class Submission:
     problems: tuple[Problem, ...]  # why it is refused
     predictions: dict[int | str, str]  # question id -> answer, of the rows that are in order
     chosen: dict[int | str, str]  # question id -> choice, of these rows
-    # Of these, where ``read_submission`` has found them:
-    confidences: dict[int | str, float] = field(default_factory=dict)  # question id -> [0, 1]
-    choice_confidences: dict[int | str, float] = field(default_factory=dict)
-    # Question id -> its best answers with their confidence, the best first.
-    top: dict[int | str, list[tuple[str, float]]] = field(default_factory=dict)
+    # Of these, where ``read_submission`` has found it: question id -> confidence in [0, 1], of the
+    # answer and of the choice, and its best answers with theirs, the best first.
+    confidences: dict[int | str, float] = with_default(default_factory=dict)
+    choice_confidences: dict[int | str, float] = with_default(default_factory=dict)
+    top: dict[int | str, list[tuple[str, float]]] = with_default(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -157,16 +158,16 @@ def check_submission(
             faults[what].append(f"{where}: {key!r}")
             continue
         seen[key] += 1
-        for name in fields:
-            answer = row.get(name)
-            if name not in row:
-                faults[f"rows without {name!r}"].append(f"{where}: question {key!r}")
+        for field in fields:
+            answer = row.get(field)
+            if field not in row:
+                faults[f"rows without {field!r}"].append(f"{where}: question {key!r}")
             elif not isinstance(answer, str):
                 faults["answers that are not strings"].append(_answered(key, answer))
-            elif name == layout.choice_key and choices and answer not in choices[key]:
+            elif field == layout.choice_key and choices and answer not in choices[key]:
                 faults["answers that are none of the choices"].append(_answered(key, answer))
             else:
-                answers[name].setdefault(key, answer)
+                answers[field].setdefault(key, answer)
     for key, count in seen.items():
         if count > 1:
             faults["questions answered more than once"].append(f"question {key!r}: {count} times")

@@ -84,12 +84,20 @@ def add_confidence(
         labels: the rows of the head.
         task: it says what the scores mean, and the names of the fields.
         params: which fields.
+
+    Raises:
+        ConfigError: the rows have no label that a confidence could be of.
     """
     probabilities = task.probabilities(scores.float())
     if params.confidence:
         places = {label: place for place, label in enumerate(labels)}
         fields = [(task.row_fields[1], CONFIDENCE), (task.choice_field, CHOICE_CONFIDENCE)]
         for field, name in fields[: 1 if task.choice_field is None else 2]:
+            if any(field not in row for row in rows):
+                raise ConfigError(
+                    f"prediction.confidence: the rows of the task {task.name} have no {field!r} "
+                    "that it could be of; set it to false."
+                )
             found = [places.get(row[field]) for row in rows]
             rows_of = [place or 0 for place in found]
             chosen = probabilities[range(len(rows)), rows_of].tolist()

@@ -53,6 +53,12 @@ def test_a_choice_has_a_confidence_of_its_own():
     assert second["multiple_choice"] == "pink" and second["choice_confidence"] is None
 
 
+def test_rows_without_a_label_have_no_confidence():
+    rows, params = [{"image": "a.jpg", "answerable": 0.3}], PredictionParams(confidence=True)
+    with pytest.raises(ConfigError, match="rows of the task vizwiz have no 'answer'"):
+        add_confidence(rows, SCORES[:1], LABELS, build_task("vizwiz"), params)
+
+
 def test_fields_are_written_where_they_are_asked_for():
     task = build_task("vqa")
     assert list(rows_of(task)[0]) == ["question_id", "answer"]
