@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.data.files import FilesBuilder
 from clipvil_mmf.data.formats import read_table
-from clipvil_mmf.data.formats.textvqa import NOTE
+from clipvil_mmf.data.formats.data_list import NOTE
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.e2e.test_vqa_files import data, options, predictions  # noqa: F401 (a fixture)
 
