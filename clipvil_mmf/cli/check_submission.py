@@ -51,8 +51,8 @@ def command(
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
     expected = load_questions(questions, split, root)
     rows = read_rows(file)
-    name = task_of(questions) if format is Format.auto else format.value
-    layout = layout_of_rows(rows) if name is None else LAYOUTS[name]
+    is_auto = format is Format.auto
+    layout = layout_of_rows(rows, task_of(questions)) if is_auto else LAYOUTS[format.value]
     submission = check_submission(rows, expected.ids(), layout, choices=choices_of(expected))
     part = is_test_dev(questions, split, root)
     Console(highlight=False, soft_wrap=True).print(_table(submission, layout))
@@ -62,7 +62,9 @@ def command(
             typer.echo(f"  {example}")
         if problem.count > len(problem.examples):
             typer.echo(f"  ... and {problem.count - len(problem.examples)} more")
-    accuracies = {"accuracy": score(submission.predictions, expected)}
+    accuracies = {}
+    if not layout.is_number:
+        accuracies = {"accuracy": score(submission.predictions, expected)}
     if submission.chosen:
         chosen = {"accuracy of choices": score(submission.chosen, expected, chosen=True)}
         accuracies = {**accuracies, **chosen} if submission.predictions else chosen

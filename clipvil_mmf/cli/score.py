@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from clipvil_mmf.cli.questions import (
     load_questions,
 )
 from clipvil_mmf.data.catalogue import CATALOGUES
+from clipvil_mmf.prediction.answerability import RULE, Answerability, score_answerability
 from clipvil_mmf.prediction.rules import EXACT, OF_ANNOTATORS
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.submission import LAYOUTS, read_submission
@@ -68,6 +70,9 @@ def command(
     vocabulary = None if vocab is None else read_labels(vocab)
     layout = None if format is Format.auto else LAYOUTS[format.value]
     found = read_submission(file, truths.ids, layout, choices_of(table))
+    if found.layout.is_number:
+        print_answerability(score_answerability(found.predictions, table), as_json)
+        return
     scores = []
     if found.predictions or not found.chosen:
         scores.append(score_predictions(found.predictions, truths, vocabulary))
@@ -81,6 +86,17 @@ def command(
         return
     for one in scores:
         show(one, Console(highlight=False, soft_wrap=True), top)
+
+
+def print_answerability(found: Answerability, as_json: bool) -> None:
+    """Print the score of numbers, as a table or as JSON."""
+    if as_json:
+        typer.echo(json.dumps({"rule": RULE, **asdict(found)}, indent=2))
+        return
+    table = Table("", Column("%", justify="right"), title=RULE, title_justify="left")
+    table.add_row("average precision", f"{found.average_precision:.2f}")
+    table.add_row("F1", f"{found.f1:.2f}")
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:

@@ -74,6 +74,15 @@ def test_vizwiz_from_training_to_the_result_file(run_mmf, data, tmp_path):  # no
     named = ("--questions", "vizwiz", "--root", root)
     assert "a server would accept it" in clipvil("check-submission", file, *named)
 
+    file.unlink()
+    second = "dataset_config.vizwiz.task.params.predicts=answerability"
+    given = (*options("vizwiz.yaml", "vizwiz", data), second)
+    run_mmf(*given, "checkpoint.resume=true", predict=True)
+    file, rows = predictions(tmp_path)
+    assert [row["image"] for row in rows] == images
+    assert all(0 < row["answerable"] < 1 for row in rows)
+    assert "a server would accept it" in clipvil("check-submission", file, *named)
+
 
 @pytest.mark.parametrize("dataset", ["okvqa", "visual_genome", "textvqa"])
 def test_the_others_train_as_prepare_says(run_mmf, data, dataset, monkeypatch, capfd):  # noqa: F811
