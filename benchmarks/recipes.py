@@ -288,7 +288,8 @@ def run(step: Step, python: Path, logs: Path, title: str) -> Cost:
     """Run a command of the environment of an interpreter; what it prints is a file of ``logs``."""
     program, *arguments = step.words
     logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"{title.replace(', ', '_')}_{program}.log"
+    number = len(list(logs.iterdir())) + 1
+    log = logs / f"{number:02d}_{title.replace(', ', '_')}_{program}.log"
     print(f"{title}: {program}, see {log} ...", flush=True)
     cost = measured([python.with_name(program), *arguments], log)
     if cost.exit_code:

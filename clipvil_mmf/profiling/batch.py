@@ -54,9 +54,10 @@ def synthetic_batch(
             torch.randn(*shape, encoder.out_channels, generator=draw).to(device),
             torch.rand(*shape, encoder.box_size, generator=draw).to(device),
         )
-    elif "grid_features" in encoder.batch_fields:
+    elif {"grid_features", "projected_features"} & set(encoder.batch_fields):
         shape = (sizes.height // encoder.stride, sizes.width // encoder.stride)
-        features = torch.randn(count, encoder.out_channels, *shape, generator=draw)
+        channels = network.fusion.hidden_size if encoder.gives_tokens else encoder.out_channels
+        features = torch.randn(count, channels, *shape, generator=draw)
         images = Grid(features.half().to(device))
     elif "images" not in encoder.batch_fields:
         raise ConfigError(

@@ -67,18 +67,28 @@ class VisualEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
-    def forward(self, grid: Tensor) -> Visual:
+    def forward(self, grid: Tensor, mask: Tensor | None = None) -> Visual:
         """(B_img, C, h, w) -> visual tokens (B_img, N, D): the grid row by row, or a sample of it.
+
+        Args:
+            grid: the features.
+            mask: (B_img, h*w), 0 for padding; None where there is none.
 
         Raises:
             ValueError: the grid has fewer cells than `sampled_tokens`, or more rows or columns
                 than there are positions.
         """
         tokens = self.positions(grid).flatten(2).transpose(1, 2)
-        if self.training and self.sampled_tokens is not None:
-            kept = self.draw_cells(*tokens.shape[:2], tokens.device)
-            tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
-        return Visual(self.dropout(self.norm(self.projection(tokens))))
+        tokens, mask = self.sampled(tokens, mask)
+        return Visual(self.dropout(self.norm(self.projection(tokens))), mask)
+
+    def sampled(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Of (B_img, N, C) tokens and their mask those that are kept: all but in training."""
+        if not self.training or self.sampled_tokens is None:
+            return tokens, mask
+        kept = self.draw_cells(*tokens.shape[:2], tokens.device)
+        tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+        return tokens, None if mask is None else mask.gather(1, kept)
 
     def draw_cells(self, images: int, cells: int, device: torch.device) -> Tensor:
         """(images, sampled_tokens) int64: other cells for each image, none of them twice.

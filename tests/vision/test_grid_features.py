@@ -98,6 +98,46 @@ def test_features_of_another_width(both) -> None:
         network({"type": "grid_features", "params": {"feature_size": 0}})
 
 
+PROJECTED = {"type": "grid_features", "params": {"feature_size": 128, "projected": True}}
+
+
+def test_projected_features_are_visual_tokens(both) -> None:
+    """The scores and the gradients of a network that projects them itself."""
+    tower, _ = both
+    projected = network(PROJECTED).eval()
+    weights = tower.state_dict()
+    projected.load_state_dict({name: weights[name] for name in projected.state_dict()})
+    images, asked = torch.randn(2, 3, 64, 96), questions()
+    tokens = tower.encode_visual(images).tokens
+    grid = Grid(tokens.transpose(1, 2).unflatten(2, (2, 3)))
+    expected, found = tower(images, *asked).scores, projected(grid, *asked).scores
+    torch.testing.assert_close(found, expected)
+    for scores in (expected, found):
+        scores.sum().backward()
+    trained = {n: p.grad for n, p in tower.named_parameters() if p.requires_grad}
+    for name, gradient in trained.items():
+        torch.testing.assert_close(projected.get_parameter(name).grad, gradient)
+    with pytest.raises(ValueError, match="have 128 numbers a cell, but the fusion is 32 wide"):
+        projected(Grid(torch.zeros(2, 128, 2, 3)), *asked)
+
+
+@pytest.mark.parametrize("method", ["full", "bitfit", "lora", "adapter"])
+def test_a_projection_that_is_trained_is_not_in_files(method: str) -> None:
+    message = rf"tuning\.method: {method} trains the visual embedding, which projected features"
+    with pytest.raises(ConfigError, match=message):
+        network(PROJECTED, method)
+
+
+@pytest.mark.parametrize("image_encoder", [FILES, PROJECTED])
+def test_a_sample_of_cells_keeps_their_mask(image_encoder: dict) -> None:
+    embedding = network(image_encoder, sampled_tokens=4).visual_embedding.train()
+    mask = torch.tensor([[[1, 1, 1], [1, 1, 1], [0, 0, 0]]])
+    width = 32 if embedding.is_projected else 128
+    tokens, found = embedding(Grid(torch.randn(1, width, 3, 3), mask))
+    assert tokens.shape == (1, 4, 32) and found.shape == (1, 4)
+    assert 1 <= found.sum() <= 4
+
+
 def test_there_is_no_tower(both) -> None:
     names = both[1].state_dict()
     assert not [name for name in names if name.startswith("image_encoder.")]
