@@ -13,9 +13,11 @@ memory are the system's. MoVie-MCAN needs MMF main: name the interpreter of its 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmf_bridge.common.parent import end_with
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "projects" / "clipvil" / "configs"
@@ -292,6 +298,7 @@ def run(step: Step, python: Path, logs: Path, title: str) -> Cost:
     log = logs / f"{number:02d}_{title.replace(', ', '_')}_{program}.log"
     print(f"{title}: {program}, see {log} ...", flush=True)
     cost = measured([python.with_name(program), *arguments], log)
+    print(f"    {cost.seconds:.0f} s, {cost.peak / 2**20:,.0f} MiB", flush=True)
     if cost.exit_code:
         print(log.read_text(encoding="utf-8", errors="replace")[-3000:], flush=True)
     return cost
@@ -302,7 +309,12 @@ def measured(command: Sequence[str | Path], log: Path) -> Cost:
     begin = time.perf_counter()
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment()
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment(),
+            preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
         )
         try:
             _, status, usage = os.wait4(process.pid, 0)
