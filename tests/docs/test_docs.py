@@ -109,7 +109,6 @@ CONFIGURED = {
     "dataset_config.easy_vqa": f"{CONFIGS}/easy_vqa.yaml",
     "tower.layers": f"{CONFIGS}/easy_vqa.yaml",
     "dataset_config.nlvr2": f"{CONFIGS}/nlvr2.yaml",
-    "params.projected": f"{CONFIGS}/vqa2_unipt_grid.yaml",
     "dataset_config.clipvil_custom": f"{CONFIGS}/custom_small.yaml",
     "tower.": f"{CONFIGS}/custom_small.yaml",
 }
