@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.fusion import Fusion, Text, Visual, build_fusion
 from clipvil_mmf.heads import build_head
 from clipvil_mmf.tuning import TuningMethod, build_tuning
@@ -64,6 +65,14 @@ class ClipVilNetwork(nn.Module):
         self.classifier = classifier
         fusion.attach(image_encoder)
         self.tuning: TuningMethod = build_tuning(tuning, self, where)
+        if image_encoder.gives_tokens and any(
+            p.requires_grad for p in visual_embedding.parameters()
+        ):
+            raise ConfigError(
+                f"{where}.method: {self.tuning.section['method']} trains the visual embedding, "
+                "which projected features have behind them: expected a method that does not "
+                "(frozen, unipt, ladder, sherl), or raw features."
+            )
         self.train(self.training)
 
     @classmethod

@@ -1,7 +1,7 @@
 """Trains on a few of easy-VQA's questions, from scratch and after a pre-training; a table.
 
-Each training is a run of MMF's own command; what has ended is not trained again, so that the same
-command goes on where it was stopped:
+Each training is a run of MMF's own command; what has ended is not trained again, and an interrupted
+one goes on from its last checkpoint, so that the same command goes on where it was stopped:
 
     python scripts/pretrain_easy_vqa.py [--shares 0.02,0.05,0.2] [--seeds 1,2,3]
 
@@ -51,10 +51,12 @@ def accuracy(share: float, start: str, seed: int) -> float:
     options = [f"training.seed={seed}", f"dataset_config.easy_vqa.subset_seed={seed}"]
     if start == "pre-trained":
         backbone = f"easy_vqa_pretrain/{seed}"
-        train("easy_vqa_pretrain", backbone, f"training.seed={seed}", again=False)
+        seeded = f"training.seed={seed}"
+        train("easy_vqa_pretrain", backbone, seeded, again=False, goes_on=True)
         options.append(f"model_config.clipvil.pretrained={SAVE / backbone}")
     options.append(f"dataset_config.easy_vqa.subset={share}")
-    return figures(*train("easy_vqa_few", name, *options, again=False))["accuracy"]
+    run = train("easy_vqa_few", name, *options, again=False, goes_on=True)
+    return figures(*run)["accuracy"]
 
 
 def show(

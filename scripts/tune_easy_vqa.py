@@ -81,7 +81,9 @@ def options_of(method: str) -> list[str]:
     return [f"model_config.clipvil.tuning.method={method}", *METHODS[method]]
 
 
-def train(yaml: str, name: str, *options: str, again: bool) -> tuple[Path, str]:
+def train(
+    yaml: str, name: str, *options: str, again: bool, goes_on: bool = False
+) -> tuple[Path, str]:
     """Run MMF on a configuration unless its run has ended before.
 
     Args:
@@ -89,6 +91,8 @@ def train(yaml: str, name: str, *options: str, again: bool) -> tuple[Path, str]:
         name: of the folder below `save`.
         *options: beside those of the configuration.
         again: train in any case.
+        goes_on: an interrupted run goes on from its last checkpoint; by default what is left of it
+            goes, so that its time is that of a whole one.
 
     Returns:
         The run's folder, and what it printed.
@@ -102,11 +106,12 @@ def train(yaml: str, name: str, *options: str, again: bool) -> tuple[Path, str]:
         print(f"{name}: training, see {log} ...", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         partial = log.with_suffix(".partial")
+        resumes = goes_on and (folder / "current.ckpt").is_file()
+        start = "checkpoint.resume=true" if resumes else "env.overwrite=true"
         command = [Path(sys.executable).with_name("mmf_run"), f"config={CONFIGS / yaml}.yaml"]
         with partial.open("w", encoding="utf-8") as file:
             done = subprocess.run(
-                # What is left of an interrupted run goes: the table says what a whole one takes.
-                [*command, *options, f"env.save_dir={folder}", "env.overwrite=true"],
+                [*command, *options, f"env.save_dir={folder}", start],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),

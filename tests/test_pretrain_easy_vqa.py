@@ -13,8 +13,8 @@ def trained(monkeypatch, tmp_path):
     """What was trained, in its order; each run's score is the number of those before it."""
     runs = []
 
-    def train(yaml, name, *options, again):
-        assert not again
+    def train(yaml, name, *options, again, goes_on):
+        assert not again and goes_on
         runs.append((yaml, name, options))
         return tmp_path, name
 

@@ -86,6 +86,12 @@ def test_what_is_left_of_an_interrupted_run_is_replaced(script, tmp_path, monkey
     (tmp_path / "unipt" / "current.ckpt").touch()
     script.train("easy_vqa_transfer", "unipt", again=False)
     assert given[0][-1] == "env.overwrite=true"
+    script.train("easy_vqa_few", "unipt", again=False, goes_on=True)
+    assert given[1][-1] == "checkpoint.resume=true"
+    (tmp_path / "unipt" / "current.ckpt").unlink()
+    (tmp_path / "unipt" / "tune.log").unlink()
+    script.train("easy_vqa_few", "unipt", again=False, goes_on=True)
+    assert given[2][-1] == "env.overwrite=true"
 
 
 def test_what_has_ended_is_not_trained_again(script, tmp_path, monkeypatch):

@@ -67,8 +67,8 @@ def command(
     """Say whether a leaderboard server would take a prediction file, and score it if it can be."""
     expected = load_questions(questions, split, root)
     rows = read_rows(file)
-    name = task_of(questions) if format is Format.auto else format.value
-    layout = layout_of_rows(rows) if name is None else LAYOUTS[name]
+    is_auto = format is Format.auto
+    layout = layout_of_rows(rows, task_of(questions)) if is_auto else LAYOUTS[format.value]
     submission = check_submission(rows, expected.ids(), layout, choices=choices_of(expected))
     part = is_test_dev(questions, split, root)
     Console(highlight=False, soft_wrap=True).print(_table(submission, layout))
@@ -78,7 +78,9 @@ def command(
             typer.echo(f"  {example}")
         if problem.count > len(problem.examples):
             typer.echo(f"  ... and {problem.count - len(problem.examples)} more")
-    accuracies = {"accuracy": score(submission.predictions, expected)}
+    accuracies = {}
+    if not layout.is_number:
+        accuracies = {"accuracy": score(submission.predictions, expected)}
     if submission.chosen:
         chosen = {"accuracy of choices": score(submission.chosen, expected, chosen=True)}
         accuracies = {**accuracies, **chosen} if submission.predictions else chosen
@@ -106,7 +108,7 @@ def _write_plain(rows: Sequence[Any], layout: Layout, path: Path) -> Path:
     # Imported here: it takes a while, and a check does without.
     from mmf_bridge.common.prediction import write_rows
 
-    kind = "csv" if TASKS[layout.name][1].writes_csv else "json"
+    kind = "csv" if TASKS[layout.of or layout.name][1].writes_csv else "json"
     if path.suffix != f".{kind}":
         raise ValueError(f"--strip {path}: expected a name ending in .{kind}, for {layout.name}")
     return write_rows(plain_content(rows, layout), path, header=False)

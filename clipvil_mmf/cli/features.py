@@ -14,7 +14,7 @@ import typer
 from clipvil_mmf.checkpoints.tuned import tensors_hash
 from clipvil_mmf.cli.questions import NAMES, RootOption, image_folder, load_questions
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.data.grids import DTYPES
+from clipvil_mmf.data.grids import DTYPES, FIELDS
 from clipvil_mmf.data.images import ImageParams
 from clipvil_mmf.data.label_vocabulary import build_labels
 from clipvil_mmf.data.table import QuestionTable
@@ -33,6 +33,7 @@ LayoutName = Enum("LayoutName", {name: name for name in LAYOUTS}, type=str)  # t
 PreprocessingName = Enum(  # type: ignore[misc]
     "PreprocessingName", {name: name for name in DEFAULT_SIZES}, type=str
 )
+Content = Enum("Content", {name: name for name in FIELDS}, type=str)  # type: ignore[misc]
 Dtype = Enum("Dtype", {name: name for name in DTYPES}, type=str)  # type: ignore[misc]
 
 
@@ -68,6 +69,13 @@ def command(
     image_size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH in pixels, of the preprocessing.")
     ] = None,
+    content: Annotated[
+        Content,
+        typer.Option(
+            help="raw: the tower's features. projected: the model's visual tokens, for tuning "
+            "beside a frozen backbone; compact alone."
+        ),
+    ] = Content.raw,
     dtype: Annotated[
         Dtype | None, typer.Option(help="By default fp16; fp32 for mmf_pythia.")
     ] = None,
@@ -89,7 +97,12 @@ def command(
     if not splits:
         raise ExtractionError("--split: names none; expected names with commas between them")
     tables = {name: load_questions(dataset, name, root) for name in splits}
-    encoder, trained_with = read_tower(model)
+    if content is Content.projected and LAYOUTS[layout.value].is_mmfs:
+        raise ConfigError(
+            f"--content projected: expected --layout compact with it, got {layout.value}; MMF's "
+            "models read the tower's features"
+        )
+    encoder, trained_with = read_tower(model, content.value)
     chosen = _preprocessing(preprocessing, image_size, trained_with, layout.value)
     grid = probe(encoder, chosen)
     weights = tensors_hash(encoder.state_dict())[:16]
@@ -114,6 +127,7 @@ def command(
             batch_size,
             num_workers,
             (*IMPORTED,),
+            content.value,
         )
         claim(job, describe(job, weights, dataset, name))
         writer = kind(target, images)

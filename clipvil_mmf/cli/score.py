@@ -20,6 +20,7 @@ from clipvil_mmf.cli.questions import (
     load_questions,
 )
 from clipvil_mmf.data.catalogue import CATALOGUES
+from clipvil_mmf.prediction.answerability import RULE, Answerability, score_answerability
 from clipvil_mmf.prediction.rules import EXACT, OF_ANNOTATORS
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
 from clipvil_mmf.prediction.selective import Selective
@@ -70,6 +71,9 @@ def command(
     vocabulary = None if vocab is None else read_labels(vocab)
     layout = None if format is Format.auto else LAYOUTS[format.value]
     found = read_submission(file, truths.ids, layout, choices_of(table))
+    if found.layout.is_number:
+        print_answerability(score_answerability(found.predictions, table), as_json)
+        return
     scores = []
     if found.predictions or not found.chosen:
         further = {key: [answer for answer, _ in pairs] for key, pairs in found.top.items()}
@@ -86,6 +90,17 @@ def command(
         return
     for one in scores:
         show(one, Console(highlight=False, soft_wrap=True), top)
+
+
+def print_answerability(found: Answerability, as_json: bool) -> None:
+    """Print the score of numbers, as a table or as JSON."""
+    if as_json:
+        typer.echo(json.dumps({"rule": RULE, **asdict(found)}, indent=2))
+        return
+    table = Table("", Column("%", justify="right"), title=RULE, title_justify="left")
+    table.add_row("average precision", f"{found.average_precision:.2f}")
+    table.add_row("F1", f"{found.f1:.2f}")
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:

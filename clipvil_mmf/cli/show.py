@@ -22,7 +22,7 @@ from clipvil_mmf.cli.questions import (
 )
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
-from clipvil_mmf.prediction.submission import read_submission
+from clipvil_mmf.prediction.submission import SubmissionError, read_submission
 
 
 class Only(str, Enum):
@@ -55,6 +55,10 @@ def command(
         for question in load_questions(questions, split, root)
     ]
     found = read_submission(file, [question.question_id for question in asked])
+    if found.layout.is_number:
+        raise SubmissionError(
+            f"{file} holds numbers ({found.layout.answer_key}); expected a file of answers"
+        )
     sure = found.confidences
     cells = choose(asked, found.predictions, only, images, questions_per_image, seed, sure)
     draw(cells, columns).save(output, optimize=True)

@@ -1,7 +1,8 @@
 """VQA v2, GQA and the like: which files a split has, whose they are, how large it is.
 
-Imports the standard library. Counts of questions are those of the download pages and of the
-LXMERT files; of images, those that the questions are about.
+Imports the standard library. Counts of questions are those of the download pages, the papers and
+the LXMERT files, None where none of these says one to the digit; of images, those that the
+questions are about.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def _vqa(count: int, images: int | None, folder: str, *others: str, **options: A
     return _split(count, images, folder, files, *others, **options)
 
 
-def _gqa(count: int, images: int | None, name: str, *others: str, **options: Any) -> Split:
+def _gqa(count: int | None, images: int | None, name: str, *others: str, **options: Any) -> Split:
     file = DataFile(f"{name}_questions.json", f"{_GQA_ZIPS}/questions1.2.zip")
     return _split(count, images, "images", (file,), *others, **options)
 
@@ -207,7 +208,7 @@ GQA = Catalogue(
         ),
         "val": _gqa(132_062, 10_234, "val_balanced", "gqa/valid", "gqa/val_balanced_questions"),
         "testdev": _gqa(12_578, 398, "testdev_balanced", "gqa/testdev"),
-        "submission": _gqa(4_237_524, None, "submission_all", "gqa/submit", labelled=False),
+        "submission": _gqa(None, None, "submission_all", "gqa/submit", labelled=False),
     },
     aliases={"valid": "val", "submit": "submission", "test-dev": "testdev"},
     default_splits=("train", "val", "testdev"),
@@ -238,9 +239,10 @@ def _one_file(
     return _split(questions, images, folder, (DataFile(name, url),), **options)
 
 
-def _aokvqa(questions: int, name: str, **options: Any) -> Split:
+def _aokvqa(name: str, **options: Any) -> Split:
+    """A split of A-OKVQA, whose paper rounds the numbers of questions (17.1, 1.1, 6.7 thousand)."""
     file = f"aokvqa_v1p0_{name}.json"
-    return _one_file(questions, None, f"{name}2017", file, _AOKVQA_ZIP, **options)
+    return _one_file(None, None, f"{name}2017", file, _AOKVQA_ZIP, **options)
 
 
 def _vizwiz(questions: int, name: str, **options: Any) -> Split:
@@ -269,9 +271,9 @@ AOKVQA = Catalogue(
     name="aokvqa",
     pages=("https://aokvqa.allenai.org", "https://cocodataset.org/#download"),
     splits={
-        "train": _aokvqa(17_056, "train"),
-        "val": _aokvqa(1_145, "val"),
-        "test": _aokvqa(6_702, "test", labelled=False),
+        "train": _aokvqa("train"),
+        "val": _aokvqa("val"),
+        "test": _aokvqa("test", labelled=False),
     },
     aliases={},
     default_splits=("train", "val", "test"),

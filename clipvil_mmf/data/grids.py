@@ -8,7 +8,7 @@ field         type                     meaning
 ``image``     string                   see ``image_key``
 ``height``    int16                    h, rows of the grid
 ``width``     int16                    w, its columns
-``features``  large_list<float16 or    the grid, row by row, C numbers a cell
+``features``  large_list<float16 or    the grid, row by row, C numbers a cell; of projected ones D
               float32>
 ``mask``      list<uint8>              1 for cells that show some of the image, 0 for padding; empty
                                        where all do
@@ -34,6 +34,10 @@ from clipvil_mmf.data.table import map_table
 from mmf_bridge.common.shared_batches import empty
 
 DESCRIPTION = "features.json"
+RAW, PROJECTED = "raw", "projected"
+# What the files hold, the tower's features or visual tokens of a fusion's width -> its field of a
+# batch.
+FIELDS = {RAW: "grid_features", PROJECTED: "projected_features"}
 DTYPES = {"fp16": np.float16, "fp32": np.float32}
 
 
@@ -145,8 +149,14 @@ class GridStore:
         self._shard = np.full(len(images), -1, dtype=np.int32)
         self._row = np.zeros(len(images), dtype=np.int32)
         self.sizes = np.zeros((len(images), 2), dtype=np.int32)  # (I, 2), w and h in cells
+        contents = {self._content(folder): folder for folder in grid_folders(path)}
+        if len(contents) > 1:
+            raise BadGridsError(
+                f"{contents[RAW]} has a tower's features, and {contents[PROJECTED]} projected "
+                "ones; expected one kind. Name another features.path, or extract the images again"
+            )
+        self._field = FIELDS[next(iter(contents), RAW)]
         for folder in grid_folders(path):
-            self._check_layout(folder)
             for file in sorted(folder.glob("*.arrow")):
                 self._look_for(wanted, file)
         lacking = np.flatnonzero(self._shard < 0)
@@ -165,13 +175,21 @@ class GridStore:
         """A spawned worker maps the files itself."""
         return {**self.__dict__, "_tables": {}}
 
-    def _check_layout(self, folder: Path) -> None:
-        layout = read_description(folder).get("layout")
+    def _content(self, folder: Path) -> str:
+        """What the compact files of a folder hold, one of ``FIELDS``."""
+        described = read_description(folder)
+        layout, content = described.get("layout"), described.get("content", RAW)
         if layout != "compact":
             raise BadGridsError(
                 f"{folder} has grid features for MMF's own models ({layout}); expected those of "
                 "`clipvil features --layout compact`"
             )
+        if content not in FIELDS:
+            raise BadGridsError(
+                f"{folder / DESCRIPTION}: its content is {content!r}; expected one of "
+                f"{', '.join(FIELDS)}. Extract the features again"
+            )
+        return content
 
     def _look_for(self, wanted: dict[str, list[int]], file: Path) -> None:
         """Note which of the wanted images a shard has."""
@@ -206,14 +224,14 @@ class GridStore:
 
     def batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """The fields of a batch with these images, see ``pad_grids``."""
-        return pad_grids(self.read(rows))
+        return pad_grids(self.read(rows), self._field)
 
 
-def pad_grids(grids: Sequence[ImageGrid]) -> dict[str, torch.Tensor]:
+def pad_grids(grids: Sequence[ImageGrid], field: str = FIELDS[RAW]) -> dict[str, torch.Tensor]:
     """Make a batch of grids, padded right and below to the largest.
 
     Returns:
-        ``grid_features`` (B_img, C, H, W) float16 or float32 in channels_last; and ``grid_mask``
+        ``field`` (B_img, C, H, W) float16 or float32 in channels_last; and ``grid_mask``
         (B_img, H, W) int64, 1 for cells, 0 for padding, where there is some. Grids of different
         widths C are a ``BadGridsError``.
     """
@@ -236,7 +254,7 @@ def pad_grids(grids: Sequence[ImageGrid]) -> dict[str, torch.Tensor]:
         cells[row, :high, :wide] = grid.features
         shown = np.ones((high, wide), np.int64) if grid.mask is None else grid.mask
         mask[row, :high, :wide] = torch.from_numpy(shown.astype(np.int64))
-    batch = {"grid_features": features.permute(0, 3, 1, 2)}
+    batch = {field: features.permute(0, 3, 1, 2)}
     return batch if bool(mask.all()) else {**batch, "grid_mask": mask}
 
 

@@ -13,19 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import multiprocessing
+from torch import multiprocessing, nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from clipvil_mmf.atomic import replacing
-from clipvil_mmf.data.grids import DTYPES, ImageGrid
+from clipvil_mmf.data.grids import DTYPES, RAW, ImageGrid
 from clipvil_mmf.extraction.layouts import LAYOUTS, ExtractionError, Images
 from clipvil_mmf.extraction.pictures import Picture, PictureFiles, Preprocessing, shown_cells
 from clipvil_mmf.extraction.towers import read_tower
 from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.user_dir import import_user_dir
-from clipvil_mmf.vision import ImageEncoder
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Job:
     batch_size: int = 16  # images that are encoded at once
     num_workers: int = 0  # processes that decode, of each process that encodes
     user_dirs: tuple[str, ...] = ()  # whose components the model may have
+    content: str = RAW  # or projected, see `read_tower`
 
 
 def claim(job: Job, described: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ def claim(job: Job, described: dict[str, Any]) -> None:
         )
 
 
-def probe(encoder: ImageEncoder, preprocessing: Preprocessing) -> tuple[int, int, int]:
+def probe(encoder: nn.Module, preprocessing: Preprocessing) -> tuple[int, int, int]:
     """h, w and C of the grid of a picture."""
     blank = torch.zeros(1, 3, preprocessing.height, preprocessing.width)
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def probe(encoder: ImageEncoder, preprocessing: Preprocessing) -> tuple[int, int
 
 
 def extract(
-    job: Job, units: Sequence[Sequence[int]], processes: int, encoder: ImageEncoder | None = None
+    job: Job, units: Sequence[Sequence[int]], processes: int, encoder: nn.Module | None = None
 ) -> None:
     """Write the features that are lacking.
 
@@ -148,10 +148,10 @@ def _encode(
     units: Sequence[Sequence[int]],
     tell: Callable[[int], Any],
     device: str,
-    encoder: ImageEncoder | None = None,
+    encoder: nn.Module | None = None,
 ) -> None:
     """Encode the images of units and write them, one unit after the other."""
-    encoder = (encoder or read_tower(job.model)[0]).to(device)
+    encoder = (encoder or read_tower(job.model, job.content)[0]).to(device)
     layout = LAYOUTS[job.layout](job.folder, job.images)
     statistics = pixel_statistics(job.preprocessing.mean, job.preprocessing.std).to(device)
     rows = [row for unit in units for row in unit]
@@ -183,7 +183,7 @@ def _batches(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
 
 
 @torch.inference_mode()
-def _grids(encoder: ImageEncoder, batch: Sequence[Picture], statistics: torch.Tensor) -> np.ndarray:
+def _grids(encoder: nn.Module, batch: Sequence[Picture], statistics: torch.Tensor) -> np.ndarray:
     """(B, h, w, C) float32: the grids of pictures of one shape."""
     pixels = torch.stack([picture.pixels for picture in batch]).to(statistics.device)
     features = encoder(normalize(pixels, statistics)).float()
@@ -210,6 +210,7 @@ def describe(job: Job, weights: str, dataset: str, split: str) -> dict[str, Any]
     return {
         "format": 1,
         "layout": job.layout,
+        "content": job.content,
         "dtype": job.images.dtype,
         "dataset": dataset,
         "split": split,

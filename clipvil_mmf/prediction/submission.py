@@ -32,11 +32,20 @@ class Layout:
     answer_key: str  # field of the label
     has_server: bool  # whether a leaderboard server takes such files
     choice_key: str | None = None  # field of the choice, where questions have choices
+    of: str = ""  # the task that has another layout besides
+    is_number: bool = False  # whether the answer is a number in [0, 1], not a string
 
 
 LAYOUTS = {
     name: Layout(name, *task.row_fields, task.has_server, task.choice_field)
     for name, (_, task) in TASKS.items()
+}
+LAYOUTS |= {
+    f"{name}_{field}": Layout(
+        f"{name}_{field}", task.row_fields[0], field, task.has_server, of=name, is_number=True
+    )
+    for name, (_, task) in TASKS.items()
+    if (field := task.number_field) is not None
 }
 UNANSWERED = "questions without an answer"
 
@@ -61,8 +70,10 @@ class Submission:
     rows: int  # number of rows of the file
     expected: int  # number of questions
     problems: tuple[Problem, ...]  # why it is refused
-    predictions: dict[int | str, str]  # question id -> answer, of the rows that are in order
+    # Question id -> answer (a number where the layout has these), of the rows that are in order.
+    predictions: dict[int | str, Any]
     chosen: dict[int | str, str]  # question id -> choice, of these rows
+    layout: Layout
     # Of these, where ``read_submission`` has found it: question id -> confidence in [0, 1], of the
     # answer and of the choice, and its best answers with theirs, the best first.
     confidences: dict[int | str, float] = with_default(default_factory=dict)
@@ -75,17 +86,22 @@ class Submission:
         return not self.problems
 
 
-def layout_of_rows(rows: Sequence[Any]) -> Layout:
-    """The layout of the first row that has one; VQA's where none has.
+def layout_of_rows(rows: Sequence[Any], task: str | None = None) -> Layout:
+    """The layout of the first row that has one; that of the task, or VQA's, where none has.
 
     The type of the ids says nothing: one's own questions may have strings in either layout.
+
+    Args:
+        rows: of a file.
+        task: name of the task whose layouts alone come into question, if that is known.
     """
+    known = [layout for layout in LAYOUTS.values() if task in (None, layout.name, layout.of)]
     for row in filter(lambda row: isinstance(row, dict), rows):
-        having = [layout for layout in LAYOUTS.values() if layout.id_key in row]
+        having = [layout for layout in known if layout.id_key in row]
         whole = [one for one in having if {one.answer_key, one.choice_key} & row.keys()]
         if having:
             return (whole or having)[0]
-    return LAYOUTS["vqa"]
+    return LAYOUTS[task or "vqa"]
 
 
 def read_rows(path: str | Path) -> list[Any]:
@@ -143,7 +159,7 @@ def check_submission(
     other_type = {_other_type(key): key for key in expected}
     faults: defaultdict[str, list[str]] = defaultdict(list)
     seen: Counter[int | str] = Counter()
-    answers: dict[str, dict[int | str, str]] = {field: {} for field in fields}
+    answers: dict[str, dict[int | str, Any]] = {field: {} for field in fields}
     for position, row in enumerate(rows):
         where = f"row {position}"
         if not isinstance(row, dict) or layout.id_key not in row:
@@ -162,6 +178,11 @@ def check_submission(
             answer = row.get(field)
             if field not in row:
                 faults[f"rows without {field!r}"].append(f"{where}: question {key!r}")
+            elif layout.is_number:
+                if _is_share(answer):
+                    answers[field].setdefault(key, float(answer))
+                else:
+                    faults[f"{field} is not a number in [0, 1]"].append(_answered(key, answer))
             elif not isinstance(answer, str):
                 faults["answers that are not strings"].append(_answered(key, answer))
             elif field == layout.choice_key and choices and answer not in choices[key]:
@@ -176,7 +197,11 @@ def check_submission(
             faults[UNANSWERED].append(f"question {key!r}")
     problems = tuple(Problem(what, len(who), tuple(who[:examples])) for what, who in faults.items())
     given, chosen = (answers.get(key or "", {}) for key in (layout.answer_key, layout.choice_key))
-    return Submission(len(rows), len(expected), problems, given, chosen)
+    return Submission(len(rows), len(expected), problems, given, chosen, layout)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _answered(key: int | str, answer: Any) -> str:
@@ -243,7 +268,7 @@ def plain_content(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Any:
     """The content of a leaderboard file: these rows, which are in order, with its fields alone."""
     fields = (layout.id_key, layout.answer_key, layout.choice_key)
     plain = [{name: row[name] for name in fields if name in row} for row in rows]
-    return build_task(layout.name).prediction_file(plain)
+    return build_task(layout.of or layout.name).prediction_file(plain)
 
 
 def _confidences(

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.loss_functions import NO_CLASS
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD, pixel_statistics
 from clipvil_mmf.tasks import Task
 from clipvil_mmf.vision import Grid, Regions
+
+_MASKED_EACH = 7  # of 100 words 15 are masked
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Batch:
     """What a training step takes: as a loader gives it, on the device."""
 
     images: Mapping[str, Tensor] | Grid | Regions  # pixels with their statistics, or features
-    texts: tuple[Tensor, Tensor, Tensor, Tensor]  # the other arguments of the network's forward
+    texts: tuple[Tensor, ...]  # the other arguments of the network's forward
     targets: Tensor  # as the task makes them, one right label each
 
     def inputs_of(self, network: ClipVilNetwork) -> tuple[Any, ...]:
@@ -51,7 +54,8 @@ def synthetic_batch(
     """Draw a batch that suits the network, for a head of so many labels.
 
     Half of the questions' second half is padding on average, as in data that is padded to a fixed
-    length: without any, attention would be computed without its mask.
+    length: without any, attention would be computed without its mask. Of a pre-training half of the
+    sentences are of another image, and one word in seven is masked.
     """
     draw = torch.Generator().manual_seed(0)
     count, tokens, passes = sizes.images, sizes.tokens, task.passes
@@ -63,9 +67,10 @@ def synthetic_batch(
             torch.randn(*shape, encoder.out_channels, generator=draw).to(device),
             torch.rand(*shape, encoder.box_size, generator=draw).to(device),
         )
-    elif "grid_features" in encoder.batch_fields:
+    elif {"grid_features", "projected_features"} & set(encoder.batch_fields):
         shape = (sizes.height // encoder.stride, sizes.width // encoder.stride)
-        features = torch.randn(count, encoder.out_channels, *shape, generator=draw)
+        channels = network.fusion.hidden_size if encoder.gives_tokens else encoder.out_channels
+        features = torch.randn(count, channels, *shape, generator=draw)
         images = Grid(features.half().to(device))
     elif "images" not in encoder.batch_fields:
         raise ConfigError(
@@ -82,12 +87,16 @@ def synthetic_batch(
     input_ids = torch.randint(0, words, (count, tokens), generator=draw)
     lengths = torch.linspace(max(1, tokens // 2), tokens, count + 1).long()[:count]
     input_mask = (torch.arange(tokens) < lengths[:, None]).long()
-    right = torch.randint(0, labels, (count,), generator=draw).numpy()
-    pairs = SimpleNamespace(
-        positions=np.arange(count), rows=right, scores=np.ones(count, np.float32)
-    )
+    right = torch.randint(0, max(1, labels), (count,), generator=draw).numpy()
+    labelled = np.arange(0, count, 2 if task.pretrains else 1) if labels else np.arange(0)
+    ones = np.ones(len(labelled), np.float32)
+    pairs = SimpleNamespace(positions=labelled, rows=right[labelled], scores=ones)
     index = torch.arange(passes * count)
     index = index if passes == 1 else index.view(count, passes)
     texts = (index, input_ids, input_mask, torch.zeros_like(input_ids))
     targets = torch.from_numpy(task.targets(pairs, count, labels))
+    if task.pretrains:
+        is_masked = torch.arange(count * tokens).view(count, tokens) % _MASKED_EACH == 0
+        words_there = torch.where(is_masked, input_ids, NO_CLASS)
+        texts = (*texts, words_there, 1 - torch.arange(count) % 2, targets)
     return Batch(images, tuple(tensor.to(device) for tensor in texts), targets.to(device))

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class Figures:
 def measure(
     network: ClipVilNetwork,
     optimizer: torch.optim.Optimizer,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Any, Tensor], Tensor],
     batch: Batch,
     max_norm: float | None,
     precision: str,
@@ -79,7 +80,7 @@ def measure(
     Args:
         network: on the device of the batch.
         optimizer: over its trainable parameters.
-        loss: scores (B, labels) and the task's targets -> ().
+        loss: the network's output and the task's targets -> ().
         batch: what both take.
         max_norm: gradients are clipped to this joint norm; None does not clip.
         precision: one of `PRECISIONS`; bf16 is autocast, as in training.
@@ -88,12 +89,12 @@ def measure(
     device = batch.targets.device
     is_bf16 = precision == "bf16"
 
-    def forward() -> Tensor:
+    def forward() -> Any:
         with torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext():
-            return network(*batch.inputs_of(network)).scores
+            return network(*batch.inputs_of(network))
 
     def train() -> None:
-        loss(forward().float(), batch.targets).backward()
+        loss(forward(), batch.targets).backward()
         if max_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), max_norm)
         optimizer.step()

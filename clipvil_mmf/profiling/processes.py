@@ -17,6 +17,7 @@ from clipvil_mmf.layers.dtypes import PRECISIONS
 from clipvil_mmf.loss_functions import class_cross_entropy, scaled_bce, scaled_mce
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.optim import AdamWSGD, GroupsConfig, parameter_groups
+from clipvil_mmf.pretraining import PretrainingNetwork
 from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
 from clipvil_mmf.profiling.measure import Figures, Parameters, measure
 from clipvil_mmf.tasks import Task, build_task
@@ -85,13 +86,13 @@ def perform(request: Request) -> Figures:
     check_choice("precision", request.precision, PRECISIONS)
     task = build_task(request.task)
     torch.manual_seed(0)
-    network = ClipVilNetwork.from_config(
-        **request.sections, num_labels=request.answers, passes=task.passes
-    )
+    kind = PretrainingNetwork if task.pretrains else ClipVilNetwork
+    labels = request.answers if task.has_head else 0
+    network = kind.from_config(**request.sections, num_labels=labels, passes=task.passes)
     device = torch.device(request.device)
     network.to(device)
     optimizer, loss = _optimizer(network, request.optimizer), _loss(request.losses, task)
-    batch = synthetic_batch(network, request.sizes, request.answers, task, device)
+    batch = synthetic_batch(network, request.sizes, labels, task, device)
     settings = request.max_norm, request.precision, request.repeats
     return measure(network, optimizer, loss, batch, *settings)
 
@@ -111,9 +112,13 @@ def _optimizer(network: ClipVilNetwork, section: dict[str, Any]) -> torch.optim.
 
 
 def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
-    """The sum of the losses, as a function of scores and targets."""
+    """The sum of the losses, as a function of the network's output and of targets."""
+    if task.pretrains:
+        if losses:
+            raise ConfigError(f"losses: the task {task.name} has its own; expected none.")
+        return lambda output, targets: output.losses.total
     if losses is None:
-        return task.loss
+        return lambda output, targets: task.loss(output.scores.float(), targets)
     task.check_losses([str(loss.get("type")) for loss in losses], "losses")
     if not losses:
         raise ConfigError(f"losses: none is named. Choices: {', '.join(LOSSES)}.")
@@ -123,7 +128,7 @@ def _loss(losses: list[dict[str, Any]] | None, task: Task) -> Any:
         scale = float((loss.get("params") or {}).get("loss_scale", 1))
         scaled = SCALED.get(loss["type"])
         terms.append(partial(scaled, loss_scale=scale) if scaled else class_cross_entropy)
-    return lambda scores, targets: sum(term(scores, targets) for term in terms)
+    return lambda output, targets: sum(term(output.scores.float(), targets) for term in terms)
 
 
 def main() -> None:

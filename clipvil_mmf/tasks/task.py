@@ -58,6 +58,8 @@ class Task:
     # The name of the sample's choice in a row, where samples have choices, which `prediction_rows`
     # is then given too.
     choice_field: ClassVar[str | None] = None
+    # The name of a number in [0, 1] that rows may have in the label's place.
+    number_field: ClassVar[str | None] = None
     # Whether a leaderboard server takes such a file.
     has_server: ClassVar[bool] = False
     # Whether a prediction file is CSV without a header in place of JSON.

@@ -195,6 +195,11 @@ class SideProjection(nn.Module):
         embedding = network.visual_embedding
         if not hasattr(embedding, "gives_features"):
             raise ConfigError("visual_projection: the ladder's own is made for grid features.")
+        if getattr(embedding, "is_projected", False):
+            raise ConfigError(
+                "visual_projection: the ladder's own needs the features, but these files hold "
+                "projected ones: extract them with --content raw."
+            )
         embedding.gives_features = True
         self.projection = nn.Linear(embedding.projection.in_features, network.fusion.hidden_size)
         self.norm = nn.LayerNorm(network.fusion.hidden_size, eps=LAYER_NORM_EPS)

@@ -88,8 +88,11 @@ def build_visual_embedding(
             )
         return TokenEmbedding()
     config = from_config(VisualEmbeddingConfig, section, where)
-    kind = GridEmbedding if isinstance(encoder, GridFeatures) else VisualEmbedding
-    return kind(config, encoder.out_channels, **shared)
+    if not isinstance(encoder, GridFeatures):
+        return VisualEmbedding(config, encoder.out_channels, **shared)
+    embedding = GridEmbedding(config, encoder.out_channels, **shared)
+    embedding.is_projected = encoder.gives_tokens
+    return embedding
 
 
 __all__ = [

@@ -80,8 +80,12 @@ class VisualEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
         init_bert_weights(self, initializer_range)
 
-    def forward(self, grid: Tensor) -> Visual:
+    def forward(self, grid: Tensor, mask: Tensor | None = None) -> Visual:
         """(B_img, C, h, w) -> visual tokens (B_img, N, D): the grid row by row, or a sample of it.
+
+        Args:
+            grid: the features.
+            mask: (B_img, h*w), 0 for padding; None where there is none.
 
         Raises:
             ValueError: the grid has fewer cells than `sampled_tokens`, more rows or columns than
@@ -90,11 +94,17 @@ class VisualEmbedding(nn.Module):
         if self.max_pooling:
             grid = pool(grid)
         tokens = self.positions(grid).flatten(2).transpose(1, 2)
-        if self.training and self.sampled_tokens is not None:
-            kept = self.draw_cells(*tokens.shape[:2], tokens.device)
-            tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
-        visual = Visual(self.dropout(self.norm(self.projection(tokens))))
+        tokens, mask = self.sampled(tokens, mask)
+        visual = Visual(self.dropout(self.norm(self.projection(tokens))), mask)
         return visual._replace(features=tokens) if self.gives_features else visual
+
+    def sampled(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Of (B_img, N, C) tokens and their mask those that are kept: all but in training."""
+        if not self.training or self.sampled_tokens is None:
+            return tokens, mask
+        kept = self.draw_cells(*tokens.shape[:2], tokens.device)
+        tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+        return tokens, None if mask is None else mask.gather(1, kept)
 
     def draw_cells(self, images: int, cells: int, device: torch.device) -> Tensor:
         """(images, sampled_tokens) int64: other cells for each image, none of them twice.

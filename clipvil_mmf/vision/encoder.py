@@ -20,13 +20,16 @@ class ImageEncoder(nn.Module):
     Attributes:
         out_channels: C, the width of the features.
         batch_fields: the fields of a batch that :meth:`inputs_of` reads.
+        gives_tokens: whether its features went through a visual embedding already, so that the
+            network's own has nothing to train.
         memory_format: of the images that :meth:`inputs_of` gives.
         published_names: see :mod:`clipvil_mmf.layers.published`; empty without a counterpart.
         published_unused: published prefix -> why no parameter takes it.
     """
 
     out_channels: int
-    batch_fields: ClassVar[tuple[str, ...]] = ("images",)
+    batch_fields: tuple[str, ...] = ("images",)
+    gives_tokens: bool = False
     memory_format: torch.memory_format = torch.contiguous_format
     published_names: ClassVar[Names] = {}
     published_unused: ClassVar[Names] = {}

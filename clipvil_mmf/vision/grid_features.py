@@ -27,8 +27,11 @@ class Grid(NamedTuple):
 class GridFeaturesConfig:
     """`params` of the image encoder `grid_features`."""
 
-    # C, the width of the features: 2048 of RN50 and RN101, 2560 of RN50x4, 768 of ViT-B-32.
+    # C, the width of the tower's features: 2048 of RN50 and RN101, 2560 of RN50x4, 768 of ViT-B-32.
     feature_size: int = 2560
+    # Whether the files have visual tokens of the fusion's width D, as `clipvil features --content
+    # projected` writes them. The visual embedding has to be frozen, and that of their --model.
+    projected: bool = False
     # Side of a cell in pixels; only `clipvil profile` asks, for the size of its grid.
     stride: int = 32
 
@@ -40,11 +43,11 @@ class GridFeaturesConfig:
 class GridFeatures(ImageEncoder):
     """The image encoder of images that `clipvil features` has encoded already."""
 
-    batch_fields = ("grid_features",)
-
     def __init__(self, config: GridFeaturesConfig) -> None:
         super().__init__()
         self.out_channels, self.stride = config.feature_size, config.stride
+        self.gives_tokens = config.projected
+        self.batch_fields = ("projected_features" if config.projected else "grid_features",)
 
     @property
     def has_moving_statistics(self) -> bool:
@@ -52,14 +55,16 @@ class GridFeatures(ImageEncoder):
 
     def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Grid:
         """See :meth:`ImageEncoder.inputs_of`."""
-        features, mask = batch["grid_features"], batch.get("grid_mask")
+        (field,) = self.batch_fields
+        features, mask = batch[field], batch.get("grid_mask")
         if rows is None:
             return Grid(features, mask)
         return Grid(features[rows], None if mask is None else mask[rows])
 
     def forward(self, grid: Grid) -> Grid:
         """Give the grid in float32; a ``ValueError`` says that it has another width."""
-        if grid.features.ndim != 4 or grid.features.shape[1] != self.out_channels:
+        is_grid = grid.features.ndim == 4
+        if not is_grid or not (self.gives_tokens or grid.features.shape[1] == self.out_channels):
             raise ValueError(
                 f"The grid features have shape {tuple(grid.features.shape)}, expected (images, "
                 f"{self.out_channels}, height, width): correct the files or "
@@ -69,12 +74,32 @@ class GridFeatures(ImageEncoder):
 
 
 class GridEmbedding(VisualEmbedding):
-    """The embedding of a tower's grid, where some cells may be padding."""
+    """The embedding of a tower's grid, where some cells may be padding.
+
+    With `is_projected` the grid is one of visual tokens: it has been through such an embedding, but
+    for the dropout.
+    """
+
+    is_projected: bool = False
 
     def forward(self, grid: Grid) -> Visual:
-        """Grid -> visual tokens (B_img, N, D), with the grid's mask."""
+        """Grid -> visual tokens (B_img, N, D), with the grid's mask.
+
+        Raises:
+            ValueError: projected features have another width than the fusion.
+        """
         mask = grid.mask
-        if mask is not None and self.max_pooling:  # cells are pooled where all four are some
+        if mask is not None and self.max_pooling and not self.is_projected:
+            # Cells are pooled where all four are some.
             mask = 1 - pool(1 - mask[:, None].float())[:, 0]
         mask = None if mask is None else mask.flatten(1)
-        return super().forward(grid.features)._replace(mask=mask)
+        if not self.is_projected:
+            return super().forward(grid.features, mask)
+        width = self.projection.out_features
+        if grid.features.shape[1] != width:
+            raise ValueError(
+                f"The projected features have {grid.features.shape[1]} numbers a cell, but the "
+                f"fusion is {width} wide: extract them with the model that this run starts from."
+            )
+        tokens, mask = self.sampled(grid.features.flatten(2).transpose(1, 2), mask)
+        return Visual(self.dropout(tokens), mask)

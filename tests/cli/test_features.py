@@ -15,6 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from clipvil_mmf import from_pretrained
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.data.grids import GridStore
 from clipvil_mmf.data.images import decode
@@ -82,6 +83,29 @@ def test_compact_features_are_the_towers(features) -> None:
         )
     described = json.loads((features.out / "val" / "features.json").read_text())
     assert described["grid"][:2] == [2, 3] and described["preprocessing"]["name"] == "fit_pad"
+
+
+def test_projected_features_are_the_models_tokens(features, tmp_path) -> None:
+    assert "val: 4 images, 2x3x64" in features("--dtype", "fp32", "--content", "projected")
+    network = from_pretrained(features.model).network
+    fit_pad = Preprocessing("fit_pad", 64, 96, CLIP_MEAN, CLIP_STD, False)
+    store = GridStore([f"val2014/{name}.jpg" for name in VAL], features.out)
+    for name, grid in zip(VAL, store.read(range(len(VAL))), strict=True):
+        features_of = expected(features.model, name, fit_pad).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            tokens = network.visual_embedding(features_of).tokens
+        found = torch.from_numpy(grid.features.copy()).flatten(0, 1)[None]
+        torch.testing.assert_close(found, tokens)
+    assert store.batch([0]).keys() == {"projected_features"}
+    assert "made with content projected, not raw" in features("--dtype", "fp32", code=1)
+
+
+def test_what_cannot_be_projected(features) -> None:
+    projected = ("--content", "projected")
+    said = features(*projected, "--layout", "mmf_mcan", code=1)
+    assert "--content projected: expected --layout compact with it, got mmf_mcan" in said
+    said = features(*projected, "--model", "RN50:random", code=1)
+    assert "--model RN50:random is a tower without a visual embedding" in said
 
 
 def test_a_second_start_writes_what_is_lacking(features, monkeypatch) -> None:

@@ -40,6 +40,18 @@ def test_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert min(picture.size) > 200
 
 
+def test_a_pretraining_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its heads and losses; the whole network alone is trained."""
+    monkeypatch.chdir(ROOT)
+    config = "projects/clipvil/configs/pretrain_stage2_tiny.yaml"
+    options = ["--config", config, "--answers", "13", "--words", "200", "--repeats", "1"]
+    result = CliRunner().invoke(app, ["profile", *options, "--methods", "full,unipt"])
+    assert "pre-training trains the whole network" in result.output
+    (row,) = [line.split() for line in result.output.splitlines() if line.startswith("full ")]
+    assert row[2] == "100.00" and "–" not in row
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize(
     ("options", "precision", "device"),
     [

@@ -9,7 +9,10 @@ from clipvil_mmf.data.catalogue import (
     CATALOGUES,
     GQA,
     NLVR2,
+    OKVQA,
     SNLI_VE,
+    TEXTVQA,
+    VIZWIZ,
     VQA2,
     CatalogueError,
     catalogue,
@@ -29,7 +32,7 @@ def test_known_sizes():
     # LXMERT divided val in two.
     assert tuple(a + b for a, b in zip(vqa["nominival"], vqa["minival"], strict=True)) == vqa["val"]
     gqa = {name: split.questions for name, split in GQA.splits.items()}
-    assert gqa == {"train": 943_000, "val": 132_062, "testdev": 12_578, "submission": 4_237_524}
+    assert gqa == {"train": 943_000, "val": 132_062, "testdev": 12_578, "submission": None}
     # The three labels of its README: entailment, neutral, contradiction.
     assert {name: split.questions for name, split in SNLI_VE.splits.items()} == {
         "train": 176_932 + 176_045 + 176_550,
@@ -38,6 +41,12 @@ def test_known_sizes():
     }
     # arXiv 1811.00491.
     assert sum(split.questions for split in NLVR2.splits.values()) == 107_292
+    # arXiv 1904.08920; arXiv 1906.00067.
+    for known, totals in ((TEXTVQA, (45_336, 28_408)), (OKVQA, (14_055, 14_031))):
+        sizes = [(split.questions, split.images) for split in known.splits.values()]
+        assert tuple(map(sum, zip(*sizes, strict=True))) == totals
+    # vizwiz.org/tasks-and-datasets/vqa.
+    assert [split.questions for split in VIZWIZ.splits.values()] == [20_523, 4_319, 8_000]
 
 
 def test_every_file_has_an_address_and_every_split_its_images():

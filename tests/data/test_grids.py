@@ -100,6 +100,19 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         GridStore([LANDSCAPE], path)
 
 
+def test_what_files_hold_names_the_field_of_a_batch(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {LANDSCAPE: IMAGES[LANDSCAPE]})
+    other = write(tmp_path / "other", {PORTRAIT: IMAGES[PORTRAIT]})
+    (other / "features.json").write_text('{"layout": "compact", "content": "projected"}')
+    assert GridStore([LANDSCAPE], raw).batch([0]).keys() == {"grid_features"}
+    assert GridStore([PORTRAIT], other).batch([0]).keys() == {"projected_features"}
+    with pytest.raises(BadGridsError, match=r"raw has a tower's .*other projected ones; expected"):
+        GridStore([*IMAGES], tmp_path)
+    (other / "features.json").write_text('{"layout": "compact", "content": "pooled"}')
+    with pytest.raises(BadGridsError, match=r"its content is 'pooled'; expected one of raw, proj"):
+        GridStore([PORTRAIT], other)
+
+
 def test_features_of_two_models_in_one_batch(tmp_path: Path) -> None:
     grids = {LANDSCAPE: ImageGrid(grid(2, 3)), PORTRAIT: ImageGrid(grid(3, 2, channels=8))}
     store = GridStore(list(grids), write(tmp_path, grids))

@@ -52,6 +52,25 @@ def test_tuning_on_features_is_tuning_beside_the_tower(run_mmf, data, tmp_path):
     on_files.model.network.load_state_dict({n: whole[n] for n in names})
     expected, found = (evaluation_of(trainer, "val") for trainer in (beside, on_files))
     assert found == pytest.approx(expected, rel=1e-5)
+    # The same from files of visual tokens.
+    tokens = tmp_path / "tokens"
+    features = CliRunner().invoke(
+        app,
+        [
+            *("features", "--dataset", "vqa2", "--root", str(data / "vqa2")),
+            *("--split", ",".join(SPLITS), "--model", str(backbone), "--dtype", "fp32"),
+            *("--content", "projected", "--output", str(tokens)),
+        ],
+    )
+    assert features.exit_code == 0, features.output
+    on_tokens = run_mmf(
+        *options("vqa2_unipt_grid.yaml", "vqa2", data, start, *FILES, model=without),
+        f"dataset_config.vqa2.features.path={tokens}",
+        "model_config.clipvil.image_encoder.params.projected=true",
+        f"env.save_dir={tmp_path / 'on_tokens'}",
+    )
+    on_tokens.model.network.load_state_dict({n: whole[n] for n in names})
+    assert evaluation_of(on_tokens, "val") == pytest.approx(expected, rel=1e-5)
     # What was trained so is a start for a network whose tower comes from a file of its own.
     merged = tmp_path / "merged"
     done = CliRunner().invoke(app, ["merge", str(tmp_path / "on_files"), "--output", str(merged)])

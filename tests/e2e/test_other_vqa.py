@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.data.files import FilesBuilder
 from clipvil_mmf.data.formats import read_table
-from clipvil_mmf.data.formats.textvqa import NOTE
+from clipvil_mmf.data.formats.data_list import NOTE
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.e2e.test_vqa_files import data, options, predictions  # noqa: F401 (a fixture)
 
@@ -72,6 +72,15 @@ def test_vizwiz_from_training_to_the_result_file(run_mmf, data, tmp_path):  # no
     assert [list(row) for row in rows] == [["image", "answer"]] * 4
     assert [row["image"] for row in rows] == images
     named = ("--questions", "vizwiz", "--root", root)
+    assert "a server would accept it" in clipvil("check-submission", file, *named)
+
+    file.unlink()
+    second = "dataset_config.vizwiz.task.params.predicts=answerability"
+    given = (*options("vizwiz.yaml", "vizwiz", data), second)
+    run_mmf(*given, "checkpoint.resume=true", predict=True)
+    file, rows = predictions(tmp_path)
+    assert [row["image"] for row in rows] == images
+    assert all(0 < row["answerable"] < 1 for row in rows)
     assert "a server would accept it" in clipvil("check-submission", file, *named)
 
 

@@ -63,6 +63,51 @@ def test_vizwiz_by_answerable_and_answer_type(tmp_path):
     assert scores["groups"]["answer type"]["yes/no"] == {"accuracy": 0.0, "questions": 1}
 
 
+def vizwiz_questions(tmp_path, *answerable):
+    rows = [
+        {
+            **{"image": f"VizWiz_val_0000000{place}.jpg", "question": "?", "answerable": known},
+            "answers": [{"answer": "can", "answer_confidence": "yes"}] * 10,
+            "answer_type": "other",
+        }
+        for place, known in enumerate(answerable)
+    ]
+    return [row["image"] for row in rows], write(tmp_path / "q.json", rows)
+
+
+def test_vizwiz_answerability(tmp_path):
+    """Of what cannot be answered: found at rank 1 and 3, with one of the two above a half."""
+    images, questions = vizwiz_questions(tmp_path, 0, 1, 0, 1)
+    numbers = [0.1, 0.4, 0.6, 1]
+    rows = [{"image": i, "answerable": n} for i, n in zip(images, numbers, strict=True)]
+    file = write(tmp_path / "p.json", rows)
+    result = run("score", file, "--questions", questions, "--json")
+    assert json.loads(result.stdout) == {
+        "rule": "VizWiz answerability: of the questions that cannot be answered",
+        "average_precision": 83.33,
+        "f1": 50.0,
+        "questions": 4,
+    }
+    assert "average precision" in run("score", file, "--questions", questions).stdout
+    result = run("check-submission", file, "--questions", questions)
+    assert result.exit_code == 0, result.output
+    assert "vizwiz_answerable leaderboard file" in result.output
+    assert "accuracy" not in result.output
+    result = run("show", file, "--questions", questions, "--output", tmp_path / "p.png")
+    assert result.exit_code == 1 and "holds numbers (answerable); expected" in result.output
+    result = run("score", write(file, rows[1:]), "--questions", questions)
+    assert result.exit_code == 1 and "1 of 4 questions have no number" in result.output
+
+
+@pytest.mark.parametrize("wrong", [1.5, "0.5", True, None])
+def test_answerability_is_a_number(tmp_path, wrong):
+    (image,), questions = vizwiz_questions(tmp_path, 1)
+    file = write(tmp_path / "p.json", [{"image": image, "answerable": wrong}])
+    result = run("check-submission", file, "--questions", questions)
+    assert result.exit_code == 1
+    assert "answerable is not a number in [0, 1]: 1" in result.output
+
+
 def test_visual_genome(tmp_path):
     qas = [
         {"qa_id": key, "image_id": 1, "question": "?", "answer": answer}
@@ -181,4 +226,6 @@ def test_the_layout_is_that_of_the_rows():
     assert layout_of_rows([{"question_id": "a", "multiple_choice": "b"}]) is LAYOUTS["aokvqa"]
     assert layout_of_rows([{"question_id": "a", "direct_answer": "b"}]) is LAYOUTS["aokvqa"]
     assert layout_of_rows([{"image": "a.jpg", "answer": "b"}]) is LAYOUTS["vizwiz"]
+    assert layout_of_rows([{"image": "a.jpg", "answerable": 1}]) is LAYOUTS["vizwiz_answerable"]
     assert layout_of_rows([{"question_id": "a"}]) is LAYOUTS["vqa"]
+    assert layout_of_rows([{"answer": "a"}], "vizwiz") is LAYOUTS["vizwiz"]

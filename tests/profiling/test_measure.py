@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.pretraining import PretrainingNetwork
 from clipvil_mmf.profiling.batch import BatchSizes, synthetic_batch
 from clipvil_mmf.profiling.measure import count_parameters, matmul_rate
 from clipvil_mmf.profiling.memory import peak_memory
@@ -145,6 +146,20 @@ def test_a_matrix_product_has_a_rate(precision: str) -> None:
     own = torch.get_float32_matmul_precision()
     assert 1e8 < matmul_rate(torch.device("cpu"), precision) < 1e15
     assert torch.get_float32_matmul_precision() == own
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_synthetic_batch_of_a_pretraining_has_its_losses(answers: bool) -> None:
+    task = build_task({"type": "pretraining", "params": {"answers": answers}})
+    labels = 13 if answers else 0
+    network = PretrainingNetwork.from_config(**{**TINY, "num_labels": labels})
+    sizes = BatchSizes(images=4, height=32, width=64)
+    batch = synthetic_batch(network, sizes, labels, task, torch.device("cpu"))
+    output = network(*batch.inputs)
+    assert output.losses.masked_words > 0 and output.losses.matching > 0
+    assert (output.losses.answers > 0) == answers
+    words, pairs, answered = output.counted.sum(dim=0).tolist()
+    assert (words, pairs, answered) == (12, 4, 2 * answers)  # of 80 words
 
 
 def test_peak_memory_sees_what_is_freed_again() -> None:

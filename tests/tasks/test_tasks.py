@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.tasks import CLASSES, SOFT, TASKS, build_task
+from clipvil_mmf.tasks import CLASSES, SOFT, TASKS, aokvqa, build_task
 
 # Sample 0 has the labels 2 (the main one) and 1, sample 2 the label 0, sample 1 none.
 PAIRS = SimpleNamespace(
@@ -77,7 +78,43 @@ def test_aokvqa_takes_the_best_choice_among_the_labels(caplog: pytest.LogCapture
         "q": {"direct_answer": "c", "multiple_choice": "x"},
     }
     (record,) = caplog.records
-    assert record.getMessage().startswith("1 questions have no choice that is among the model's")
+    message = record.getMessage()
+    assert message.startswith("1 questions have no choice that is among the model's answers; for 1")
+    assert "task.params.word_vectors=glove.6B.300d" in message
+
+
+def test_aokvqa_takes_the_choice_nearest_to_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the cosine of mean vectors, where no choice is a label; a label goes before."""
+    file = tmp_path / "vectors.txt"
+    file.write_text("b 1 0.2\ncar 0 9\nred 0 1\ntrain 3 1\nc -1 0\n")
+    monkeypatch.setattr(aokvqa, "_cache_dir", lambda: str(tmp_path))
+    task = build_task({"type": "aokvqa", "params": {"word_vectors": str(file)}})
+    choices = [("red car", "red Train", "zzz"), ("zzz", "yyy")]
+    rows = task.prediction_rows(["p", "q"], SCORES[:2], LABELS, choices)
+    assert rows[0] == {"question_id": "p", "direct_answer": "b", "multiple_choice": "red Train"}
+    assert rows[1]["multiple_choice"] == "zzz"  # no choice has a vector: the first
+    (row,) = task.prediction_rows(["r"], SCORES[:1], LABELS, [("red train", "a")])
+    assert row["multiple_choice"] == "a"
+    task.prediction_file(rows)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 questions have no choice")
+    assert record.getMessage().endswith("for 1 of them the first one is written")
+    missing = build_task({"type": "aokvqa", "params": {"word_vectors": "no.such"}})
+    with pytest.raises(FileNotFoundError, match=r"no\.such: there is neither a file of this name"):
+        missing.prediction_rows(["p"], SCORES[:1], LABELS, [("a",)])
+
+
+def test_vizwiz_says_how_likely_an_answer_is() -> None:
+    """1 - the probability of the answer "unanswerable"."""
+    task = build_task({"type": "vizwiz", "params": {"predicts": "answerability"}})
+    rows = task.prediction_rows(["a.jpg", "b.jpg"], SCORES[:2], ["can", "unanswerable", "no"])
+    assert [list(row) for row in rows] == [["image", "answerable"]] * 2
+    chances = [1 - float(torch.sigmoid(torch.tensor(score))) for score in (2.0, 0.0)]
+    assert [row["answerable"] for row in rows] == pytest.approx(chances)
+    with pytest.raises(ConfigError, match=r"predicts: answerability, but 'unanswerable' is not"):
+        task.prediction_rows(["a.jpg"], SCORES[:1], LABELS)
 
 
 def test_labels_are_ordered_by_the_task() -> None:
@@ -116,6 +153,10 @@ def test_one_class_is_nothing_to_choose_from() -> None:
         ({"type": "entailment", "parms": {}}, r"here\.parms: unknown key\. Did you mean 'params'"),
         ({"type": "entailment", "params": {"labels": ["a"]}}, r"labels: got 1 of them.*two"),
         ({"type": "entailment", "params": {"labels": ["a", "a"]}}, r"labels: got 'a' twice"),
+        (
+            {"type": "vizwiz", "params": {"predicts": "answer"}},
+            r"here\.params\.predicts: unknown value 'answer'.*Choices: answers, answerability",
+        ),
         (
             {"type": "nlvr2", "params": {"pairing": "side"}},
             r"here\.params\.pairing: unknown value 'side'.*Choices: side_by_side, two_passes",

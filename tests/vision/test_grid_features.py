@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.extraction.towers import ProjectedTower
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.vision import Grid
 
@@ -20,7 +21,9 @@ TOWER = {
 FILES = {"type": "grid_features", "params": {"feature_size": 128}}
 
 
-def network(image_encoder: dict, method: str = "unipt", **visual: int) -> ClipVilNetwork:
+def network(
+    image_encoder: dict, method: str = "unipt", params: dict | None = None, **visual: int
+) -> ClipVilNetwork:
     torch.manual_seed(0)
     return ClipVilNetwork.from_config(
         image_encoder=image_encoder,
@@ -34,7 +37,7 @@ def network(image_encoder: dict, method: str = "unipt", **visual: int) -> ClipVi
         },
         classifier={"type": "mlp", "params": {}},
         num_labels=5,
-        tuning={"method": method},
+        tuning={"method": method, "params": params or {}},
     )
 
 
@@ -96,6 +99,59 @@ def test_features_of_another_width(both) -> None:
         both[1](Grid(torch.zeros(2, 64, 2, 3)), *questions())
     with pytest.raises(ConfigError, match=r"params\.feature_size: got 0"):
         network({"type": "grid_features", "params": {"feature_size": 0}})
+
+
+PROJECTED = {"type": "grid_features", "params": {"feature_size": 128, "projected": True}}
+
+
+def test_projected_features_are_visual_tokens(both) -> None:
+    """The scores and the gradients of a network that projects them itself."""
+    tower, _ = both
+    projected = network(PROJECTED).eval()
+    weights = tower.state_dict()
+    projected.load_state_dict({name: weights[name] for name in projected.state_dict()})
+    images, asked = torch.randn(2, 3, 64, 96), questions()
+    tokens = tower.encode_visual(images).tokens
+    grid = Grid(tokens.transpose(1, 2).unflatten(2, (2, 3)))
+    expected, found = tower(images, *asked).scores, projected(grid, *asked).scores
+    torch.testing.assert_close(found, expected)
+    for scores in (expected, found):
+        scores.sum().backward()
+    trained = {n: p.grad for n, p in tower.named_parameters() if p.requires_grad}
+    for name, gradient in trained.items():
+        torch.testing.assert_close(projected.get_parameter(name).grad, gradient)
+    with pytest.raises(ValueError, match="have 128 numbers a cell, but the fusion is 32 wide"):
+        projected(Grid(torch.zeros(2, 128, 2, 3)), *asked)
+
+
+@pytest.mark.parametrize("method", ["full", "bitfit", "lora", "adapter"])
+def test_a_projection_that_is_trained_is_not_in_files(method: str) -> None:
+    message = rf"tuning\.method: {method} trains the visual embedding, which projected features"
+    with pytest.raises(ConfigError, match=message):
+        network(PROJECTED, method)
+
+
+def test_a_ladders_own_projection_needs_the_features() -> None:
+    with pytest.raises(ConfigError, match=r"visual_projection: .* extract them with --content raw"):
+        network(PROJECTED, "ladder", {"visual_projection": True})
+
+
+def test_tokens_of_a_pooled_grid() -> None:
+    whole = network(TOWER, max_pooling=True).eval()
+    tower = ProjectedTower(whole.image_encoder, whole.visual_embedding)
+    images = torch.randn(2, 3, 128, 192)
+    tokens = whole.visual_embedding(whole.image_encoder(images)).tokens
+    assert torch.equal(tower(images), tokens.transpose(1, 2).unflatten(2, (2, 3)))
+
+
+@pytest.mark.parametrize("image_encoder", [FILES, PROJECTED])
+def test_a_sample_of_cells_keeps_their_mask(image_encoder: dict) -> None:
+    embedding = network(image_encoder, sampled_tokens=4).visual_embedding.train()
+    mask = torch.tensor([[[1, 1, 1], [1, 1, 1], [0, 0, 0]]])
+    width = 32 if embedding.is_projected else 128
+    tokens, found, *_ = embedding(Grid(torch.randn(1, width, 3, 3), mask))
+    assert tokens.shape == (1, 4, 32) and found.shape == (1, 4)
+    assert 1 <= found.sum() <= 4
 
 
 def test_there_is_no_tower(both) -> None:

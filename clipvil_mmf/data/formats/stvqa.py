@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.formats import rows
-from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.textvqa import NOTE
+from clipvil_mmf.data.formats.data_list import NOTE, has_questions, read_questions
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
 __all__ = ["NAME", "NOTE", "read", "recognises"]
@@ -22,28 +22,19 @@ NAME = "ST-VQA JSON"
 
 def recognises(file: QuestionFile) -> bool:
     """Whether ``data`` has questions about images that are named by their paths."""
-    return any(
-        key == "data" and isinstance(row, dict) and {"question", "file_path"} <= row.keys()
-        for key, row in file.elements
-    )
+    return has_questions(file, "file_path")
 
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    (path,) = files
-    builder = TableBuilder(NAME, str(path))
-    for key, row in stream_json(path, progress):
-        if key != "data":
-            continue
-        where = f"{path}: question {len(builder.ids)}"
-        builder.add(
-            rows.question_id(row, where),
-            rows.text(row, ("question",), where),
-            rows.text(row, ("file_path",), where),
-            _answers(row, where),
-            fields=row,
-        )
-    return builder.build()
+    return read_questions(NAME, files, progress, _add)
+
+
+def _add(builder: TableBuilder, row: Any, where: str) -> None:
+    image = rows.text(row, ("file_path",), where)
+    text = rows.text(row, ("question",), where)
+    answers = _answers(row, where)
+    builder.add(rows.question_id(row, where), text, image, answers, fields=row)
 
 
 def _answers(row: dict[str, Any], where: str) -> dict[str, float] | None:

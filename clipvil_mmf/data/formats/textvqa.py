@@ -8,41 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clipvil_mmf.data.formats import rows
-from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
+from clipvil_mmf.data.formats.data_list import NOTE, has_questions, read_questions
+from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import most_common
 
+__all__ = ["NAME", "NOTE", "read", "recognises"]
+
 NAME = "TextVQA JSON"
-NOTE = "its questions ask for text in the images, which no model here reads"
 
 
 def recognises(file: QuestionFile) -> bool:
     """Whether ``data`` has questions about images that are named by their ids."""
-    return any(
-        key == "data" and isinstance(row, dict) and {"question", "image_id"} <= row.keys()
-        for key, row in file.elements
-    )
+    return has_questions(file, "image_id")
 
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    (path,) = files
-    builder = TableBuilder(NAME, str(path))
-    for key, row in stream_json(path, progress):
-        if key != "data":
-            continue
-        where = f"{path}: question {len(builder.ids)}"
-        image = rows.name(rows.field(row, ("image_id",), where), "image_id", where)
-        folder = "test_images" if row.get("set_name") == "test" else "train_images"
-        builder.add_question(
-            rows.question_id(row, where),
-            rows.text(row, ("question",), where),
-            f"{folder}/{rows.image_file(image)}",
-            row,
-        )
-        if row.get("answers") is not None:
-            given = rows.people(row["answers"], "answers", where)
-            builder.add_annotators(given, most_common(given), {})
-    return builder.build()
+    return read_questions(NAME, files, progress, _add)
+
+
+def _add(builder: TableBuilder, row: Any, where: str) -> None:
+    image = rows.name(rows.field(row, ("image_id",), where), "image_id", where)
+    folder = "test_images" if row.get("set_name") == "test" else "train_images"
+    builder.add_question(
+        rows.question_id(row, where),
+        rows.text(row, ("question",), where),
+        f"{folder}/{rows.image_file(image)}",
+        row,
+    )
+    if row.get("answers") is not None:
+        given = rows.people(row["answers"], "answers", where)
+        builder.add_annotators(given, most_common(given), {})
