@@ -204,6 +204,8 @@ def work(trainer: Any, predict: bool) -> None:
         if speaks:
             trainer.sum_up(predict)
     finally:
+        if hasattr(trainer, "progress"):
+            trainer.progress.hide()
         for split in ("train", "val", "test"):
             loader = getattr(trainer, f"{split}_loader", None)
             if hasattr(loader, "stop_workers"):

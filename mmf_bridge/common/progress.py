@@ -78,32 +78,41 @@ class TrainingBar:
     """The bar over all updates of a run, drawn where somebody watches."""
 
     def __init__(self, total: int, done: int, shown: bool = True) -> None:
-        self._bar = None
-        if shown and is_watched():
+        self.total, self.done = total, done
+        self._is_drawn, self._bar = shown and is_watched(), None
+        self._drawn = 0.0
+
+    def update(self, line: Callable[[], str]) -> None:
+        """Count an update; ``line`` is asked for what stands behind the bar when it is redrawn."""
+        self.done += 1
+        if self._is_drawn and time.monotonic() - self._drawn >= _REDRAW:
+            self.draw(line())
+
+    def draw(self, line: str) -> None:
+        """Draw the bar with a line behind it."""
+        if not self._is_drawn:
+            return
+        self._drawn = time.monotonic()
+        if self._bar is None:
             self._bar = tqdm(
-                total=total,
-                initial=done,
+                desc=line,
+                total=self.total,
+                initial=self.done,
                 leave=False,
                 dynamic_ncols=True,
                 bar_format="{percentage:3.0f}%|{bar}| {desc}",
                 file=sys.stderr,
             )
-        self._drawn = -_REDRAW
-
-    def update(self, line: Callable[[], str]) -> None:
-        """Count an update; ``line`` is asked for what stands behind the bar when it is redrawn."""
-        if self._bar is None:
             return
-        self._bar.n += 1
-        now = time.monotonic()
-        if now - self._drawn >= _REDRAW or self._bar.n == self._bar.total:
-            self._drawn = now
-            self._bar.set_description_str(line(), refresh=True)
+        self._bar.n = self.done
+        self._bar.set_description_str(line)
 
-    def close(self) -> None:
-        """Take the bar away."""
+    def hide(self) -> None:
+        """Take the bar away until the next update."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+        self._drawn = 0.0
 
 
 class Pace:

@@ -40,6 +40,7 @@ class RunReport:
         self.scores: dict[str, Any] = {}
         self.earlier = {"updates": 0, "seconds": 0.0}
         self.written: dict[str, Any] | None = None  # the last figures
+        self._prediction: float | None = None
         self._ends = array("d")
         self._waited = 0.0
         self._batch: Any = None
@@ -78,7 +79,7 @@ class RunReport:
     def figures(self, predicts: bool = True) -> dict[str, Any]:
         """What is known so far; None stands for what is not.
 
-        Without ``predicts`` no predictions are made, so that ``seconds_per_prediction`` is None.
+        Without ``predicts`` no predictions are made for ``seconds_per_prediction``.
 
         ``seconds`` since the start include evaluations and checkpoints; ``seconds_per_update``, the
         median from the end of one to that of the next, does not. ``seconds_waiting_for_data``, of
@@ -87,6 +88,8 @@ class RunReport:
         called ``earlier_`` are of the runs that this one went on from.
         """
         seconds = time.perf_counter() - self.start
+        if predicts:
+            self._prediction = self._attempt("the time of a prediction", self._predict)
         sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
         trainable, total = sum(n for n, is_trained in sizes if is_trained), sum(n for n, _ in sizes)
         times = [after - before for before, after in zip(self._ends, self._ends[1:], strict=False)]
@@ -101,9 +104,7 @@ class RunReport:
             "seconds_waiting_for_data": self._waited,
             "updates": len(self._ends),
             "seconds_per_update": median(times) if times else None,
-            "seconds_per_prediction": (
-                self._attempt("the time of a prediction", self._predict) if predicts else None
-            ),
+            "seconds_per_prediction": self._prediction,
             "earlier_updates": self.earlier["updates"],
             "earlier_seconds": self.earlier["seconds"],
             "scores": self.scores,

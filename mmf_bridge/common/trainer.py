@@ -256,7 +256,7 @@ class Trainer(Evaluator):
             self._validate()
         if self.last_saved != self.num_updates:
             self._save()
-        self.progress.close()
+        self.progress.hide()
         self._training_ended()
         if self.checkpoint is not None:
             say("restoring the best weights, writing the final files ...")
@@ -403,6 +403,7 @@ class Trainer(Evaluator):
         means = self.meter.finish_line(report.metrics if "metrics" in report else {})
         if get_rank() != 0:
             return
+        self.progress.draw(self._bar_line())
         say(self._progress_line(means[f"{report.dataset_type}/total_loss"]))
         began, updates = self._line_began
         rate = (self.num_updates - updates) / (time.perf_counter() - began)
@@ -456,6 +457,7 @@ class Trainer(Evaluator):
         self.tell("on_validation_start")
         timer = Timer()
         self.writer.write("Evaluation time. Running on full validation set...")
+        self.progress.hide()
         before = rng_state()
         try:
             report, meter = self.evaluation_loop("val")
@@ -525,7 +527,7 @@ class Trainer(Evaluator):
     def _save_and_end(self) -> NoReturn:
         if self.last_saved != self.num_updates:
             self._save()
-        self.progress.close()
+        self.progress.hide()
         self.announce(
             f"Interrupted after update {self.num_updates}, which is saved in "
             f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"
