@@ -54,7 +54,7 @@ def accuracy(share: float, start: str, seed: int) -> float:
         train("easy_vqa_pretrain", backbone, f"training.seed={seed}", again=False)
         options.append(f"model_config.clipvil.pretrained={SAVE / backbone}")
     options.append(f"dataset_config.easy_vqa.subset={share}")
-    return figures(*train("easy_vqa_few", name, *options, again=False))["accuracy"]
+    return figures(train("easy_vqa_few", name, *options, again=False))["accuracy"]
 
 
 def show(

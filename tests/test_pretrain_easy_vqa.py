@@ -19,7 +19,7 @@ def trained(monkeypatch, tmp_path):
         return tmp_path, name
 
     monkeypatch.setattr(script, "train", train)
-    monkeypatch.setattr(script, "figures", lambda folder, log: {"accuracy": 50.0 + len(runs)})
+    monkeypatch.setattr(script, "figures", lambda folder: {"accuracy": 50.0 + len(runs)})
     return runs
 
 
