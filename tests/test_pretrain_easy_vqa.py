@@ -16,7 +16,7 @@ def trained(monkeypatch, tmp_path):
     def train(yaml, name, *options, again):
         assert not again
         runs.append((yaml, name, options))
-        return tmp_path, name
+        return tmp_path
 
     monkeypatch.setattr(script, "train", train)
     monkeypatch.setattr(script, "figures", lambda folder: {"accuracy": 50.0 + len(runs)})
