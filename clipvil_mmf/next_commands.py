@@ -23,7 +23,7 @@ def next_commands(config: Any, predicted: Mapping[str, Any]) -> list[str]:
     """
     if not predicted:
         shown = [
-            f"clipvil show FILE {options} --output predictions.png   (FILE: what mmf_predict wrote)"
+            f"clipvil show FILE {options} --output predictions.png  # of mmf_predict"
             for name in str(config.datasets).split(",")
             if (options := _questions(config, name)) is not None
         ]

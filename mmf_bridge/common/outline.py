@@ -19,7 +19,8 @@ _SPLITS = ("train", "val", "test")
 def headline(config: Any, predict: bool) -> str:
     """What a run does, before its data and model are loaded."""
     does = "predicts" if predict or config.evaluation.predict else config.run_type
-    return f"{config.model} on {config.datasets}, {does} (all lines: {log_file()})"
+    what = f"{config.model} on {config.datasets}, {does}"
+    return labelled("run", f"{what}; the log is {log_file()}")
 
 
 def outline(trainer: Any, predict: bool) -> list[str]:

@@ -29,12 +29,12 @@ def test_a_run_says_a_few_lines(tmp_path, capfd):
     assert said.err == "" and "\r" not in said.out and "\x1b" not in said.out
     lines = said.out.splitlines()
     labels = [line.split()[0] for line in lines if not line.startswith(" ")]
-    start = ["tiny", "model", "data", "recipe", "length", "device", "saves", "resume"]
+    start = ["run", "model", "data", "recipe", "length", "device", "saves", "resume"]
     training = ["1/20", "5/20", "10/20", "val", "15/20", "20/20", "val", "restoring", "test"]
     assert labels == [*start, *training, "done", "scores", "files", "next"]
     log = Run(tmp_path).log()
-    assert lines[0].startswith("tiny on tiny, train_inference (all lines: ")
-    assert os.path.isfile(lines[0].split()[-1].rstrip(")"))
+    assert lines[0].startswith("run      tiny on tiny, train_inference; the log is ")
+    assert os.path.isfile(lines[0].split()[-1])
     assert lines[1:3] == [
         "model    43 parameters, all trainable",
         "         norm 16, linear 27",
