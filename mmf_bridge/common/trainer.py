@@ -200,6 +200,8 @@ class Trainer(Evaluator):
 
     def introduce(self, predict: bool) -> None:
         """Say on the console, and in the log, what is going to run."""
+        if not hasattr(self, "run_length"):  # with data sets that it loads in its own way
+            self.measure_run()
         for line in outline(self, predict):
             self.announce(line)
 
@@ -238,7 +240,7 @@ class Trainer(Evaluator):
             RuntimeError: the loss or the gradients are not finite.
             Interrupted: a signal has ended the run.
         """
-        if not hasattr(self, "run_length"):  # with data sets that it loads in its own way
+        if not hasattr(self, "run_length"):  # of a trainer that nobody has introduced
             self.measure_run()
         if not self.train_loader.num_datasets:
             raise ValueError(f"No dataset of {self.config.datasets} has a train split")
