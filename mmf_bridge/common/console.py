@@ -48,7 +48,7 @@ def labelled(label: str, text: str) -> str:
     return f"{label:{_LABEL_WIDTH}}" + text.replace("\n", "\n" + " " * _LABEL_WIDTH)
 
 
-class ConsoleHandler(logging.Handler):
+class ConsoleHandler(logging.StreamHandler):
     """Shows what concerns the user, and leaves the rest to the log file.
 
     That is what the bridge and the plugin log, MMF's warnings, everybody's errors, and nothing of
@@ -56,7 +56,8 @@ class ConsoleHandler(logging.Handler):
     """
 
     def __init__(self, own: Iterable[str], level: int = logging.INFO) -> None:
-        super().__init__(level)
+        super().__init__(sys.stdout)
+        self.setLevel(level)
         self.own = frozenset(own)
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -78,9 +79,12 @@ class ConsoleHandler(logging.Handler):
         text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
-        # A progress bar steps aside for a line.
-        with tqdm.external_write_mode(sys.stdout):
-            print(text, file=sys.stdout, flush=True)
+        try:
+            # A progress bar steps aside for a line.
+            with tqdm.external_write_mode(self.stream):
+                print(text, file=self.stream, flush=True)
+        except (OSError, ValueError):  # the stream is closed
+            self.handleError(record)
 
 
 def speak(files: list[logging.Handler], own: Iterable[str], level: int) -> None:
@@ -113,8 +117,5 @@ def leave_root() -> None:
 
 def log_file() -> str | None:
     """The path of the run's log; None where it has none."""
-    for handler in reversed(_on_root):
-        stream = getattr(handler, "stream", None)
-        if stream is not None:
-            return stream.name
-    return None
+    files = [handler for handler in _on_root if not isinstance(handler, ConsoleHandler)]
+    return files[-1].stream.name if files else None
