@@ -102,7 +102,7 @@ def start_table(runs: int) -> None:
         commands = {
             "import torch": ([sys.executable, "-c", "import torch"], None),
             "mmf_run, first line": (mmf_run, ""),
-            "mmf_run, first update": (mmf_run, "progress: 1/1"),
+            "mmf_run, first update": (mmf_run, "1/1 epoch"),
             "clipvil doctor": ([*clipvil, "doctor"], None),
             "clipvil --help": ([*clipvil, "--help"], None),
         }

@@ -31,6 +31,7 @@ from clipvil_mmf.config import ConfigError, check_keys, from_config, list_on_com
 from clipvil_mmf.loss_functions import NO_CLASS
 from clipvil_mmf.losses import GivenLosses
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.next_commands import next_commands
 from clipvil_mmf.optim import GroupsConfig, parameter_groups
 from clipvil_mmf.paths import config_dir
 from clipvil_mmf.pretraining import PretrainingNetwork
@@ -247,6 +248,10 @@ class ClipVil(BaseModel):
         extra = state.pop("_extra_state")
         file = write_tuned(folder, state, extra)
         logger.info("what was trained: %s (%.1f MB)", file, file.stat().st_size / 1e6)
+
+    def next_commands(self, config: Any, predicted: Mapping[str, Any]) -> list[str]:
+        """What to do with the run, for its console."""
+        return [] if self.task.pretrains else next_commands(config, predicted)
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Score the labels.

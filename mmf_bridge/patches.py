@@ -113,6 +113,12 @@ TABLE = (
         MAIN,
     ),
     Patch(
+        "mmf.utils.logger",
+        "mmf_bridge.common.tensorboard:patch",
+        _FAULTS,
+        "both/test_console.py::test_a_run_has_one_folder_of_tensorboards",
+    ),
+    Patch(
         "mmf.utils.patch",
         "mmf_bridge.main.command:patch_transformers",
         _FAULTS,

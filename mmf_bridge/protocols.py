@@ -85,6 +85,20 @@ class CountsMultiplyAdds(Protocol):
 
 
 @runtime_checkable
+class NamesCommands(Protocol):
+    """A model that knows commands to use what a run has made."""
+
+    def next_commands(self, config: Any, predicted: Mapping[str, Any]) -> list[str]:
+        """Called by rank 0 at the end of a run; the console shows the commands.
+
+        Args:
+            config: MMF's whole configuration.
+            predicted: the prediction files that the run has written, by dataset.
+        """
+        ...
+
+
+@runtime_checkable
 class MeanOfSamples(Protocol):
     """A metric that is a mean over samples: batches are summed up, and no scores are held.
 

@@ -56,7 +56,7 @@ def accuracy(share: float, start: str, seed: int) -> float:
         options.append(f"model_config.clipvil.pretrained={SAVE / backbone}")
     options.append(f"dataset_config.easy_vqa.subset={share}")
     run = train("easy_vqa_few", name, *options, again=False, goes_on=True)
-    return figures(*run)["accuracy"]
+    return figures(run)["accuracy"]
 
 
 def show(

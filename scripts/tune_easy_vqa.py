@@ -11,7 +11,6 @@ import argparse
 import functools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -53,7 +52,7 @@ METHODS: dict[str, tuple[str, ...]] = {
         "model_config.clipvil.tuning.params.dropout=0.0",
     ),
 }
-_SCORE = re.compile(r"test/easy_vqa/vqa_score: ([0-9.]+)")
+_SCORE = "test/easy_vqa/vqa_score"
 
 
 def main() -> None:
@@ -71,8 +70,7 @@ def main() -> None:
     rows = {}
     for method in methods:
         tuned = ("easy_vqa_transfer", f"easy_vqa_transfer/{method}", *options_of(method))
-        folder, log = train(*tuned, again=options.again)
-        rows[method] = figures(folder, log)
+        rows[method] = figures(train(*tuned, again=options.again))
     show(rows, Console(highlight=False, soft_wrap=True))
 
 
@@ -81,9 +79,7 @@ def options_of(method: str) -> list[str]:
     return [f"model_config.clipvil.tuning.method={method}", *METHODS[method]]
 
 
-def train(
-    yaml: str, name: str, *options: str, again: bool, goes_on: bool = False
-) -> tuple[Path, str]:
+def train(yaml: str, name: str, *options: str, again: bool, goes_on: bool = False) -> Path:
     """Run MMF on a configuration unless its run has ended before.
 
     Args:
@@ -95,7 +91,7 @@ def train(
             goes, so that its time is that of a whole one.
 
     Returns:
-        The run's folder, and what it printed.
+        The run's folder.
 
     Raises:
         SystemExit: the run failed.
@@ -119,23 +115,23 @@ def train(
         if done.returncode:
             sys.exit(f"{name}: mmf_run failed with exit code {done.returncode}; see {partial}")
         os.replace(partial, log)
-    return folder, log.read_text(encoding="utf-8", errors="replace")
+    return folder
 
 
-def figures(folder: Path, log: str) -> dict[str, Any]:
+def figures(folder: Path) -> dict[str, Any]:
     """Test accuracy (%), and what the run reports of its cost.
 
     Raises:
-        SystemExit: the log has no test score, or there is no report.
+        SystemExit: there is no report, or it has no test score.
     """
-    scores = _SCORE.findall(log)
-    if not scores:
-        sys.exit(f"{folder}: its log has no test/easy_vqa/vqa_score; train it again: --again")
-    found: dict[str, Any] = {"accuracy": 100 * float(scores[-1])}
-    report = folder / "run_report.json"
-    if not report.is_file():
-        sys.exit(f"{report} is missing: train it again: --again")
-    return found | json.loads(report.read_text(encoding="utf-8"))
+    path = folder / "run_report.json"
+    if not path.is_file():
+        sys.exit(f"{path} is missing: train it again: --again")
+    report = json.loads(path.read_text(encoding="utf-8"))
+    score = report.get("scores", {}).get("test", {}).get(_SCORE)
+    if score is None:
+        sys.exit(f"{path} has no {_SCORE}; train it again: --again")
+    return {"accuracy": 100 * score, **report}
 
 
 def show(rows: dict[str, dict[str, Any]], console: Console) -> None:

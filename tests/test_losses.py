@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmf.common.registry import registry
@@ -75,7 +77,7 @@ def test_a_profile_computes_the_loss_of_a_run(name: str) -> None:
     params = {} if name == "logit_bce" else {"loss_scale": 3}
     expected = registry.get_loss_class(name)(**params)(samples, output)
     measured = _loss([{"type": name, "params": params}], build_task("gqa"))
-    torch.testing.assert_close(measured(output["scores"], samples["targets"]), expected)
+    torch.testing.assert_close(measured(SimpleNamespace(**output), samples["targets"]), expected)
 
 
 def test_cross_entropy_leaves_out_samples_without_a_class() -> None:

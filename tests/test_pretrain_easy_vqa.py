@@ -16,10 +16,10 @@ def trained(monkeypatch, tmp_path):
     def train(yaml, name, *options, again, goes_on):
         assert not again and goes_on
         runs.append((yaml, name, options))
-        return tmp_path, name
+        return tmp_path
 
     monkeypatch.setattr(script, "train", train)
-    monkeypatch.setattr(script, "figures", lambda folder, log: {"accuracy": 50.0 + len(runs)})
+    monkeypatch.setattr(script, "figures", lambda folder: {"accuracy": 50.0 + len(runs)})
     return runs
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "merge": "Make one model of a tuned run and its backbone.",
     "prepare": "Look for the files of a dataset, check them, convert them once for training.",
     "profile": "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
+    "runs": "Put runs side by side: changed keys, best score, parameters, memory, time.",
     "score": "Score a prediction file by the dataset's own rule, over all and by type.",
     "show": "Draw predictions: images with their questions, the answers given, right or wrong.",
 }
@@ -45,7 +46,7 @@ _MODULES = {
 }
 
 # Commands that meet no component of one's own.
-_WITHOUT_USER_DIR = ("doctor", "prepare")
+_WITHOUT_USER_DIR = ("doctor", "prepare", "runs")
 
 app = typer.Typer(
     name="clipvil",

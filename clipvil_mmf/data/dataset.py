@@ -381,7 +381,9 @@ class ClipVilDataset(BaseDataset):
             )
         self._tokens = TokenCache(self.text_processor)
         images = np.unique(self._used(self.table.image_rows)).size
-        logger.info("%s: %d questions on %d images", self._label, len(self), images)
+        # The console says how much data there is in the run's first lines.
+        counts = self._label, len(self), images
+        logger.info("%s: %d questions on %d images", *counts, extra={"console": False})
 
     @property
     def labels(self) -> list[str]:

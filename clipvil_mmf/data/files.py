@@ -123,7 +123,8 @@ class FilesBuilder(ClipVilBuilder):
         table = open_or_convert(files, folder, progress=is_master())
         what = f"{self.dataset_name} {part if isinstance(part, str) else name}: {table.formats[0]}"
         where = store_path(files, folder)
-        logger.info("%s, %d questions, mapped from %s", what, len(table), where)
+        mapped = what, len(table), where
+        logger.info("%s, %d questions, mapped from %s", *mapped, extra={"console": False})
         note = getattr(FORMATS.get(table.formats[0]), "NOTE", None)
         if note is not None and note not in self._noted:
             self._noted.add(note)

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from clipvil_mmf.data.image_files import image_size
 from clipvil_mmf.data.locking import StoreError, locked, writing
+from mmf_bridge.common.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def read_sizes(
     folder = f"sizes-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     writes = store is not None
     sizes = [np.zeros((0, 2), dtype=np.int32)]
-    with tqdm(total=len(paths), desc="image sizes", disable=not progress) as bar:
+    with Progress("reading the sizes of images", len(paths), shown=progress) as bar:
         for start in range(0, len(paths), _SHARD):
             part = paths[start : start + _SHARD]
             file = None if store is None else store / folder / f"{start:08d}"

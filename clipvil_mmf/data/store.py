@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from clipvil_mmf.atomic import replacing_folder
 from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.locking import StoreError, explained, locked, writing
 from clipvil_mmf.data.table import Part, QuestionTable, check_table, map_table
 from mmf_bridge.common.checksums import sha256_of
+from mmf_bridge.common.progress import Progress
 
 __all__ = ["StoreError", "is_fresh", "open_or_convert", "open_or_read", "store_path"]
 
@@ -181,9 +181,7 @@ def _convert(files: Sequence[Path], store: Path, progress: bool) -> None:
     fingerprint = _fingerprint(files)
     size = sum(file["bytes"] for file in fingerprint)
     names = " + ".join(file.name for file in files)
-    with tqdm(
-        total=size, desc=f"converting {names}", unit="B", unit_scale=True, disable=not progress
-    ) as bar:
+    with Progress(f"converting {names}", size, "B", shown=progress) as bar:
         table = read_table(files, bar.update)
     (part,) = table.parts
     with explained(store), replacing_folder(store) as partial:

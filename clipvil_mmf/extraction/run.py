@@ -16,7 +16,6 @@ import torch
 from torch import multiprocessing, nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from clipvil_mmf.atomic import replacing
 from clipvil_mmf.data.grids import DTYPES, RAW, ImageGrid
@@ -25,6 +24,7 @@ from clipvil_mmf.extraction.pictures import Picture, PictureFiles, Preprocessing
 from clipvil_mmf.extraction.towers import read_tower
 from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.user_dir import import_user_dir
+from mmf_bridge.common.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def extract(
     """
     count = min(processes, len(units))
     total = sum(map(len, units))
-    with tqdm(total=total, desc=job.folder.name, unit="image") as bar:
+    with Progress(f"encoding {job.folder.name}", total, "images") as bar:
         if count > 1:
             _in_processes(job, units, count, bar.update)
         elif units:

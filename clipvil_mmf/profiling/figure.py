@@ -17,7 +17,7 @@ def check_matplotlib() -> None:
     """Raise ModuleNotFoundError at once, and not after minutes of measuring, without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError(
-            'the picture needs matplotlib: pip install -e ".[plot]", or leave --output away'
+            'the picture needs matplotlib: pip install -e ".[plot]", or leave its option away'
         )
 
 
@@ -37,15 +37,15 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     peaks = [found.peak / _GIB for found in figures]
     growths = [found.growth / _GIB for found in figures]
     resting = [peak - growth for peak, growth in zip(peaks, growths, strict=True)]
-    _bars(panels[0], names, percents, "trainable parameters (%)", "{:.2f}")
+    bars(panels[0], names, percents, "trainable parameters (%)", "{:.2f}")
     panels[1].barh(names, resting, color=_LIGHT, label="at rest")
     grown = panels[1].barh(names, growths, left=resting, color=_STRONG, label="growth")
     panels[1].bar_label(grown, [f"{peak:.2f}" for peak in peaks], padding=3, fontsize=8)
     panels[1].set_xlabel("peak memory of a training step (GiB)")
     panels[1].set_xlim(0, 1.2 * max(peaks))
     panels[1].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-    _bars(panels[2], names, [found.step for found in figures], "training step (s)", "{:.3g}")
-    _bars(panels[3], names, [found.predict for found in figures], "prediction (s)", "{:.3g}")
+    bars(panels[2], names, [found.step for found in figures], "training step (s)", "{:.3g}")
+    bars(panels[3], names, [found.predict for found in figures], "prediction (s)", "{:.3g}")
     panels[0].invert_yaxis()
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
@@ -55,8 +55,11 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
         canvas.savefig(partial)
 
 
-def _bars(panel: object, names: list[str], values: list[float], label: str, text: str) -> None:
-    bars = panel.barh(names, values, color=_STRONG)
-    panel.bar_label(bars, [text.format(value) for value in values], padding=3, fontsize=8)
+def bars(
+    panel: object, names: Sequence[str], values: Sequence[float], label: str, text: str
+) -> None:
+    """Draw a panel of horizontal bars, each with its value in the format ``text`` at its end."""
+    drawn = panel.barh(names, values, color=_STRONG)
+    panel.bar_label(drawn, [text.format(value) for value in values], padding=3, fontsize=8)
     panel.set_xlabel(label)
-    panel.set_xlim(0, 1.2 * max(values))
+    panel.set_xlim(0, 1.2 * max(values) or 1)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from clipvil_mmf.fusion import Text
 from clipvil_mmf.tuning.method import Network
 from clipvil_mmf.vision import Regions
+from mmf_bridge.common.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +50,16 @@ def fisher_information(
     trainable = [weight.requires_grad for weight in weights]
     sums = [torch.zeros_like(weight) for weight in weights]
     rank, processes = _rank_and_processes()
-    seen, bar = (
-        0,
-        tqdm(
-            range(-(-count // processes)),
-            desc="Fisher information",
-            unit="sample",
-            disable=rank > 0 or not sys.stderr.isatty(),
-            dynamic_ncols=True,
-        ),
-    )
+    seen, share = 0, -(-count // processes)
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        for _, sample in zip(bar, samples, strict=False):
-            for total, gradient in zip(sums, _gradients(network, weights, sample), strict=True):
-                total.addcmul_(gradient, gradient)
-            seen += 1
+        with Progress("weighing the backbone", share, "samples", shown=rank == 0) as progress:
+            for _, sample in zip(range(share), samples, strict=False):
+                for total, gradient in zip(sums, _gradients(network, weights, sample), strict=True):
+                    total.addcmul_(gradient, gradient)
+                seen += 1
+                progress.update()
     finally:
         for weight, was in zip(weights, trainable, strict=True):
             weight.requires_grad_(was)

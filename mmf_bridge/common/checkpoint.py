@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mmf_bridge.common import checkpoint_files as files
+from mmf_bridge.common.console import say
 from mmf_bridge.common.distributed import (
     broadcast_object,
     gather_objects,
@@ -54,6 +55,11 @@ def patch(module: ModuleType) -> None:
         def _say(self, message: str) -> None:
             self.trainer.writer.write(message)
 
+        def _announce(self, message: str) -> None:
+            self._say(message)
+            if get_rank() == 0:
+                say(message)
+
         def _early_stopping(self) -> Any:
             return self.trainer.early_stopping
 
@@ -76,7 +82,7 @@ def patch(module: ModuleType) -> None:
                 self._load(choice.file, load_pretrained=not choice.is_whole)
             elif self._option("resume", False):
                 own = own_checkpoints(self.config, self.ckpt_foldername, self.ckpt_prefix)
-                self._say(
+                self._announce(
                     f"Nothing to resume: neither {own[0]} nor {own[1]} exists. "
                     "Training starts from the beginning"
                 )
@@ -122,7 +128,7 @@ def patch(module: ModuleType) -> None:
             for name, part in self._parts().items():
                 if part and ckpt.get(name) and not reset[_RESET_BY.get(name, "counts")]:
                     part.load_state_dict(files.continued(part.state_dict(), ckpt[name]))
-            self._say(
+            self._announce(
                 f"Checkpoint loaded: update {self.trainer.num_updates}, "
                 f"epoch {self.trainer.current_epoch}"
             )

@@ -5,6 +5,8 @@ Reading yaml, options and ``env.user_dir``.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Mapping
 from types import ModuleType
@@ -112,7 +114,8 @@ def patch(module: ModuleType) -> None:
                 config.datasets = config.dataset
             for key, _ in option_pairs(opts):
                 check_option(config, "datasets" if key == "dataset" else key)
-            return super()._merge_with_dotlist(config, pairs)
+            with contextlib.redirect_stdout(io.StringIO()):  # a line for each, on no logger
+                return super()._merge_with_dotlist(config, pairs)
 
         def _update_specific(self, config: Any) -> Any:
             # Defaults built anew: main has merged the command line into its own.

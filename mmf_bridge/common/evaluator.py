@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
 from mmf.common.meter import Meter
 from mmf.common.report import Report
-from tqdm import tqdm
 
+from mmf_bridge.common.console import say
 from mmf_bridge.common.device_batches import on_device
 from mmf_bridge.common.distributed import broadcast_buffers, get_rank, unwrap
 from mmf_bridge.common.evaluation import (
@@ -23,10 +24,14 @@ from mmf_bridge.common.evaluation import (
 )
 from mmf_bridge.common.interruption import EvaluationCut, interruption
 from mmf_bridge.common.loading import has_workers
+from mmf_bridge.common.progress import Progress
+from mmf_bridge.common.run_report import note_scores
+from mmf_bridge.common.scores import score_line
 from mmf_bridge.common.training_meter import EvaluationMeter
 
 # What a metric asks for that computes from the rows of a prediction file.
 _PREDICTIONS = "__prediction_report__"
+_DOING = {"val": "validating", "test": "testing", "train": "evaluating train"}
 
 
 class Evaluator:
@@ -35,6 +40,27 @@ class Evaluator:
     Processes may have different numbers of batches here (even none), so nothing is communicated
     until a dataset is through, and the model runs without its DistributedDataParallel wrapper.
     """
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """What ``run_report.json`` says of the evaluations of this run."""
+        return {}
+
+    @cached_property
+    def evaluated(self) -> list[str]:
+        """What was evaluated after the training, for the console."""
+        return []
+
+    @cached_property
+    def predicted(self) -> dict[str, Any]:
+        """The prediction files that were written, by dataset."""
+        return {}
+
+    def announce(self, line: str) -> None:
+        """Write a line into the log, and show it on the console."""
+        self.writer.write(line)
+        if get_rank() == 0:
+            say(line)
 
     def inference(self) -> None:
         """Evaluate or predict the splits that ``run_type`` names (``val``; ``test`` by default)."""
@@ -45,7 +71,7 @@ class Evaluator:
 
     def _inference_run(self, dataset_type: str) -> None:
         if not getattr(self, f"{dataset_type}_loader").num_datasets:
-            self.writer.write(f"{self.config.datasets} has no {dataset_type} split: nothing to do")
+            self.announce(f"{self.config.datasets} has no {dataset_type} split: nothing to do")
         elif self.config.evaluation.predict:
             self.tell("on_prediction_start")
             self.prediction_loop(dataset_type)
@@ -54,13 +80,26 @@ class Evaluator:
             self.tell("on_test_start")
             self.writer.write(f"Starting inference on {dataset_type} set")
             try:
-                report, meter = self.evaluation_loop(dataset_type, use_tqdm=True)
+                report, meter = self.evaluation_loop(dataset_type)
             except NoTargetsError as error:
-                self.writer.write(f"Nothing to score: {error}")
+                self.announce(f"Nothing to score: {error}")
                 self.model.train()
                 return
             self.tell("on_test_end", report=report, meter=meter)
             self.summarize(meter, {"split": f"{report.dataset_name} {dataset_type}"})
+            self._note_scores(dataset_type, meter)
+
+    def _note_scores(self, split: str, meter: Meter) -> None:
+        """Tell the console and ``run_report.json`` what an evaluation has found."""
+        if get_rank() != 0:
+            return
+        figures = {name: float(value.global_avg) for name, value in meter.meters.items()}
+        criterion = self.early_stopping.early_stop_criteria
+        line = score_line(split, figures, criterion, self.metrics.metrics)
+        say(line)
+        self.evaluated.append(line)
+        found = {"update": self.num_updates, **figures}
+        note_scores(self.config.env.save_dir, {split: found})
 
     @torch.no_grad()
     def evaluation_loop(
@@ -86,7 +125,7 @@ class Evaluator:
         meter, model = EvaluationMeter(), self._evaluation_model()
         reporter = self.dataset_loader.get_test_reporter(dataset_type)
         while reporter.next_dataset(flush_report=False):
-            batches = self._until_interrupted(self._batches(reporter, "evaluating", use_tqdm))
+            batches = self._until_interrupted(self._batches(reporter, _DOING[dataset_type]))
             report, losses = self._evaluate_dataset(
                 reporter, dataset_type, batches, model, meter, single_batch
             )
@@ -153,9 +192,10 @@ class Evaluator:
         model = self._evaluation_model()
         self.writer.write(f"Starting {dataset_type} inference predictions")
         while reporter.next_dataset():
-            for batch in self._batches(reporter, "predicting", True):
+            for batch in self._batches(reporter, "predicting"):
                 reporter.add_to_report(self.forward_pass(batch, model), model)
             reporter.postprocess_dataset_report()
+        self.predicted.update(getattr(reporter, "written", {}))
         self.writer.write("Finished predicting")
         self.model.train()
 
@@ -170,13 +210,16 @@ class Evaluator:
         """The batch on the run's device; one of a class that cannot be moved as it is."""
         return batch.to(self.device) if hasattr(batch, "to") else batch
 
-    def _batches(self, reporter: Any, what: str, use_tqdm: bool) -> Iterator[Any]:
+    def _batches(self, reporter: Any, doing: str) -> Iterator[Any]:
         loader = reporter.get_dataloader()
-        shown = tqdm(loader, disable=not use_tqdm or get_rank() != 0, desc=what)
-        prepared = map(reporter.prepare_batch, shown)
-        return on_device(
+        prepared = map(reporter.prepare_batch, loader)
+        batches = on_device(
             prepared, self.on_device, torch.device(self.device), ahead=has_workers(loader)
         )
+        with Progress(doing, len(loader), "batches", shown=get_rank() == 0) as progress:
+            for batch in batches:
+                yield batch
+                progress.update()
 
     def _until_interrupted(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of an evaluation, whose numbers differ between processes."""

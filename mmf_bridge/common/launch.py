@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common.commandline import option_pairs
+from mmf_bridge.common.console import say
 from mmf_bridge.common.device import gpu_number
 from mmf_bridge.common.distributed import (
     TO_GO_ON,
@@ -26,6 +27,7 @@ from mmf_bridge.common.distributed import (
 )
 from mmf_bridge.common.interruption import SIGNALS, Interrupted, interruption
 from mmf_bridge.common.option_values import check_splits
+from mmf_bridge.common.outline import headline
 from mmf_bridge.common.parent import end_with
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import check_weights
@@ -60,6 +62,7 @@ def patch(module: ModuleType, begin: Callable[[Any], Any]) -> None:
             module.distributed_init(config)
         registry.register("seed_given", seed_processes(config.training, module.set_seed))
         registry.register("seed", config.training.seed)
+        registry.register("options", option_pairs(configuration.args.opts))
         work(begin(configuration), predict)
 
     def distributed_main(
@@ -184,14 +187,25 @@ def work(trainer: Any, predict: bool) -> None:
     """
     from mmf.common.registry import registry
 
-    log_choices(registry, registry.get("config").datasets)
+    config = registry.get("config")
+    log_choices(registry, config.datasets)
+    if get_rank() == 0:
+        say(headline(config, predict))
+    # One of somebody's own may lack the methods of the bridge's.
+    speaks = get_rank() == 0 and hasattr(trainer, "introduce")
     try:
         trainer.load()
+        if speaks:
+            trainer.introduce(predict)
         if predict:
             trainer.inference()
         else:
             trainer.train()
+        if speaks:
+            trainer.sum_up(predict)
     finally:
+        if hasattr(trainer, "progress"):
+            trainer.progress.hide()
         for split in ("train", "val", "test"):
             loader = getattr(trainer, f"{split}_loader", None)
             if hasattr(loader, "stop_workers"):

@@ -172,6 +172,18 @@ def stop_workers(loader: Any, iterator: Any = None) -> None:
         loader._iterator = None  # a new iteration starts new workers
 
 
+def worker_count(asked: int) -> int:
+    """How many workers a loader gets that was to have so many: no more than there are cores."""
+    return min(asked, cores())
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def has_workers(loader: Any) -> bool:
     """Whether a loader's batches are made in processes of their own."""
     return getattr(loader, "num_workers", 0) > 0
@@ -205,7 +217,7 @@ def build_dataloader(
         shuffle = dataset.dataset_type == "train"
     collate = dataset.collate if isinstance(dataset, Collates) else fallback_collate
     batches = build_batch_sampler(dataset, training.batch_size, shuffle, seed)
-    workers = training.num_workers
+    workers = worker_count(training.num_workers)
     knows = isinstance(dataset, KnowsBatchBytes)
     on_gpu = torch.cuda.is_available() and training.get("device", None) != "cpu"
     loader = Loader(

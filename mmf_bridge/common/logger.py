@@ -1,18 +1,24 @@
-"""Patches of ``mmf.utils.logger``: one set of handlers a run, on both lines."""
+"""Patches of ``mmf.utils.logger``: one set of handlers a run, on both lines.
+
+MMF's log file keeps its lines and their format; what the console shows of them, see ``console.py``.
+"""
 
 from __future__ import annotations
 
 import collections.abc
+import contextlib
+import io
 import logging
 import os
-import sys
 from types import ModuleType
 from typing import Any
 
 from omegaconf import OmegaConf
-from tqdm import tqdm
 
+from mmf_bridge.common.console import MMF, ConsoleHandler, be_silent, leave_root, speak
 from mmf_bridge.common.replace import replace
+
+_BRIDGE = "mmf_bridge"
 
 
 def patch_class(module: ModuleType) -> None:
@@ -23,21 +29,21 @@ def patch_class(module: ModuleType) -> None:
 
         def __init__(self, config: Any, name: str | None = None) -> None:
             _forget_handlers(name or module.__name__)
-            super().__init__(config, name)
+            with contextlib.redirect_stdout(io.StringIO()):  # "Logging to", which the console says
+                super().__init__(config, name)
+            if self.logger is None:
+                be_silent()
+                return
+            own = _own_packages(config)
+            files = [h for h in self.logger.handlers if isinstance(h, logging.FileHandler)]
+            speak(files, own, self.logger.level)
             # The bridge and a plugin log under their own names; their lines belong into the same
             # file.
-            plugin = os.path.basename(OmegaConf.select(config, "env.user_dir") or "").split(".")[0]
-            for known in filter(None, ("mmf_bridge", plugin) if self.logger is not None else ()):
-                logger = logging.getLogger(known)
-                logger.handlers = list(self.logger.handlers)
+            for logger in (self.logger, *map(logging.getLogger, own)):
+                logger.handlers = [*files, ConsoleHandler(own, self.logger.level)]
                 logger.setLevel(self.logger.level)
                 # Libraries that put a handler on the root logger would repeat every line.
-                logger.propagate = self.logger.propagate = False
-
-        def write(self, *args: Any, **kwargs: Any) -> None:
-            # A progress bar steps aside for a line.
-            with tqdm.external_write_mode(sys.stdout):
-                super().write(*args, **kwargs)
+                logger.propagate = False
 
         @property
         def log_dir(self) -> str:
@@ -60,12 +66,38 @@ def patch_setup(module: ModuleType) -> None:
         output: str | None = None, color: bool = True, name: str = "mmf", *args: Any, **kwargs: Any
     ) -> logging.Logger | None:
         _forget_handlers(name)
-        return stock(output, color, name, *args, **kwargs)
+        console = io.StringIO()
+        with contextlib.redirect_stdout(console):
+            logger = stock(output, color, name, *args, **kwargs)
+        if logger is None or module.get_rank() != 0:
+            be_silent()
+            return logger
+        files = [h for h in logger.handlers if getattr(h, "stream", None) is not console]
+        for handler in logging.root.handlers[:]:
+            if handler in logger.handlers:
+                logging.root.removeHandler(handler)
+        config = module.registry.get("config", no_warning=True)
+        own = _own_packages(config)
+        speak(files, own, logger.level)
+        logger.handlers = [*files, ConsoleHandler(own, logger.level)]
+        return logger
 
-    replace(module, setup_logger)
+    def setup_very_basic_config(color: bool = True) -> None:
+        """What is logged before a run begins is MMF's: warnings alone are for the console."""
+        logging.basicConfig(level=logging.INFO, handlers=[ConsoleHandler([_BRIDGE])])
+
+    replace(module, setup_logger, setup_very_basic_config)
+
+
+def _own_packages(config: Any) -> list[str]:
+    """The names of the loggers that speak to the user: the bridge's and the plugin's."""
+    folder = OmegaConf.select(config, "env.user_dir") if config else None
+    plugin = os.path.basename((folder or "").rstrip("/")).split(".")[0]
+    return [name for name in (_BRIDGE, plugin) if name and name not in MMF]
 
 
 def _forget_handlers(name: str) -> None:
+    leave_root()
     for known in (name, "py.warnings"):
         logger = logging.getLogger(known)
         for handler in logger.handlers[:]:

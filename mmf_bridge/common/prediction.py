@@ -7,12 +7,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from mmf_bridge.common.console import say
 from mmf_bridge.common.distributed import gather_objects, get_rank, unwrap
 from mmf_bridge.common.loading import EpochBatches
 from mmf_bridge.common.locking import locked
@@ -170,6 +172,9 @@ class Reporter:
     and ``described()``: the names of dataset and split, and whether they are written as CSV.
     """
 
+    # The files of predictions, by dataset.
+    written: Mapping[str, Path] = MappingProxyType({})
+
     def add_to_report(self, report: Any, model: Any, *args: Any, **kwargs: Any) -> None:
         rows, dataset, model = [], self.current_dataset, unwrap(model)
         if hasattr(dataset, "format_for_prediction"):
@@ -194,4 +199,6 @@ class Reporter:
         suffix = "csv" if as_csv or bare else "json"
         where = self.report_folder, name, self.experiment_name, split, suffix
         path = write_report(rows, *where, header=not bare)
+        self.written = {**self.written, name: path}
         self.log(f"Wrote {len(rows)} predictions for {name} to {path}")
+        say(f"Wrote {len(rows):,} predictions for {name} to {path}")

@@ -37,11 +37,22 @@ class RunReport:
         self.multiply_adds: int | None = None
         self.start = time.perf_counter()
         self.failures: list[str] = []
+        self.scores: dict[str, Any] = {}
+        self.earlier = {"updates": 0, "seconds": 0.0}
+        self.written: dict[str, Any] | None = None  # the last figures
+        self._prediction: float | None = None
         self._ends = array("d")
         self._waited = 0.0
         self._batch: Any = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+
+    def go_on(self, folder: str) -> None:
+        """Take over the scores, updates and seconds of the runs that this one goes on from."""
+        before = read_report(folder)
+        self.scores = dict(before.get("scores", {}))
+        for key in self.earlier:
+            self.earlier[key] = before.get(key, 0) + before.get(f"earlier_{key}", 0)
 
     def batch_begins(self, batch: Any) -> None:
         """Note a batch that is to be trained on; the work is counted on the first one."""
@@ -66,15 +77,20 @@ class RunReport:
     def update_ended(self) -> None:
         self._ends.append(time.perf_counter())
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self, predicts: bool = True) -> dict[str, Any]:
         """What is known so far; None stands for what is not.
+
+        Without ``predicts`` no predictions are made for ``seconds_per_prediction``.
 
         ``seconds`` since the start include evaluations and checkpoints; ``seconds_per_update``, the
         median from the end of one to that of the next, does not. ``seconds_waiting_for_data``, of
         the training alone, include the start of the workers. ``multiply_adds`` and
-        ``seconds_per_prediction`` are of one sample, in a batch of the training's size.
+        ``seconds_per_prediction`` are of one sample, in a batch of the training's size. Figures
+        called ``earlier_`` are of the runs that this one went on from.
         """
         seconds = time.perf_counter() - self.start
+        if predicts:
+            self._prediction = self._attempt("the time of a prediction", self._predict)
         sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
         trainable, total = sum(n for n, is_trained in sizes if is_trained), sum(n for n, _ in sizes)
         times = [after - before for before, after in zip(self._ends, self._ends[1:], strict=False)]
@@ -89,7 +105,10 @@ class RunReport:
             "seconds_waiting_for_data": self._waited,
             "updates": len(self._ends),
             "seconds_per_update": median(times) if times else None,
-            "seconds_per_prediction": self._attempt("the time of a prediction", self._predict),
+            "seconds_per_prediction": self._prediction,
+            "earlier_updates": self.earlier["updates"],
+            "earlier_seconds": self.earlier["seconds"],
+            "scores": self.scores,
             "failures": self.failures,
         }
 
@@ -123,13 +142,12 @@ class RunReport:
             self.model.train(training)
         return median(times[1:]) / self._batch.get_batch_size()
 
-    def write(self, folder: str) -> str:
-        """Leave `run_report.json` in a folder; one line for the log."""
-        found = self.figures()
+    def write(self, folder: str, predicts: bool = True) -> str:
+        """Leave `run_report.json` in a folder; one line for the log. See :meth:`figures`."""
+        found = self.written = self.figures(predicts)
         path = os.path.join(folder, NAME)
         try:
-            with whole_file(path) as file:
-                file.write((json.dumps(found, indent=2) + "\n").encode())
+            _write(path, found)
         except OSError as error:
             self.failures.append(f"{path} could not be written: {error.strerror}")
         update, prediction = found["seconds_per_update"], found["seconds_per_prediction"]
@@ -143,6 +161,32 @@ class RunReport:
             f"{found['peak_memory_bytes'] / 2**20:,.0f} MiB of {found['memory_of']}; {answer}{path}"
             + "".join(f"; not found out: {failure}" for failure in self.failures)
         )
+
+
+def read_report(folder: str) -> dict[str, Any]:
+    """What ``run_report.json`` of a folder says; nothing where it is absent or damaged."""
+    try:
+        with open(os.path.join(folder, NAME), encoding="utf-8") as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def note_scores(folder: str, scores: Mapping[str, Any]) -> None:
+    """Add the scores of an evaluation to the report of a folder, by split.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    found = read_report(folder)
+    found["scores"] = {**found.get("scores", {}), **scores}
+    _write(os.path.join(folder, NAME), found)
+
+
+def _write(path: str, found: Mapping[str, Any]) -> None:
+    with whole_file(path) as file:
+        file.write((json.dumps(found, indent=2) + "\n").encode())
 
 
 def copy_fields(batch: Any) -> Any:

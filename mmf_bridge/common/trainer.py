@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -23,7 +22,6 @@ from mmf.utils.general import print_model_parameters
 from mmf.utils.timer import Timer
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset
-from tqdm import tqdm
 
 from mmf_bridge.common.checkpoint_files import (
     listed,
@@ -35,6 +33,7 @@ from mmf_bridge.common.checkpoint_files import (
 )
 from mmf_bridge.common.clipping import clip_gradients, largest_norm
 from mmf_bridge.common.compiling import check_compiler, compile_model, compile_options
+from mmf_bridge.common.console import is_watched, say
 from mmf_bridge.common.device_batches import on_device
 from mmf_bridge.common.distributed import (
     any_process,
@@ -47,32 +46,15 @@ from mmf_bridge.common.distributed import (
 from mmf_bridge.common.evaluator import Evaluator
 from mmf_bridge.common.interruption import EvaluationCut, Interrupted, interruption
 from mmf_bridge.common.loading import has_workers
+from mmf_bridge.common.outline import outline
 from mmf_bridge.common.precision import Precision
+from mmf_bridge.common.progress import Pace, TrainingBar, clock, short, speed
 from mmf_bridge.common.run_length import RunLength, set_intervals
 from mmf_bridge.common.run_report import RunReport
+from mmf_bridge.common.scores import score_line
+from mmf_bridge.common.summary import summary
 from mmf_bridge.common.training_meter import TrainingMeter
 from mmf_bridge.protocols import PreparesFromData
-
-
-class TrainingProgress(tqdm):
-    """The bar over all updates of a run; silent on other ranks and where nobody watches."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self._shown: dict[str, str] = {}
-        super().__init__(
-            total=total,
-            initial=done,
-            unit="update",
-            desc="training",
-            disable=get_rank() != 0 or not sys.stderr.isatty(),
-            dynamic_ncols=True,
-            smoothing=0.1,
-        )
-
-    def show(self, **values: float) -> None:
-        """Set figures behind the bar, such as ``loss=0.12`` or ``val=0.93``."""
-        self._shown.update({name: f"{value:.4f}" for name, value in values.items()})
-        self.set_postfix(self._shown, refresh=False)
 
 
 class Trainer(Evaluator):
@@ -107,8 +89,16 @@ class Trainer(Evaluator):
     not_finite_at_start: frozenset[str] = frozenset()
     # What torch.compile is called with; None where nothing is compiled.
     compile_options: dict[str, Any] | None = None
+    # The update that this run went on from, and the figure of its last evaluation that counts.
+    first_update = 0
+    validated: float | None = None
     # Whether the run ends with the current update, as all processes have agreed.
     ends = False
+
+    @property
+    def tensorboard_step(self) -> int:
+        """Where TensorBoard's curves stand: in updates, where the line does not say otherwise."""
+        return self.num_updates
 
     def tell(self, event: str, **kwargs: Any) -> None:
         """Call the method ``event`` of the callbacks, where the line has any."""
@@ -179,7 +169,7 @@ class Trainer(Evaluator):
         """
         if self.compile_options is not None:
             compile_model(self.model, self.compile_options)
-            self.writer.write(
+            self.announce(
                 "The model is compiled (training.compile): its first batches, in training and in "
                 "evaluation, take longer"
             )
@@ -208,6 +198,23 @@ class Trainer(Evaluator):
         self.max_updates = self.run_length.max_updates
         registry.register("run_length", self.run_length)
 
+    def introduce(self, predict: bool) -> None:
+        """Say on the console, and in the log, what is going to run."""
+        if not hasattr(self, "run_length"):  # with data sets that it loads in its own way
+            self.measure_run()
+        for line in outline(self, predict):
+            self.announce(line)
+
+    def sum_up(self, predict: bool) -> None:
+        """Say on the console, and in the log, what has come of the run."""
+        report = self.run_report.written if hasattr(self, "run_report") else None
+        for line in summary(self, predict, self.options(), report):
+            self.announce(line)
+
+    def options(self) -> list[tuple[str, str]]:
+        """The options that the run was started with."""
+        return registry.get("options", [], no_warning=True)
+
     def train(self) -> None:
         """Train if ``run_type`` says so, then evaluate or predict what else it names."""
         self.writer.write("===== Model =====")
@@ -233,23 +240,28 @@ class Trainer(Evaluator):
             RuntimeError: the loss or the gradients are not finite.
             Interrupted: a signal has ended the run.
         """
-        if not hasattr(self, "run_length"):  # with data sets that it loads in its own way
+        if not hasattr(self, "run_length"):  # of a trainer that nobody has introduced
             self.measure_run()
         if not self.train_loader.num_datasets:
             raise ValueError(f"No dataset of {self.config.datasets} has a train split")
         torch.autograd.set_detect_anomaly(bool(self.config.training.detect_anomaly))
         self.writer.write("Starting training...")
         self.model.train()
-        self.progress = TrainingProgress(self.max_updates, self.num_updates)
+        self.progress = TrainingBar(self.max_updates, self.num_updates, get_rank() == 0)
+        self.pace = Pace()
+        if self.tb_writer is not None:
+            # What an interrupted run has logged after its last checkpoint is logged again.
+            self.tb_writer.begins_at = self.tensorboard_step + 1
         self._begin_log_line()
         self._run_epochs()
         if self.last_evaluated != self.num_updates:
             self._validate()
         if self.last_saved != self.num_updates:
             self._save()
-        self.progress.close()
+        self.progress.hide()
         self._training_ended()
         if self.checkpoint is not None:
+            say("restoring the best weights, writing the final files ...")
             self.checkpoint.restore()
             self.checkpoint.finalize()
         synchronize()
@@ -265,13 +277,15 @@ class Trainer(Evaluator):
         if overwrites and self.last_saved is None and get_rank() == 0:
             self.checkpoint.remove_files()
         self.run_report = RunReport(model, torch.device(self.device), self.precision.autocast)
+        if self.num_updates:
+            self.run_report.go_on(self.config.env.save_dir)
         stop = self._make_up_for_evaluation()
         used = self.run_length.used_batches
         if self.batches_done is None or (used is not None and self.batches_done >= used):
             self.batches_done = 0
             self.current_epoch += 1
         self.current_epoch = max(self.current_epoch, 1)
-        before = self.num_updates
+        before = self.first_update = self.num_updates
         stop = stop or before >= self.max_updates
         while not stop:
             stop = self._train_epoch()
@@ -350,7 +364,8 @@ class Trainer(Evaluator):
         self.pending = 0
         self.num_updates += 1
         self.run_report.update_ended()
-        self.progress.update()
+        self.pace.update_ended()
+        self.progress.update(self._bar_line)
         self.profile("Update time")
 
     def _after_update(self, report: Report) -> bool:
@@ -368,6 +383,8 @@ class Trainer(Evaluator):
         should_log = self.num_updates % training.log_interval == 0
         if should_log:
             self._log_training(report)
+        elif self.num_updates == self.first_update + 1 and get_rank() == 0 and not is_watched():
+            say(self._progress_line(float(self._update_loss)))
         self.tell("on_update_end", report=report, meter=self.meter, should_log=should_log)
         if self.ends or (get_world_size() < 2 and interruption.asked is not None):
             self._save_and_end()
@@ -378,6 +395,7 @@ class Trainer(Evaluator):
             self.checkpoint.save(self.num_updates, self.current_iteration)
 
     def _begin_log_line(self) -> None:
+        self.pace.go_on()
         self._line_timer, self._line_began = Timer(), (time.perf_counter(), self.num_updates)
 
     def _log_training(self, report: Report) -> None:
@@ -387,7 +405,8 @@ class Trainer(Evaluator):
         means = self.meter.finish_line(report.metrics if "metrics" in report else {})
         if get_rank() != 0:
             return
-        self.progress.show(loss=means[f"{report.dataset_type}/total_loss"])
+        self.progress.draw(self._bar_line())
+        say(self._progress_line(means[f"{report.dataset_type}/total_loss"]))
         began, updates = self._line_began
         rate = (self.num_updates - updates) / (time.perf_counter() - began)
         left = (self.max_updates - self.num_updates) / rate if rate else math.inf
@@ -405,9 +424,25 @@ class Trainer(Evaluator):
         if training.experiment_name:
             extra["experiment"] = training.experiment_name
         if self.tb_writer is not None:
-            self.tb_writer.add_scalars({"train/lr": lr, "train/ups": rate}, self.num_updates)
+            self.tb_writer.add_scalars({"train/lr": lr, "train/ups": rate}, self.tensorboard_step)
         self.summarize(self.meter, extra)
         self._begin_log_line()
+
+    def _progress_line(self, loss: float) -> str:
+        """``550/900 epoch 5 loss 0.043 lr 4.2e-4 15 it/s eta 0:24``."""
+        lr = self.optimizer.param_groups[0]["lr"]
+        line = (
+            f"{self.num_updates:,}/{self.max_updates:,} epoch {self.current_epoch} "
+            f"loss {short(loss)} lr {short(lr)}"
+        )
+        rate = self.pace.rate
+        if rate is None:
+            return line
+        return f"{line} {speed(rate)} eta {clock((self.max_updates - self.num_updates) / rate)}"
+
+    def _bar_line(self) -> str:
+        line = self._progress_line(float(self._update_loss))
+        return line if self.validated is None else f"{line} val {short(self.validated)}"
 
     def _position(self) -> dict[str, Any]:
         return {
@@ -424,6 +459,7 @@ class Trainer(Evaluator):
         self.tell("on_validation_start")
         timer = Timer()
         self.writer.write("Evaluation time. Running on full validation set...")
+        self.progress.hide()
         before = rng_state()
         try:
             report, meter = self.evaluation_loop("val")
@@ -436,13 +472,27 @@ class Trainer(Evaluator):
         self.tell("on_validation_end", report=report, meter=meter)
         spent = {"val_time": timer.get_time_since_start()}
         self.summarize(meter, {**self._position(), **spent, **self.early_stopping.get_info()})
-        criterion = self.early_stopping.early_stop_criteria
-        if criterion in meter.meters:
-            self.progress.show(val=float(meter.meters[criterion].global_avg))
+        self._note_validation(meter)
         if stop:
-            self.writer.write("Early stopping activated")
+            self.announce("Early stopping activated")
         self._begin_log_line()
         return stop is True  # MMF main's callbacks may answer anything
+
+    def _note_validation(self, meter: Any) -> None:
+        """Tell the console and the report what an evaluation has found."""
+        if get_rank() != 0:
+            return
+        stopping = self.early_stopping
+        criterion, update = stopping.early_stop_criteria, int(stopping.best_monitored_update)
+        best = float(stopping.best_monitored_value), update
+        figures = {name: float(value.global_avg) for name, value in meter.meters.items()}
+        self.validated = figures.get(criterion)
+        say(score_line("val", figures, criterion, self.metrics.metrics, best))
+        self.scores |= {"criterion": criterion, "best": best[0], "best_update": update}
+        if update == self.num_updates:
+            self.scores["val"] = {"update": update, **figures}
+        self.run_report.scores |= self.scores
+        self.run_report.write(self.config.env.save_dir, predicts=False)
 
     def _make_up_for_evaluation(self) -> bool:
         """Do the evaluation in which an earlier run was interrupted; say whether to stop early."""
@@ -479,8 +529,8 @@ class Trainer(Evaluator):
     def _save_and_end(self) -> NoReturn:
         if self.last_saved != self.num_updates:
             self._save()
-        self.progress.close()
-        self.writer.write(
+        self.progress.hide()
+        self.announce(
             f"Interrupted after update {self.num_updates}, which is saved in "
             f"{self.checkpoint.ckpt_foldername}. To go on: checkpoint.resume=true"
         )
@@ -559,7 +609,7 @@ class Trainer(Evaluator):
         update = self.num_updates + 1
         due = update % self.config.training.log_interval == 0
         if due and norm is not None and self.tb_writer is not None:
-            self.tb_writer.add_scalars({"grad_norm": norm}, self.num_updates)
+            self.tb_writer.add_scalars({"grad_norm": norm}, self.tensorboard_step)
         if not self.config.training.exit_on_nan_losses:
             return
         bad = bad_loss = torch.isnan(self._update_loss)

@@ -21,6 +21,15 @@ from mmf_bridge.common.trainer import Trainer
 logger = logging.getLogger("mmf.trainers.mmf_trainer")
 
 
+def _keep_from_console(record: logging.LogRecord) -> bool:
+    record.console = False
+    return True
+
+
+# MMF logs its lines of figures under the name of the module that asks for them.
+logging.getLogger(__name__).addFilter(_keep_from_console)
+
+
 def patch(module: ModuleType) -> None:
     """Register the trainer under its own name and under rc7's."""
     registry.register_trainer("mmf")(MMFTrainer)
@@ -56,6 +65,10 @@ class MMFTrainer(Trainer, StockTrainer):
     @property
     def tb_writer(self) -> Any:
         return self.logistics_callback.tb_writer
+
+    @property
+    def tensorboard_step(self) -> int:
+        return self.current_iteration
 
     def load_datasets(self) -> None:
         super().load_datasets()

@@ -13,8 +13,10 @@ def patch(module: ModuleType) -> None:
 
     def begin(configuration: Any) -> Any:
         config = configuration.get_config()
-        print(f"Using seed {config.training.seed}")
-        module.registry.register("writer", module.Logger(config, name="mmf.train"))
+        writer = module.Logger(config, name="mmf.train")
+        module.registry.register("writer", writer)
+        writer.write(configuration.args)
+        writer.write(f"Using seed {config.training.seed}")
         return module.build_trainer(configuration)
 
     launch.patch(module, begin)

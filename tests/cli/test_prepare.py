@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import shutil
@@ -72,7 +73,9 @@ def failure(result):
     return line
 
 
-def test_splits_are_converted_once(either):
+def test_splits_are_converted_once(either, monkeypatch):
+    monkeypatch.setattr("mmf_bridge.common.progress.SILENCE", -1.0)
+    monkeypatch.setattr(logging.getLogger("mmf_bridge.console"), "handlers", [])
     dataset, root = either
     result = part(dataset, root)
     assert result.exit_code == 0, result.output
@@ -91,7 +94,7 @@ def test_splits_are_converted_once(either):
 
     again = part(dataset, root)
     assert {row[4] for row in cells(again) if len(row) == 6} == {"kept"}
-    # The bar of a conversion is not shown again, and nothing half-made is left.
+    # A conversion says how far it is, the second time there is none; nothing half-made is left.
     assert "converting" in result.stderr and "converting" not in again.stderr
     assert not [path for path in root.rglob("*") if "partial" in path.name]
 

@@ -89,6 +89,7 @@ RUN_BY = {
     "clipvil merge": EXTENDING + "test_merge",
     "clipvil prepare": FILES + "test_what_prepare_prints_runs",
     "clipvil profile": "tests/cli/test_profile.py::test_methods_side_by_side",
+    "clipvil runs": "tests/runs/test_runs.py::test_one_table_of_runs",
     "clipvil score": "tests/prediction/test_score.py::test_vqa_v2_official_files",
     "clipvil show": "tests/cli/test_show.py::test_draws_predictions",
     "pip install": "tests/bridge/test_install.py::test_every_package_is_shipped",

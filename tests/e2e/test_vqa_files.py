@@ -207,7 +207,7 @@ def test_a_dataset_of_ones_own(run_mmf, data, tmp_path):
     assert not trainer.test_loader.num_datasets
 
 
-def test_a_small_model_of_ones_own_data(run_mmf, data, capfd):
+def test_a_small_model_of_ones_own_data(run_mmf, data):
     """By custom_small.yaml as it is, but for its epochs; nothing is downloaded."""
     section = "dataset_config.clipvil_custom"
     trainer = run_mmf(
@@ -218,13 +218,13 @@ def test_a_small_model_of_ones_own_data(run_mmf, data, capfd):
         f"{section}.annotations.val=questions_val.json",
         *("training.device=cpu", "training.tensorboard=false", "training.max_epochs=12"),
     )
-    log = capfd.readouterr().out
+    folder = Path(trainer.config.env.save_dir)
+    log = "".join(file.read_text() for file in folder.glob("logs/train*.log"))
     assert trainer.num_updates == 12 * len(trainer.train_loader)
     losses = [float(x) for x in re.findall(r"train/clipvil_custom/logit_bce: ([0-9.]+)", log)]
     scores = re.findall(r"\d, val/.*val/clipvil_custom/vqa_score: ([0-9.]+)", log)
     assert len(losses) >= 10 and len(scores) == 12
     assert losses[-1] < losses[0]
-    folder = Path(trainer.config.env.save_dir)
     model = clipvil_mmf.from_pretrained(folder)
     question = "What color is the shape on the left?"
     found = model.answer(data / "own" / "images" / "first.jpg", question, top_k=3)

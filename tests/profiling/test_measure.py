@@ -155,7 +155,7 @@ def test_a_synthetic_batch_of_a_pretraining_has_its_losses(answers: bool) -> Non
     network = PretrainingNetwork.from_config(**{**TINY, "num_labels": labels})
     sizes = BatchSizes(images=4, height=32, width=64)
     batch = synthetic_batch(network, sizes, labels, task, torch.device("cpu"))
-    output = network(*batch.inputs)
+    output = network(*batch.inputs_of(network))
     assert output.losses.masked_words > 0 and output.losses.matching > 0
     assert (output.losses.answers > 0) == answers
     words, pairs, answered = output.counted.sum(dim=0).tolist()

@@ -265,7 +265,7 @@ def test_a_second_run_logs_each_line_once_and_starts_afresh(tmp_path, capsys):
     first = run_here(tmp_path / "first", *FAST)
     capsys.readouterr()
     second = run_here(tmp_path / "second", *FAST)
-    assert capsys.readouterr().out.count("Starting training...") == 1
+    assert capsys.readouterr().out.count("tiny on tiny") == 1
     for run in (first, second):
         assert run.log().count("Starting training...") == 1
     assert torch.equal(

@@ -449,25 +449,18 @@ def test_metrics_of_training_batches(tmp_path):
 def test_the_progress_bar_counts_updates_and_shows_scores(tmp_path, monkeypatch):
     from mmf_bridge.common import trainer
 
-    bars = []
+    lines = []
 
-    class Progress(trainer.TrainingProgress):
-        def __init__(self, *args):
-            super().__init__(*args)
-            self.updates, self.shown = 0, {}
-            bars.append(self)
+    class Bar(trainer.TrainingBar):
+        def update(self, line):
+            lines.append(line())
 
-        def update(self):
-            self.updates += 1
-
-        def show(self, **values):
-            self.shown.update(values)
-
-    monkeypatch.setattr(trainer, "TrainingProgress", Progress)
-    run_here(tmp_path, "run_type=train", "training.max_updates=10")
-    (bar,) = bars
-    assert bar.updates == 10
-    assert 0 <= bar.shown["val"] <= 1 and math.isfinite(bar.shown["loss"])
+    monkeypatch.setattr(trainer, "TrainingBar", Bar)
+    run_here(tmp_path, "run_type=train", "training.max_updates=12")
+    assert [int(line.split("/")[0]) for line in lines] == list(range(1, 13))
+    losses = [float(re.search(r" loss ([0-9.]+) ", line)[1]) for line in lines]
+    assert all(map(math.isfinite, losses))
+    assert [" val " in line for line in lines] == [False] * 10 + [True] * 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -478,7 +471,9 @@ def test_precision_holds_in_training_evaluation_and_prediction(tmp_path, precisi
     run_here(
         tmp_path, *opts, f"training.precision={precision}", "checkpoint.resume=true", predict=True
     )
-    lines = [line.split() for line in capfd.readouterr().out.splitlines() if "tiny: " in line]
+    lines = [
+        line.split() for line in capfd.readouterr().out.splitlines() if line.startswith("tiny: ")
+    ]
     seen = {(mode, split) for _, mode, _, split in lines}
     # The predictions that the run's report times are of its last training batch.
     assert seen == {("train", "train"), ("eval", "train"), ("eval", "val"), ("eval", "test")}

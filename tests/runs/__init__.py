@@ -1,0 +1,1 @@
+"""Tests of clipvil_mmf.runs."""
