@@ -59,7 +59,8 @@ class Recipe:
 
 
 def _tuned(dataset: str) -> dict[str, Recipe]:
-    methods = ("unipt", "sherl", "ladder", "lora", "adapter")
+    adapters = ("adapter", "compacter", "low_rank_adapter")
+    methods = ("unipt", "sherl", "ladder", "lora", *adapters)
     return {
         f"{dataset}_{method}": Recipe(dataset, f"{dataset}_tiny", (f"{TUNING}.method={method}",))
         for method in methods
