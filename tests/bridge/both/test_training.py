@@ -216,7 +216,7 @@ def test_the_gradient_norm_is_logged_at_the_log_interval(tmp_path):
 
 
 def test_an_unknown_optimizer_names_the_nearest(tmp_path):
-    with pytest.raises(ValueError, match=r"No optimizer.type named 'Adamw'.*mean 'Adam"):
+    with pytest.raises(ValueError, match=r"No optimizer.type named 'Adamw'.*mean Adam\?"):
         run_here(tmp_path, *SHORT, "optimizer.type=Adamw")
 
 
