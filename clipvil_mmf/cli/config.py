@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
 from clipvil_mmf.cli.profile import read_settings
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.describing.keys import Key, keys_in_effect
 from clipvil_mmf.describing.printing import as_yaml
+from clipvil_mmf.describing.schema import json_schema
 
 
 def command(
@@ -30,6 +33,11 @@ def command(
     ] = False,
 ) -> None:
     """Print the merged configuration of a yaml file: defaults, includes and options."""
+    if schema:
+        typer.echo(json.dumps(json_schema(), indent=1))
+        return
+    if config is None:
+        raise ConfigError("FILE: name a yaml file, as projects/clipvil/configs/vqa2.yaml.")
     options = [f"config={config}", *(overrides or [])]
     keys = keys_in_effect(read_settings(config, overrides or []), options)
     if search is not None:

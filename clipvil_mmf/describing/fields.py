@@ -44,7 +44,7 @@ def fields_of(cls: type) -> dict[str, Field]:
             limits |= dict(_limits(source[0], base))
         comments = {} if source is None else dict(_comments(*source))
         for field in dataclasses.fields(base):
-            own = field.name in base.__dict__.get("__annotations__", {})
+            own = field.name in inspect.get_annotations(base)
             former = found.get(field.name)
             if former is not None and not own:
                 continue

@@ -21,7 +21,8 @@ class ScheduleConfig:
 
     # Updates until the rate is zero; null for the run's length.
     num_training_steps: int | None = None
-    # Epochs of the run until the rate is zero, instead of num_training_steps: a run of fewer of them stops before its rate is zero.
+    # Epochs of the run until the rate is zero, instead of num_training_steps: a run of fewer of
+    # them stops before that.
     epochs: int | None = None
     # Updates until the full rate; or give warmup_ratio. Neither means no warmup.
     num_warmup_steps: float | None = None

@@ -132,7 +132,7 @@ def _check_section(
             warnings.warn(f"{prefix}{key} has no effect on this line of MMF", stacklevel=2)
         inside, theirs = default.get(key), declared.get(key)
         # A default of {} is a section of any keys.
-        if isinstance(user[key], Mapping) and isinstance(inside, Mapping) and inside:
-            if f"{prefix}{key}" not in _OPEN:
-                theirs = theirs if isinstance(theirs, Mapping) else {}
-                _check_section(user[key], inside, theirs, f"{prefix}{key}.")
+        is_section = isinstance(user[key], Mapping) and isinstance(inside, Mapping) and inside
+        if is_section and f"{prefix}{key}" not in _OPEN:
+            theirs = theirs if isinstance(theirs, Mapping) else {}
+            _check_section(user[key], inside, theirs, f"{prefix}{key}.")
