@@ -20,6 +20,7 @@ HOOK = "mmf_bridge.pth"
 CONFIGS = Path("projects", "clipvil", "configs")
 # The same path inside the package, so that config=projects/clipvil/configs/... names the file from
 # any directory.
+# The files there that a wheel carries.
 SHIPPED = (".yaml", ".json")
 CONFIGS_IN_PACKAGE = Path("clipvil_mmf") / CONFIGS
 

@@ -30,7 +30,7 @@ def json_schema() -> Schema:
     """
     whole = root(dict(sorted(_datasets(ClipVilBuilder))))
     ours = whole.inside
-    definitions = {cls.__name__: _of_class(cls, section) for cls, section in _classes(whole)}
+    definitions = {_name(cls): _of_class(cls, section) for cls, section in _classes(whole)}
     names = [name for name in DESCRIPTIONS if "." not in name]
     top: Schema = {name: {"description": DESCRIPTIONS[name]} for name in names}
     defaults = mmf_defaults()
@@ -58,6 +58,10 @@ def json_schema() -> Schema:
         "then": {"properties": {"dataset_config": {"properties": datasets}}},
         "definitions": {"interpolation": {"type": "string", "pattern": r"\$\{"}, **definitions},
     }
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _classes(section: Section) -> Iterator[tuple[type, Section]]:
@@ -99,7 +103,7 @@ def _of_mmf(section: str, default: Mapping[str, Any]) -> Schema:
 def _of_section(section: Section) -> Schema:
     """One of our sections, or a component: its name, and the `params` that this name has."""
     if section.key is None:
-        kinds = [{"$ref": f"#/definitions/{cls.__name__}"} for cls in section.classes]
+        kinds = [{"$ref": f"#/definitions/{_name(cls)}"} for cls in section.classes]
         inside = {name: _of_section(part) for name, part in section.inside.items()}
         keys = {"type": "object", "properties": inside}
         return {"anyOf": kinds} if len(kinds) > 1 else (kinds or [keys])[0]
