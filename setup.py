@@ -20,6 +20,8 @@ HOOK = "mmf_bridge.pth"
 CONFIGS = Path("projects", "clipvil", "configs")
 # The same path inside the package, so that config=projects/clipvil/configs/... names the file from
 # any directory.
+# The files there that a wheel carries.
+SHIPPED = (".yaml", ".json")
 CONFIGS_IN_PACKAGE = Path("clipvil_mmf") / CONFIGS
 
 
@@ -44,7 +46,7 @@ class BuildPy(build_py):
     def _extra_files(self) -> list[tuple[Path, Path]]:
         library = Path(self.build_lib)
         files = [(ROOT / HOOK, library / HOOK)]
-        for source in sorted((ROOT / CONFIGS).rglob("*.yaml")):
+        for source in sorted(p for p in (ROOT / CONFIGS).rglob("*.*") if p.suffix in SHIPPED):
             name = source.relative_to(ROOT / CONFIGS)
             files.append((source, library / CONFIGS_IN_PACKAGE / name))
         return files

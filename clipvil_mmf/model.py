@@ -53,9 +53,11 @@ _OPTIMIZER_KEYS = ("type", "params", "groups", "allow_unused_parameters", "enabl
 
 @dataclass
 class ClipVilConfig:
-    """The section ``model_config.clipvil`` of a yaml file."""
+    """The section ``model_config.clipvil`` of a yaml file.
 
-    # Sections of one component are {type: clip_grid, params: {...}}, or {method: unipt, ...}.
+    Sections of one component are {type: clip_grid, params: {...}}, or {method: unipt, ...}.
+    """
+
     # Images -> grid features: clip_grid, see vision/clip_grid.py; or region_features.
     image_encoder: dict[str, Any]
     # Text and grid -> one vector: joint, see fusion/joint.py; or cross_modal.
@@ -76,8 +78,9 @@ class ClipVilConfig:
     pretrained_answers: str | None = None
     # MMF's list of losses: [{type: logit_bce}]; null for the loss of the dataset's task.
     losses: list[Any] | None = None
-    # MMF's own keys.
+    # The model's name, which MMF sets.
     model: str = "clipvil"
+    # MMF's key for downloads; nothing of its model zoo fits, so that it stays [].
     zoo_requirements: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

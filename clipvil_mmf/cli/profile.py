@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -108,10 +109,15 @@ def read_settings(config: str, overrides: list[str]) -> Any:
 
     from mmf_bridge.common.launch import read_configuration
 
-    # MMF prints which option replaces what.
-    with contextlib.redirect_stdout(io.StringIO()):
-        configuration = read_configuration(mmf_cli.run, [f"config={config}", *overrides])
-        return configuration.get_config()
+    # MMF says which option replaces what: rc7 prints it, main logs it to the standard output.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            configuration = read_configuration(mmf_cli.run, [f"config={config}", *overrides])
+            return configuration.get_config()
+    finally:
+        logging.disable(disabled)
 
 
 def request_of(settings: Any, answers: int, words: int) -> Request:

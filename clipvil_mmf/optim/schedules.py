@@ -21,11 +21,12 @@ class ScheduleConfig:
 
     # Updates until the rate is zero; null for the run's length.
     num_training_steps: int | None = None
-    # The same in epochs of the run: a run of fewer of them stops before its rate is zero.
+    # Epochs of the run until the rate is zero, instead of num_training_steps: a run of fewer of
+    # them stops before that.
     epochs: int | None = None
     # Updates until the full rate; or give warmup_ratio. Neither means no warmup.
     num_warmup_steps: float | None = None
-    # The same as a share of num_training_steps, not rounded (as published).
+    # Updates until the full rate as a share of num_training_steps, not rounded (as published).
     warmup_ratio: float | None = None
     # Epochs, counted from 0, from which on the group `tower` has its rate multiplied by
     # milestone_factor once more; [] keeps it constant, null schedules the tower like the others.

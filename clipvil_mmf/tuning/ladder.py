@@ -43,7 +43,7 @@ Importance = Callable[[nn.Parameter], Tensor]
 class LadderConfig(SideConfig):
     """`params` of the method `ladder`."""
 
-    # Published for CLIP-ViL.
+    # The side network's width is the fusion's divided by this; 4 is published for CLIP-ViL.
     reduction_factor: int = 4
     # random (as published), or each narrow layer begins with the most important rows of the
     # backbone's layer, head by head: those whose weights are the largest (magnitude), or matter

@@ -7,16 +7,21 @@ from ast import literal_eval
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
+from mmf_bridge.common.key_descriptions import DESCRIPTIONS
 from mmf_bridge.common.near import did_you_mean
 
-# Keys of MMF's own yaml files and of its main line that rc7's defaults don't list.
-_LEGACY = {
+# Sections whose keys are passed on to others, which check them.
+_OPEN = ("model_config", "dataset_config", "optimizer", "scheduler", "training.wandb", "trainer")
+# Keys of MMF's own yaml files that its defaults lack, and those that it moves to where they belong.
+_SILENT = {
     "max_grad_l2_norm",
     "task_size_proportional_sampling",
     "max_iterations",
     "stdout_capture",
     "snapshot_interval",
     "encoder_lr_multiply",
+    *("resume", "resume_file", "resume_best", "load_pretrained", "pretrained_state_mapping"),
+    "run_type",
 }
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
@@ -92,17 +97,42 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
         )
 
 
-def check_keys(user: Mapping[str, Any], default: Mapping[str, Any]) -> None:
-    """Raise a ``ValueError`` for misspelt keys in the sections that MMF's defaults describe.
+def check_keys(
+    user: Mapping[str, Any], default: Mapping[str, Any], declared: Mapping[str, Any]
+) -> None:
+    """Refuse the keys of a yaml file that nobody has, with the nearest one that somebody has.
 
-    Any other key that MMF does not know may belong to a plugin, and gets a warning.
+    The sections of models, datasets, the optimizer and the scheduler are checked by these.
+
+    Args:
+        user: the yaml file.
+        default: MMF's defaults, with the keys that the bridge adds.
+        declared: the defaults of the run's model and datasets, where a plugin's own keys stand.
+
+    Raises:
+        ValueError: a key that neither MMF, on one of its lines, nor ``declared`` has.
     """
-    for name in ("training", "checkpoint", "evaluation", "distributed", "env"):
-        section, known = user.get(name), default.get(name)
-        for key in section if isinstance(section, Mapping) and known is not None else ():
-            if key in known or key in _LEGACY:
-                continue
-            hint = did_you_mean(key, known, f"{name}.", cutoff=0.85)
-            if hint:
-                raise ValueError(f"Unknown key {name}.{key}.{hint}")
-            warnings.warn(f"{name}.{key} is no key of MMF's; it has no effect there", stacklevel=2)
+    _check_section(user, default, declared, "")
+
+
+def _check_section(
+    user: Mapping[str, Any], default: Mapping[str, Any], declared: Mapping[str, Any], prefix: str
+) -> None:
+    listed = [key.removeprefix(prefix) for key in DESCRIPTIONS if key.startswith(prefix)]
+    described = {key for key in listed if "." not in key and "*" not in key}
+    known = {*map(str, default), *described, *map(str, declared)}
+    for key in user:
+        if key not in known:
+            near = did_you_mean(key, known, prefix) or f" Its keys: {', '.join(sorted(known))}."
+            raise ValueError(
+                f"Unknown key {prefix}{key}.{near} A plugin's own key stands in the yaml file of "
+                "its model's or dataset's defaults, too"
+            )
+        if key not in default and key not in declared and prefix and key not in _SILENT:
+            warnings.warn(f"{prefix}{key} has no effect on this line of MMF", stacklevel=2)
+        inside, theirs = default.get(key), declared.get(key)
+        # A default of {} is a section of any keys.
+        is_section = isinstance(user[key], Mapping) and isinstance(inside, Mapping) and inside
+        if is_section and f"{prefix}{key}" not in _OPEN:
+            theirs = theirs if isinstance(theirs, Mapping) else {}
+            _check_section(user[key], inside, theirs, f"{prefix}{key}.")

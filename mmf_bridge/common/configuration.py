@@ -71,10 +71,13 @@ def patch(module: ModuleType) -> None:
             default = super()._build_default_config()
             return OmegaConf.merge({"learning_rate": None}, default)
 
-        def _build_user_config(self, opts: Any) -> Any:
-            user_config = super()._build_user_config(opts)
-            check_keys(user_config, self._default_config)
-            return user_config
+        def _build_other_configs(self) -> Any:
+            self._declared: list[Any] = []
+            other_configs = super()._build_other_configs()
+            declared = OmegaConf.merge(*self._declared)
+            parts = (self._user_config, self._default_config, declared)
+            check_keys(*(OmegaConf.to_container(OmegaConf.create(part)) for part in parts))
+            return other_configs
 
         def _build_opt_list(self, opts: list[str] | None) -> Any:
             pairs = option_pairs(opts)
@@ -89,14 +92,16 @@ def patch(module: ModuleType) -> None:
             setup_imports()  # a Configuration of somebody's own may be the first thing of all
             _check_registered("model", config.model, registry.mapping["model_name_mapping"])
             remember_model(registry, config.model)
-            return super()._build_model_config(config)
+            self._declared.append(super()._build_model_config(config))
+            return self._declared[-1]
 
         def _build_dataset_config(self, config: Any) -> Any:
             if config.dataset is None and config.datasets is None:
                 config = self._named(config, "dataset", "datasets")
             for name in (config.datasets or config.dataset or "").split(","):
                 _check_registered("dataset", name, registry.mapping["builder_name_mapping"])
-            return super()._build_dataset_config(config)
+            self._declared.append(super()._build_dataset_config(config))
+            return self._declared[-1]
 
         def _named(self, config: Any, *keys: str) -> Any:
             """``config`` with ``keys`` taken from the yaml where the options don't name them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -73,6 +73,35 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
         )
     if not str(config.env.save_dir or "").strip():
         raise ValueError("env.save_dir is empty: give the folder that the run is to be saved in")
+
+
+class Expected(NamedTuple):
+    """What :func:`check_values` expects of a key."""
+
+    type: str  # in words, as of the annotation of a dataclass: int, float | null
+    choices: tuple[str, ...] = ()
+    at_least: int | None = None
+
+
+def expected(key: str, default: Any) -> Expected:
+    """What is expected of a key of MMF's sections that has this default."""
+    kind = _TYPES.get(key, type(default))
+    names = [] if kind is type(None) else [_type_name(kind)]
+    if key in _INTERVALS:
+        names.append(AUTO)
+    if default is None or key in _NULLABLE:
+        names.append("null")
+    if names == ["null"]:
+        names = ["str", "null"] if key in _CHOICES else ["any"]
+    if key == compiling.KEY:
+        names.append("section")
+    return Expected(" | ".join(names), _CHOICES.get(key, ()), _AT_LEAST.get(key))
+
+
+def _type_name(kind: type) -> str:
+    if issubclass(kind, (Mapping, list, tuple)):
+        return "section" if issubclass(kind, Mapping) else "list"
+    return kind.__name__
 
 
 def check_run_type(run_type: Any) -> None:

@@ -133,9 +133,9 @@ def test_configs_are_found(installed, checkout):
         assert found == source
     else:
         assert found == installed.site / "clipvil_mmf/projects/clipvil/configs"
-    names = {path.relative_to(source) for path in source.rglob("*.yaml")}
+    names = {path.relative_to(source) for path in source.rglob("*.*")}
     assert names
-    assert {path.relative_to(found) for path in found.rglob("*.yaml")} == names
+    assert {path.relative_to(found) for path in found.rglob("*.*")} == names
 
 
 def test_every_package_is_shipped(installed):

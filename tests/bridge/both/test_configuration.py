@@ -177,10 +177,17 @@ def test_a_misspelt_key_of_a_yaml(tmp_path):
         configuration(changed(tmp_path, training__batch_sizes=3))
 
 
-def test_a_foreign_key_of_a_yaml_gets_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match=r"training\.of_a_plugin is no key of MMF's"):
-        config = configuration(changed(tmp_path, training__of_a_plugin=3))
-    assert config.training.of_a_plugin == 3
+def test_a_foreign_key_of_a_yaml_is_one_of_the_models_defaults(tmp_path, monkeypatch):
+    from tests.bridge.tiny_plugin.model import Tiny
+
+    foreign = changed(tmp_path, training__of_a_plugin=3)
+    with pytest.raises(ValueError, match=r"Unknown key training\.of_a_plugin.*plugin's own key"):
+        configuration(foreign)
+    defaults = OmegaConf.load(Tiny.config_path())
+    defaults.training = {"of_a_plugin": 1}
+    OmegaConf.save(defaults, tmp_path / "model.yaml")
+    monkeypatch.setattr(Tiny, "config_path", lambda: str(tmp_path / "model.yaml"))
+    assert configuration(foreign).training.of_a_plugin == 3
 
 
 def test_a_yaml_is_found_in_installed_plugins(monkeypatch, tmp_path):

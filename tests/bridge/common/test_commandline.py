@@ -80,12 +80,45 @@ def test_parameters_are_added_to_params_null():
         check_option(config, "plain.widths")
 
 
-def test_a_slip_in_a_yaml_is_an_error_and_a_foreign_key_a_warning():
-    with pytest.raises(ValueError, match=r"training\.batch_sise\. Did you mean training\.batch_si"):
-        check_keys({"training": {"batch_sise": 3}}, CONFIG)
-    with pytest.warns(UserWarning, match=r"training\.of_a_plugin"):
-        check_keys({"training": {"of_a_plugin": 3}}, CONFIG)
+DEFAULT = {
+    **{"training": {"batch_size": 512, "early_stop": {"enabled": False, "patience": 4000}}},
+    **{"checkpoint": {"resume": False, "pretrained_state_mapping": {}}},
+    **{"model_config": {}, "optimizer": {}},
+}
 
 
-def test_keys_outside_mmfs_sections_are_the_plugins_affair():
-    check_keys({"model_config": {"x": 1}, "anything": 2}, CONFIG)
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        (
+            {"training": {"batch_sise": 3}},
+            r"training\.batch_sise\. Did you mean training\.batch_si",
+        ),
+        (
+            {"training": {"early_stop": {"patiense": 3}}},
+            r"Did you mean training\.early_stop\.patience",
+        ),
+        ({"checkpoint": {"qqq": 3}}, r"Unknown key checkpoint\.qqq\. Its keys: .*resume_file"),
+        ({"trainning": {"batch_size": 3}}, r"Unknown key trainning\. Did you mean training"),
+        ({"nonsense": 3}, r"Unknown key nonsense\. Its keys: .*training.*A plugin's own key"),
+    ],
+)
+def test_a_key_of_a_yaml_that_nobody_has(user, message):
+    with pytest.raises(ValueError, match=message):
+        check_keys(user, DEFAULT, {})
+
+
+def test_a_plugins_own_keys_stand_in_its_defaults():
+    check_keys(
+        {"mine": {"any": 1}, "training": {"own": 2}}, DEFAULT, {"mine": {}, "training": {"own": 1}}
+    )
+
+
+def test_sections_of_any_keys():
+    check_keys({"model_config": {"x": 1}, "optimizer": {"groups": 1}}, DEFAULT, {})
+    check_keys({"checkpoint": {"pretrained_state_mapping": {"a": "b"}}}, DEFAULT, {})
+
+
+def test_a_key_of_mmfs_other_line_gets_a_warning():
+    with pytest.warns(UserWarning, match=r"training\.colored_logs has no effect on this line"):
+        check_keys({"training": {"colored_logs": True}}, DEFAULT, {})
