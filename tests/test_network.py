@@ -236,7 +236,7 @@ def test_bfloat16_autocast(encoder: dict[str, Any]) -> None:
 def test_torch_modules_need_no_mmf() -> None:
     """With MMF out of reach, and without the package's own registration, they still import.
 
-    Of the bridge they take what it knows of files, which knows no MMF either.
+    Of the bridge they take what it knows of files and of the console, which knows no MMF either.
     """
     code = f"""
 import sys, types
@@ -246,7 +246,7 @@ sys.modules.update(clipvil_mmf=package, mmf=None)
 before = set(sys.modules)
 import clipvil_mmf.checkpoints, clipvil_mmf.network, clipvil_mmf.pretraining
 taken = {{name for name in set(sys.modules) - before if name.startswith("mmf_bridge.common")}}
-files = ("mmf_bridge.common.weight_formats", "mmf_bridge.common.whole_files")
+files = [f"mmf_bridge.common.{{name}}" for name in ("weight_formats", "whole_files", "console", "progress")]
 assert taken <= {{"mmf_bridge.common", *files}}, taken
 """
     subprocess.run([sys.executable, "-c", code], check=True)

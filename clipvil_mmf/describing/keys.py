@@ -175,11 +175,11 @@ def _type_of(value: Any) -> str:
 
 
 def _shown(file: str, line: int) -> str:
-    """A place, its file relative to where one is or to what it belongs to."""
+    """A place, its file relative to what it belongs to or to where one is."""
     if not line:
         return file
     packages = [Path(inspect.getfile(registry.__class__)).parents[2], config_dir().parents[2]]
-    for folder in (Path.cwd(), *packages):
+    for folder in (*packages, Path.cwd()):
         if Path(file).is_relative_to(folder):
             return f"{os.path.relpath(file, folder)}:{line}"
     return f"{file}:{line}"
