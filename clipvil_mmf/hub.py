@@ -238,6 +238,7 @@ class Answerer:
             grid = self.network.image_encoder(self._inputs([*side_by_side(pictures, joined)]))
         return Seen(tuple(photos), canvas, grid, _covered(self.network, grid, canvas, joined))
 
+    @torch.inference_mode(False)
     def explain(
         self,
         seen: Seen | Picture | Sequence[Picture],

@@ -64,8 +64,10 @@ def forward_pass(
     passes = len(seen.grid)
     index = torch.arange(passes, device=seen.grid.device)
     recording = Recording(network.fusion)
-    with torch.inference_mode(False), torch.enable_grad(), recording.running():
+    with torch.enable_grad(), recording.running():
+        # Clones: tensors made in inference mode have no graph.
         grid = seen.grid.clone().requires_grad_()
+        texts, index = tuple(part.clone() for part in texts), index.clone()
         with network.tuning.backbone_precision(grid.device):
             visual = network.visual_embedding(grid)
         # Not the compiled network, which would not meet the hooks.

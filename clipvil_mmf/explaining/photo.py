@@ -38,7 +38,7 @@ def on_photos(cells: Tensor, seen: Seen) -> list[np.ndarray]:
         For each photo (M, height, width) float32, each of sum 1; all 0 where its cells are.
     """
     count = len(seen.photos) // len(cells)
-    maps = cells.float().cpu().unflatten(2, tuple(seen.grid.shape[2:]))
+    maps = cells.detach().float().cpu().unflatten(2, tuple(seen.grid.shape[2:]))
     maps = F.interpolate(maps, seen.covered, mode="bilinear", align_corners=False)
     canvases = [maps[number // count] for number in range(len(seen.photos))]
     found = []
