@@ -26,6 +26,7 @@ COMMANDS = {
     "answer": "Answer questions about images: of one, of a folder, of a file.",
     "check-submission": "Say whether a leaderboard server would take a prediction file, and score "
     "it.",
+    "demo": "Open a page in the browser: a photo, questions, answers, where the model looked.",
     "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
     "export": "Write a model in the layout of the published checkpoints.",
     "features": "Encode the images of a data set once, and keep their grid features in files.",
