@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it is read when gradio is imported
@@ -72,7 +73,7 @@ def build(
     # What visitors send is deleted after an hour, and when the page ends.
     with gr.Blocks(title="CLIP-ViL", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         seen, asked, history = gr.State(), gr.State(), gr.State([])
-        gr.Markdown(f"## Ask about a photo\n{desk.answerer.name}")
+        gr.Markdown(f"## Ask about a photo\n{Path(desk.answerer.name).name}")
         with gr.Row():
             with gr.Column():
                 photo = gr.Image(
@@ -89,7 +90,7 @@ def build(
             with gr.Column():
                 answers = gr.HTML(label="Answers", elem_id="answers")
                 looked = gr.HTML(label="Where it looked", elem_id="look")
-                with gr.Accordion("Asked before", open=False):
+                with gr.Accordion("Asked before"):
                     before = gr.HTML(elem_id="history")
         if examples:
             gr.Examples([list(pair) for pair in examples], [photo, question], label="Examples")

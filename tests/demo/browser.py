@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE = 60
+PATIENCE = 30
 
 
 def started(chromium: str, driver: str, folder: Path) -> webdriver.Chrome:
@@ -54,9 +54,9 @@ class Visitor:
 
     def drop(self, photo: Path) -> None:
         """Put a photo on the page, in the place of another."""
-        for button in self.all("#photo button[aria-label='Clear']"):
+        for button in self.all("#photo button[aria-label='Remove Image']"):
             button.click()
-            self.until(lambda: not self.all("#photo button[aria-label='Clear']"))
+            self.until(lambda: not self.all("#photo button[aria-label='Remove Image']"))
         self.wait("#photo input[type=file]").send_keys(str(photo))
 
     def photo_is_shown(self) -> str:
