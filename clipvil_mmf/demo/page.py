@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ def build(
                 button = gr.Button("Ask", variant="primary", elem_id="ask")
                 given = gr.Slider(0, 1, threshold, step=0.01, label="Answer from a confidence of")
                 method = gr.Radio(list(METHODS), value=DEFAULT, label="Map", elem_id="method")
+                # gradio would open the file itself, and not say what is wrong with it.
+                by_gradio = photo.preprocess
+                photo.preprocess = lambda sent: getattr(sent, "path", None) or by_gradio(sent)
             with gr.Column():
                 answers = gr.HTML(label="Answers", elem_id="answers")
                 looked = gr.HTML(label="Where it looked", elem_id="look")
@@ -114,5 +118,4 @@ def _said(function: Callable[..., Any], *values: Any) -> Any:
 
 def _plain(message: str) -> str:
     """The message without the folder in which gradio keeps what is sent."""
-    parts = message.split("/")
-    return f"Image {parts[-1]}" if message.startswith("Image /") else message
+    return re.sub(r"/\S*/", "", message)

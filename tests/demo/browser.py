@@ -80,4 +80,5 @@ class Visitor:
 
     def error(self) -> str:
         """What the page complains of."""
-        return self.wait(".toast-body").text
+        self.wait(".toast-body")
+        return "\n".join(one.text for one in self.all(".toast-body"))
