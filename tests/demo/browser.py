@@ -80,5 +80,4 @@ class Visitor:
 
     def error(self) -> str:
         """What the page complains of."""
-        self.wait(".toast-body")
-        return "\n".join(one.text for one in self.all(".toast-body"))
+        return self.until(lambda: " ".join(one.text for one in self.all(".toast-body")).strip())
