@@ -106,7 +106,7 @@ def test_another_photo_another_map(visitor, photos) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("broken", "broken.png cannot be decoded"), ("large", "exceeds the maximum allowed size")],
+    [("broken", "broken.png cannot be decoded"), ("large", "exceed the maximum allowed size")],
 )
 def test_files_that_are_refused(visitor, photos, name: str, message: str) -> None:
     visitor.drop(photos[name])
