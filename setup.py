@@ -134,6 +134,7 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "demo": ["gradio>=6.0"],
         "easy-vqa": ["easy-vqa>=1.0"],
         "lora": ["peft>=0.13"],
         "m4c": ["editdistance>=0.8"],

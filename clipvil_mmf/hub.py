@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
@@ -22,6 +23,16 @@ from clipvil_mmf.data.images import (
     build_transform,
     on_one_canvas,
     side_by_side,
+)
+from clipvil_mmf.explaining import (
+    DEFAULT,
+    METHODS,
+    Explanation,
+    Photo,
+    Seen,
+    find_method,
+    forward_pass,
+    make_explanation,
 )
 from clipvil_mmf.inference.batches import Batch, Sample, as_sample, in_batches, windows
 from clipvil_mmf.inference.pictures import Picture, is_picture, read_picture
@@ -85,7 +96,8 @@ class Answerer:
         question: str | Sequence[str],
         top_k: int = 5,
         batch_size: int = BATCH_SIZE,
-    ) -> Answers | list[Answers]:
+        explain: bool | str = False,
+    ) -> Answers | list[Answers] | Explanation | list[Explanation]:
         """Answer one question or several.
 
         Args:
@@ -95,13 +107,17 @@ class Answerer:
             question: a question, or a list; one question is asked of all images.
             top_k: answers to give, the best first; all of them if there are fewer.
             batch_size: questions of one pass of the network, at most.
+            explain: say where the model looked: True, or a method of
+                :data:`clipvil_mmf.explaining.METHODS`. Questions are then answered one by one.
 
         Returns:
             Pairs of a label and its score in [0, 1], as the task has it: for answers the sigmoid of
             the network's output, as the published loss trains it, which do not sum up to 1; for
-            classes their probabilities, which do. For lists, such a list per question.
+            classes their probabilities, which do. For lists, such a list per question. With
+            ``explain`` each is an :class:`Explanation`, which holds them and the maps.
 
         Raises:
+            ExplainError: there is no such method, or it does not fit the model.
             ValueError: lists of different lengths, an empty list, a ``top_k`` or ``batch_size``
                 below 1, or a sample with another number of images than the task has.
             BadImageError: an image is missing, or is not an image.
@@ -118,7 +134,10 @@ class Answerer:
             )
         images, questions = (one * count if len(one) == 1 else one for one in (images, questions))
         samples = list(zip(images, questions, strict=True))
-        found = list(self.stream(samples, top_k, batch_size))
+        if explain is False:
+            found = list(self.stream(samples, top_k, batch_size))
+        else:
+            found = self._explained(samples, explain, top_k)
         return found[0] if isinstance(question, str) and one_image else found
 
     def __call__(
@@ -188,9 +207,7 @@ class Answerer:
         return_errors: bool,
     ) -> Iterator[Answers | BadImageError]:
         def best(scores: Tensor) -> list[Answers]:
-            found = self.task.probabilities(scores).topk(min(top_k, len(self.answers)))
-            pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
-            return [[(self.answers[row], s) for row, s in zip(*p, strict=True)] for p in pairs]
+            return self._best(scores, top_k)
 
         numbered = enumerate(samples)
         checked = (as_sample(one, self.task, f"sample {number}: ") for number, one in numbered)
@@ -200,6 +217,80 @@ class Answerer:
                 if isinstance(found, BadImageError) and not return_errors:
                     raise found
                 yield found
+
+    def look(self, image: Picture | Sequence[Picture]) -> Seen:
+        """Encode an image, or those of a question, for :meth:`explain`: the tower runs here alone.
+
+        Raises:
+            BadImageError: an image is missing, or is not an image.
+            ValueError: another number of images than the task has.
+        """
+        images = as_sample((image, ""), self.task).images
+        photos, pictures = [], []
+        for one in images:
+            picture, photo = read_picture(one, lambda i: (self._transform(i), self._photo(i)))
+            pictures.append(picture)
+            photos.append(photo)
+        joined = len(pictures) if self.task.joins_images else 1
+        canvas = pictures[0].shape[1:]
+        device = next(self.network.parameters()).device
+        with torch.no_grad(), self.network.tuning.backbone_precision(device):
+            grid = self.network.image_encoder(self._inputs([*side_by_side(pictures, joined)]))
+        return Seen(tuple(photos), canvas, grid, _covered(self.network, grid, canvas, joined))
+
+    @torch.inference_mode(False)
+    def explain(
+        self,
+        seen: Seen | Picture | Sequence[Picture],
+        question: str,
+        method: str = DEFAULT,
+        label: str | None = None,
+        top_k: int = 5,
+    ) -> Explanation:
+        """Answer a question, and say where the model looked.
+
+        Args:
+            seen: what :meth:`look` gave, or the image or images of the question.
+            question: a question.
+            method: of :data:`clipvil_mmf.explaining.METHODS`.
+            label: the answer to explain; None for the best.
+            top_k: as for :meth:`answer`.
+
+        Raises:
+            ExplainError: there is no such method, or it does not fit the model.
+            ValueError: there is no such label; and what :meth:`look` raises.
+        """
+        method = find_method(method)
+        if label is not None and label not in self.answers:
+            raise ValueError(f"{label!r} is not among the {len(self.answers):,} answers.")
+        seen = seen if isinstance(seen, Seen) else self.look(seen)
+        row = None if label is None else self.answers.index(label)
+        forward, scores = forward_pass(self.network, seen, self.texts(question), row)
+        words = self._tokenizer.words(question)
+        (answers,) = self._best(scores[None].float().cpu(), top_k)
+        label = answers[0][0] if label is None else label
+        return make_explanation(METHODS[method](forward), seen, words, answers, method, label)
+
+    def texts(self, question: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids, mask and segments of a question as the network takes them: (1, T) int64 each."""
+        ids, lengths = self._tokenizer([question])
+        ids = torch.from_numpy(ids[:, : lengths[0]]).long()
+        ids = ids.to(next(self.network.parameters()).device)
+        return ids, torch.ones_like(ids), torch.zeros_like(ids)
+
+    def _explained(self, samples: list[Any], explain: bool | str, top_k: int) -> list[Explanation]:
+        """The samples one by one; those that follow one another on an image encode it once."""
+        method, key, seen, found = find_method(explain), None, None, []
+        for image, question in samples:
+            sample = as_sample((image, question), self.task)
+            if seen is None or sample.key != key:
+                key, seen = sample.key, self.look(image)
+            found.append(self.explain(seen, question, method, top_k=top_k))
+        return found
+
+    def _photo(self, image: Image.Image) -> Photo:
+        photo = self._transform.photo(image)
+        return Photo(photo, self._transform.place(*photo.size))
 
     def scores(
         self,
@@ -255,6 +346,19 @@ class Answerer:
 
         return in_batches(samples, self._read, answered, batch_size, workers)
 
+    def _best(self, scores: Tensor, top_k: int) -> list[Answers]:
+        """The best answers of each question, of scores (n, labels)."""
+        found = self.task.probabilities(scores).topk(min(top_k, len(self.answers)))
+        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        return [[(self.answers[row], s) for row, s in zip(*p, strict=True)] for p in pairs]
+
+    def _inputs(self, pictures: Sequence[np.ndarray]) -> Tensor:
+        """What the image encoder takes of pictures, on the network's device."""
+        parameter = next(self.network.parameters())
+        batch = on_one_canvas(pictures, len(pictures))
+        statistics = self._statistics.to(parameter.device)
+        return normalize(batch.pixels.to(parameter.device), statistics, batch.sizes).to(parameter)
+
     def _read(self, images: Sequence[Picture]) -> list[np.ndarray]:
         """The pictures of a sample: of its one image, of each of several, or of these joined."""
         pictures = [read_picture(image, self._transform) for image in images]
@@ -264,10 +368,7 @@ class Answerer:
     def _batch_scores(self, batch: Batch, questions: Sequence[str], batch_size: int) -> Tensor:
         """(n, labels) float32 on the CPU."""
         parameter = next(self.network.parameters())
-        pictures = on_one_canvas(batch.pictures, len(batch.pictures))
-        statistics = self._statistics.to(parameter.device)
-        pixels = pictures.pixels.to(parameter.device)
-        images: Any = normalize(pixels, statistics, pictures.sizes).to(parameter)
+        images: Any = self._inputs(batch.pictures)
         if len(questions) > batch_size:  # on one image, whose tokens serve all of them
             with self.network.tuning.backbone_precision(parameter.device):
                 images = self.network.encode_visual(images)
@@ -315,6 +416,19 @@ def from_pretrained(
         check_compiler(options, device, "compile")
         compile_model(network, options)
     return Answerer(network, description, saved.labels, tokens, str(path))
+
+
+def _covered(
+    network: ClipVilNetwork, grid: Tensor, canvas: tuple[int, int], joined: int
+) -> tuple[int, int]:
+    """The height and width in pixels that a grid (P, C, h, w) stands for.
+
+    Cells that are not whole may have been dropped, see ``partial_cells``.
+    """
+    stride = getattr(network.image_encoder, "stride", None)
+    if stride is None:
+        return canvas[0], canvas[1] * joined
+    return grid.shape[2] * stride, grid.shape[3] * stride
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -25,7 +25,7 @@ from clipvil_mmf.inference.question_files import (
 from clipvil_mmf.tasks.confidence import CONFIDENCE, TOP
 
 if TYPE_CHECKING:
-    from clipvil_mmf.hub import Answers
+    from clipvil_mmf.hub import Answerer, Answers
 
 _SILENCE = 30  # seconds between two lines, where there is no terminal for a bar
 
@@ -59,6 +59,16 @@ def command(
         Path | None, typer.Option(help="The folder of a file's images; by default the file's own.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Questions of a batch, at most.", min=1)] = 8,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Save where the model looked for each answer into this new folder: 1.png for the "
+            "first question, and so on."
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Of --explain: relevance, rollout or grad_cam.")
+    ] = "relevance",
     workers: Annotated[
         int | None, typer.Option(help="Threads that read images; by default up to 4.", min=0)
     ] = None,
@@ -72,6 +82,8 @@ def command(
     """Answer questions about images: of one, of a folder, of a file."""
     if output is not None:
         check_output(output)
+    if explain is not None and explain.exists():
+        raise ValueError(f"--explain {explain} exists: remove it, or give another name")
     given = questions or []
     asked = None
     if is_table(image):
@@ -82,6 +94,7 @@ def command(
         raise ValueError(f"{image}: expected a question about it behind it")
     # Imported here: what is wrong with the files is said at once.
     import clipvil_mmf
+    from clipvil_mmf.explaining import find_method
 
     answerer = clipvil_mmf.from_pretrained(model, device, dtype, backbone or None)
     is_many = asked is not None
@@ -89,13 +102,19 @@ def command(
         others = answerer.task.images_per_sample - 1
         shown = [image, *given[:others]] if others else image
         asked = [Asked({"image": shown, "question": q}, shown, q) for q in given[others:]]
+    if explain is not None:
+        find_method(method)
+        explain.mkdir(parents=True)
     samples = [(one.image, one.question) for one in asked]
     found = answerer.stream(samples, top_k, batch_size, workers, return_errors=True)
     prints = as_json or output is None
     is_shown = is_many and not (prints and Console().is_terminal)
     rows, failures = [], 0
-    for one, answers in zip(asked, _watched(found, len(asked), is_shown), strict=True):
+    watched = _watched(found, len(asked), is_shown)
+    for number, (one, answers) in enumerate(zip(asked, watched, strict=True), 1):
         row = _row(one, answers, top_k)
+        if explain is not None and ERROR not in row:
+            _draw_maps(answerer, one, row[ANSWER], method, explain / f"{number}.png")
         failures += ERROR in row
         if output is not None:
             rows.append(row)
@@ -111,6 +130,16 @@ def command(
         unanswered = f"{failures:,} of {len(asked):,} questions have no answer"
         typer.echo(f"error: {unanswered}{'. ' * bool(first)}{first}", err=True)
         raise typer.Exit(1)
+
+
+def _draw_maps(answerer: Answerer, asked: Asked, answer: str, method: str, path: Path) -> None:
+    """Save the photo of a question, or several side by side, under the map of the answer."""
+    from clipvil_mmf.explaining.drawing import overlay, side_by_side
+
+    seen = answerer.look(asked.image)
+    maps = answerer.explain(seen, asked.question, method, answer).maps
+    drawn = [overlay(photo.image, one) for photo, one in zip(seen.photos, maps, strict=True)]
+    side_by_side(drawn).save(path)
 
 
 def _row(asked: Asked, found: Answers | ValueError, top_k: int) -> dict[str, Any]:

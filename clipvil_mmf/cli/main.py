@@ -27,6 +27,7 @@ COMMANDS = {
     "check-submission": "Say whether a leaderboard server would take a prediction file, and score "
     "it.",
     "config": "Print a configuration: every key, its value, where that comes from, what it means.",
+    "demo": "Open a page in the browser: a photo, questions, answers, where the model looked.",
     "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
     "export": "Write a model in the layout of the published checkpoints.",
     "features": "Encode the images of a data set once, and keep their grid features in files.",

@@ -46,9 +46,21 @@ def command(
     seed: Annotated[int, typer.Option(help="Decides which images and questions are drawn.")] = 0,
     split: SplitOption = "test",
     root: RootOption = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw where --model looked for each answer, in a picture each: relevance, rollout "
+            "or grad_cam."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="For --explain: the model, as clipvil answer takes it.")
+    ] = None,
 ) -> None:
     """Draw predictions: images with their questions, the answers given, right or wrong."""
     _check_output(output)
+    if (explain is None) != (model is None):
+        raise ValueError("--explain METHOD and --model MODEL belong together: give both.")
     folder = image_folder(questions, root)
     asked = [
         replace(question, image=_below(folder, question.image))
@@ -61,9 +73,12 @@ def command(
         )
     sure = found.confidences
     cells = choose(asked, found.predictions, only, images, questions_per_image, seed, sure)
-    draw(cells, columns).save(output, optimize=True)
     drawn = [answered for cell in cells for answered in cell.answered]
-    typer.echo(f"{output}: {len(cells)} images, {len(drawn)} questions")
+    counts = f"{len(cells)} images, {len(drawn)} questions"
+    if explain is not None:
+        cells = explained(cells, model, explain)
+    draw(cells, columns).save(output, optimize=True)
+    typer.echo(f"{output}: {counts}")
     if any(answered.right is not None for answered in drawn):
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
 
@@ -106,6 +121,25 @@ def choose(
         Cell(image, tuple(lots.sample(by_image[image], min(per_image, len(by_image[image])))))
         for image in chosen
     ]
+
+
+def explained(cells: Sequence[Cell], model: str, method: str) -> list[Cell]:
+    """A cell for each question, with the map of its answer over the images."""
+    # Imported here: torch is for this alone.
+    import clipvil_mmf
+    from clipvil_mmf.explaining import find_method
+    from clipvil_mmf.explaining.drawing import overlay
+
+    find_method(method)
+    answerer = clipvil_mmf.from_pretrained(model)
+    found = []
+    for cell in cells:
+        seen = answerer.look(cell.image)
+        for one in cell.answered:
+            maps = answerer.explain(seen, one.question, method, one.answer).maps
+            drawn = tuple(overlay(p.image, m) for p, m in zip(seen.photos, maps, strict=True))
+            found.append(Cell(drawn if len(drawn) > 1 else drawn[0], (one,)))
+    return found
 
 
 def judge(question: Question, answer: str, confidence: float | None = None) -> Answered:

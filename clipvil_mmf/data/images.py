@@ -88,6 +88,18 @@ class Transform:
         """The RGB picture of an image of 8 bits."""
         raise NotImplementedError(f"{type(self).__name__} makes no picture")
 
+    def photo(self, image: Image.Image) -> Image.Image:
+        """The image in RGB at its own size, turned as the picture shows it."""
+        image = eight_bit(image)
+        return as_rgb(upright(image) if self._turns else image)
+
+    def place(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Where the picture shows an image of this size: left, top, width and height in pixels.
+
+        The first are negative where it juts out.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says no place")
+
 
 class Stretch(Transform):
     """Resize to one size whatever the aspect ratio (bilinear); a picture of it stays as it is."""
@@ -95,6 +107,9 @@ class Stretch(Transform):
     def picture(self, image: Image.Image) -> Image.Image:
         image, size = as_rgb(image), (self._width, self._height)
         return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+    def place(self, width: int, height: int) -> tuple[int, int, int, int]:
+        return 0, 0, self._width, self._height
 
 
 class FitPad(Transform):
@@ -131,7 +146,6 @@ class FitPad(Transform):
         return canvas
 
     def place(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Left, top, width and height on the canvas; the first are negative where it juts out."""
         size = self.resized(width, height)
         room = self._room(width, height)
         # Rounded up.

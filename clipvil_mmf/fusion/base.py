@@ -12,7 +12,10 @@ from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.layers.published import Names
 from clipvil_mmf.layers.recompute import run
 from clipvil_mmf.layers.tokens import Text, Visual
-from clipvil_mmf.layers.transformer import TransformerLayer
+from clipvil_mmf.layers.transformer import Attention, TransformerLayer
+
+# An attention layer, whose tokens attend, and to whose: "text", "visual" or "both" side by side.
+AttentionRead = tuple[Attention, str, str]
 
 
 class Fusion(nn.Module):
@@ -67,6 +70,14 @@ class Fusion(nn.Module):
     def pool(self, hidden: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         raise NotImplementedError(f"{type(self).__name__} has no pooler")
+
+    def attention_steps(self) -> list[list[AttentionRead]]:
+        """The attention layers in the order in which :meth:`forward` calls them.
+
+        Those of a step read the same states. Maps of attention are made of them
+        (:mod:`clipvil_mmf.explaining`); none, as here, for a fusion that they do not fit.
+        """
+        return []
 
 
 class BertFusion(Fusion):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion.base import BertFusion, transformer_layers
+from clipvil_mmf.fusion.base import AttentionRead, BertFusion, transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
 from clipvil_mmf.layers.published import (
@@ -146,6 +146,17 @@ class CrossModalFusion(BertFusion):
     def pool(self, language: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         return self.pooler(language[:, 0]).tanh()
+
+    def attention_steps(self) -> list[list[AttentionRead]]:
+        steps = [[(layer.attention, "text", "text")] for layer in self.language_layers]
+        steps += [[(layer.attention, "visual", "visual")] for layer in self.visual_layers]
+        for layer in self.cross_layers:
+            across, words = layer.cross_attention, (layer.language.attention, "text", "text")
+            if layer is self.cross_layers[-1]:  # of which the language side alone is read
+                return [*steps, [(across, "text", "visual")], [words]]
+            steps.append([(across, "text", "visual"), (across, "visual", "text")])
+            steps.append([words, (layer.visual.attention, "visual", "visual")])
+        return steps
 
     def _read(self, count: int, text: Text, visual: Visual) -> Tensor:
         states = self._before_last(text, visual)

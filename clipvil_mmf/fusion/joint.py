@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clipvil_mmf.config import check_at_least
-from clipvil_mmf.fusion.base import BertFusion, transformer_layers
+from clipvil_mmf.fusion.base import AttentionRead, BertFusion, transformer_layers
 from clipvil_mmf.fusion.config import FusionConfig
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
 from clipvil_mmf.layers.published import BERT, TEXT_EMBEDDING, TEXT_UNUSED, Names, layer_names
@@ -67,6 +67,9 @@ class JointFusion(BertFusion):
     def pool(self, hidden: Tensor) -> Tensor:
         """(B, L, D) -> (B, D), from token 0."""
         return self.pooler(hidden[:, 0])
+
+    def attention_steps(self) -> list[list[AttentionRead]]:
+        return [[(layer.attention, "both", "both")] for layer in self.layers]
 
     def _read(self, count: int, text: Text, visual: Visual) -> Tensor:
         hidden, bias = self._embed(text, visual)

@@ -42,9 +42,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class Cell:
-    """An image file, or several side by side, and what to write under it."""
+    """An image file (or an image), or several side by side, and what to write under it."""
 
-    image: str | tuple[str, ...]
+    image: str | Image.Image | tuple[str | Image.Image, ...]
     answered: tuple[Answered, ...]
 
 
@@ -121,31 +121,36 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, indent: int = 0) -> list[s
     return lines
 
 
-def _side_by_side(image: str | tuple[str, ...]) -> Image.Image:
+def _side_by_side(image: str | Image.Image | tuple[str | Image.Image, ...]) -> Image.Image:
     """The picture of a cell; several images share its width."""
-    if isinstance(image, str):
+    if not isinstance(image, tuple):
         return _fitted(image, _PICTURE)
     width = (_PICTURE[0] - _GAP * (len(image) - 1)) // len(image)
     canvas = Image.new("RGB", _PICTURE, _CARD)
-    for number, path in enumerate(image):
-        picture = _fitted(path, (width, _PICTURE[1]))
+    for number, one in enumerate(image):
+        picture = _fitted(one, (width, _PICTURE[1]))
         left = number * (width + _GAP) + (width - picture.width) // 2
         canvas.paste(picture, (left, (_PICTURE[1] - picture.height) // 2))
     return canvas
 
 
-def _fitted(path: str, room: tuple[int, int]) -> Image.Image:
+def _fitted(image: str | Image.Image, room: tuple[int, int]) -> Image.Image:
     """The image at the largest size that fits; a small one grows by a whole factor, unblurred."""
-    try:
-        with opened_image(path) as file:
-            image = eight_bit(file).convert("RGB")
-    except FileNotFoundError as e:
-        raise PictureError(f"Image {path} does not exist; expected an image file") from e
-    # Damaged files raise whatever their half-read bytes lead to.
-    except Exception as e:
-        raise PictureError(f"Image {path} cannot be decoded: {e}") from e
+    image = _opened(image) if isinstance(image, str) else image
     factor = min(room[0] / image.width, room[1] / image.height)
     if factor >= 1:
         return ImageOps.scale(image, int(factor), Image.Resampling.NEAREST)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _opened(path: str) -> Image.Image:
+    """The image of a file, in RGB."""
+    try:
+        with opened_image(path) as file:
+            return eight_bit(file).convert("RGB")
+    except FileNotFoundError as e:
+        raise PictureError(f"Image {path} does not exist; expected an image file") from e
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as e:
+        raise PictureError(f"Image {path} cannot be decoded: {e}") from e

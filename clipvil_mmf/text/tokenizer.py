@@ -68,5 +68,20 @@ class WordPieceTokenizer:
         ids[np.arange(len(questions)), lengths - 1] = self._id(SEP)
         return ids, lengths
 
+    def words(self, question: str) -> list[tuple[str, range]]:
+        """The words of a question as they are written, and the places of each one's pieces.
+
+        Places count from [CLS], which is 0; words that are cut are left out.
+        """
+        encoding = self._tokenizer.encode(question, add_special_tokens=False)
+        count = min(len(encoding.ids), self.max_seq_length - 2)
+        found: list[tuple[str, range]] = []
+        for place in range(count):
+            is_new = not place or encoding.word_ids[place] != encoding.word_ids[place - 1]
+            first = place if is_new else found.pop()[1].start - 1
+            text = question[encoding.offsets[first][0] : encoding.offsets[place][1]]
+            found.append((text, range(first + 1, place + 2)))
+        return found
+
     def _id(self, token: str) -> int:
         return self._tokenizer.token_to_id(token)

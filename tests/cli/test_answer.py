@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import clipvil_mmf
@@ -196,3 +197,18 @@ def test_version() -> None:
         [sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True
     )
     assert built.stdout.splitlines()[-1] == clipvil_mmf.__version__
+
+
+def test_maps_of_answers(imported: Path, photos: Path, tmp_path: Path) -> None:  # noqa: F811
+    bad = photos / "bad.png"
+    bad.write_bytes(b"no image")
+    folder = tmp_path / "maps"
+    result = run(imported, photos, "is it red?", "--explain", folder, "--method", "rollout")
+    assert result.exit_code == 1 and "bad.png cannot be decoded" in result.output
+    sizes = {file.name: Image.open(file).size for file in folder.iterdir()}
+    assert sizes == {"1.png": LANDSCAPE.size, "3.png": PORTRAIT.size}
+    result = run(imported, photos / "a.png", "is it red?", "--explain", folder)
+    assert result.exit_code == 1 and f"--explain {folder} exists: remove it" in result.output
+    result = run(imported, photos / "a.png", "?", "--explain", tmp_path / "o", "--method", "roll")
+    assert result.exit_code == 1 and "unknown method 'roll'" in result.output
+    assert not (tmp_path / "o").exists()

@@ -16,6 +16,8 @@ from clipvil_mmf.cli.show import Only, choose
 from clipvil_mmf.data import easy_vqa_files
 from clipvil_mmf.data.questions import Question
 from clipvil_mmf.prediction.picture import Answered, Cell, draw
+from tests.checkpoints.conftest import publish  # noqa: F401 (a fixture)
+from tests.test_hub import LANDSCAPE, imported  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +185,23 @@ def test_starts_without_torch_and_mmf():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_draws_where_a_model_looked(tmp_path, imported):  # noqa: F811
+    LANDSCAPE.save(tmp_path / "a.png")
+    file = tmp_path / "questions.json"
+    rows = [
+        {"question_id": number, "question": text, "image": str(tmp_path / "a.png")}
+        for number, text in enumerate(("Is it?", "What is it?"))
+    ]
+    file.write_text(json.dumps(rows))
+    answers = [{"question_id": number, "answer": "answer 3"} for number in range(2)]
+    given = ("--questions", str(file), "--explain", "relevance")
+    result = run(tmp_path, answers, *given)
+    assert result.exit_code == 1 and "--explain METHOD and --model MODEL belong" in result.output
+    result = run(tmp_path, answers, *given, "--model", str(imported))
+    assert result.exit_code == 0, result.output
+    assert "1 images, 2 questions" in result.stdout
+    assert Image.open(tmp_path / "p.png").width > 2 * 192  # a picture for each question
+    result = run(tmp_path, [{**answers[0], "answer": "x"}], *given, "--model", str(imported))
+    assert result.exit_code == 1 and "'x' is not among the 13 answers" in result.output

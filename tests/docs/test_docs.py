@@ -83,6 +83,7 @@ RUN_BY = {
     "clipvil answer": "tests/cli/test_answer.py::test_a_file_of_questions",
     "clipvil check-submission": FILES + "test_vqa2_from_training_to_the_leaderboard_file",
     "clipvil config": "tests/cli/test_config.py::test_what_is_printed_is_the_configuration",
+    "clipvil demo": "tests/demo/test_page.py::test_the_command",
     "clipvil doctor": "tests/cli/test_doctor.py::test_exit_code_and_json",
     "clipvil export": "tests/cli/test_import_export.py::test_the_table_accounts_for_every_tensor",
     "clipvil features": "tests/cli/test_features.py::test_a_second_start_writes_what_is_lacking",

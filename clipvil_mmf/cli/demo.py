@@ -1,0 +1,74 @@
+"""``clipvil demo``: a page to ask a model on."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipvil_mmf.cli.questions import RootOption, SplitOption, image_folder, load_questions
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
+    ],
+    examples: Annotated[
+        str | None,
+        typer.Option(help="Images and questions to choose from: a dataset, or a question file."),
+    ] = None,
+    split: SplitOption = "test",
+    root: RootOption = None,
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of the page.", min=1, max=65535)] = 7860,
+    max_upload: Annotated[int, typer.Option(help="Largest photo, in MB.", min=1)] = 20,
+    threshold: Annotated[
+        float, typer.Option(help="Confidence below which it does not answer.", min=0, max=1)
+    ] = 0.5,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    backbone: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of a tuned run's backbone; by default what the run names."),
+    ] = None,
+) -> None:
+    """Open a page in the browser: a photo, questions, answers, and where the model looked."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ModuleNotFoundError(
+            'clipvil demo needs gradio, which is not installed: pip install "clipvil-mmf[demo]"'
+        )
+    chosen = [] if examples is None else _examples(examples, split, root)
+    # Imported here: what is wrong with the options is said at once.
+    import clipvil_mmf
+    from clipvil_mmf.demo import page
+    from clipvil_mmf.demo.desk import Desk
+
+    desk = Desk(clipvil_mmf.from_pretrained(model, device, dtype, backbone or None))
+    app = page.build(desk, chosen, threshold)
+    try:
+        _, address, _ = app.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=f"{max_upload}mb",
+            quiet=True,
+            prevent_thread_lock=True,
+            **page.options(),
+        )
+        typer.echo(f"{address} (Ctrl-C ends it)")
+        app.block_thread()
+    finally:
+        app.close(verbose=False)
+
+
+def _examples(name: str, split: str, root: Path | None, count: int = 8) -> list[tuple[str, str]]:
+    """Images of a data set, each with a question."""
+    folder = image_folder(name, root)
+    questions = list(load_questions(name, split, root))
+    first = {q.image: q.text for q in random.Random(0).sample(questions, len(questions))}
+    single = [(str(folder / i), text) for i, text in first.items() if isinstance(i, str)]
+    return single[:count]

@@ -1,0 +1,1 @@
+"""A page to ask a model on: ``clipvil demo``. Only ``page`` needs gradio."""
