@@ -52,7 +52,10 @@ def test_a_killed_rank_ends_the_other(tmp_path, how):
 
 def test_ranks_that_torchrun_starts_end_with_it(monkeypatch):
     import mmf_cli.run
+    from mmf.common.registry import registry
 
+    # A process that a rank is registers its configuration; this one is left as it was.
+    monkeypatch.setitem(registry.mapping, "state", dict(registry.mapping["state"]))
     config = SimpleNamespace(distributed=SimpleNamespace(rank=0), device_id=0)
     configuration, told = SimpleNamespace(get_config=lambda: config), []
     monkeypatch.setattr(launch, "end_with", lambda *args, **how: told.append((args, how)))
