@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
 from clipvil_mmf.inference.question_files import (
     ANSWER,
     ERROR,
@@ -72,12 +73,9 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help="Threads that read images; by default up to 4.", min=0)
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    backbone: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of a tuned run's backbone; by default what the run names."),
-    ] = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "fp32",
+    backbone: BackboneOption = None,
 ) -> None:
     """Answer questions about images: of one, of a folder, of a file."""
     if output is not None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
 from clipvil_mmf.cli.questions import RootOption, SplitOption, image_folder, load_questions
 
 
@@ -30,12 +31,9 @@ def command(
     threshold: Annotated[
         float, typer.Option(help="Confidence below which it does not answer.", min=0, max=1)
     ] = 0.5,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    backbone: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of a tuned run's backbone; by default what the run names."),
-    ] = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "fp32",
+    backbone: BackboneOption = None,
 ) -> None:
     """Open a page in the browser: a photo, questions, answers, and where the model looked."""
     if importlib.util.find_spec("gradio") is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clipvil_mmf.profiling.processes import Row
 from clipvil_mmf.profiling.table import writing
@@ -46,11 +47,7 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     panels[1].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     bars(panels[2], names, [found.step for found in figures], "training step (s)", "{:.3g}")
     bars(panels[3], names, [found.predict for found in figures], "prediction (s)", "{:.3g}")
-    panels[0].invert_yaxis()
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.tick_params(labelsize=9)
-        panel.xaxis.label.set_size(9)
+    tidy(panels)
     with writing(path) as partial:
         canvas.savefig(partial)
 
@@ -63,3 +60,12 @@ def bars(
     panel.bar_label(drawn, [text.format(value) for value in values], padding=3, fontsize=8)
     panel.set_xlabel(label)
     panel.set_xlim(0, 1.2 * max(values) or 1)
+
+
+def tidy(panels: Sequence[Any], label_size: int = 9) -> None:
+    """Finish panels beside each other: the first name on top, no frames, small labels."""
+    panels[0].invert_yaxis()
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=label_size)
+        panel.xaxis.label.set_size(9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipvil_mmf.profiling.figure import bars
+from clipvil_mmf.profiling.figure import bars, tidy
 from clipvil_mmf.profiling.table import writing
 from clipvil_mmf.runs.read import Run
 
@@ -38,11 +38,7 @@ def draw(runs: Sequence[Run], labels: Sequence[str], path: Path) -> None:
     bars(panels[2], labels, peaks, "peak memory (GiB)", "{:.2f}")
     minutes = [(run.seconds or 0.0) / 60 for run in runs]
     bars(panels[3], labels, minutes, "training (minutes)", "{:.3g}")
-    panels[0].invert_yaxis()
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.tick_params(labelsize=8)
-        panel.xaxis.label.set_size(9)
+    tidy(panels, label_size=8)
     with writing(path) as partial:
         canvas.savefig(partial, format="png")
 
