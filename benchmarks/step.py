@@ -3,7 +3,7 @@
     python benchmarks/step.py [--published CHECKOUT ...]
 
 A batch is shaped like VQA v2's, with several questions on each image; weights are random. All
-variants of a row take turns in one process, and with them a large matrix product in each precision,
+variants of a row take turns in one process, with a large matrix product before and after each,
 so that ratios and shares hold on a machine that others use as well. A checkout of the published
 code (see published_code.py) computes on the same weights; its fine-tuning in full needs 2 GiB of
 memory for every question.
@@ -62,7 +62,7 @@ class Variant:
     precision: str
     work: Callable[[], object]
     seconds: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)  # of the product beside each of `seconds`
+    rates: list[float] = field(default_factory=list)  # of the product before and after each
     growth: int = 0  # bytes
     fits: bool = True  # in the device's memory
 
@@ -188,14 +188,14 @@ def measure(variants: list[Variant], rounds: int, device: torch.device) -> None:
             torch.cuda.empty_cache()
     fitting = [variant for variant in variants if variant.fits]
     for _ in range(rounds):
-        rates = {name: matmul_rate(device, name) for name in {v.precision for v in fitting}}
         for variant in fitting:
+            before = matmul_rate(device, variant.precision)
             synchronize()
             began = time.perf_counter()
             variant.work()
             synchronize()
             variant.seconds.append(time.perf_counter() - began)
-            variant.rates.append(rates[variant.precision])
+            variant.rates.append((before + matmul_rate(device, variant.precision)) / 2)
 
 
 def rows_of(step: str, variants: list[Variant], count: int) -> list[list[str]]:

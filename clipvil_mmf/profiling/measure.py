@@ -144,7 +144,7 @@ def matmul_rate(device: torch.device, precision: str) -> float:
         torch.set_float32_matmul_precision("high")
     try:
         multiply()
-        seconds = min(_seconds(multiply, device) for _ in range(_PRODUCTS))
+        seconds = median(_seconds(multiply, device) for _ in range(_PRODUCTS))
     finally:
         torch.set_float32_matmul_precision(own)
     return 2 * side**3 / seconds
