@@ -6,6 +6,7 @@ import io
 import shlex
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from mmf_bridge.tracking.tracker import TrackedRun, Tracker, check_params
@@ -23,12 +24,12 @@ class Trackio(Tracker):
         super().__init__(run)
         import trackio
 
-        check_params("trackio", run.params, trackio.init, but=("config", "resume"))
-        given = {"project": run.project, "name": run.name, "embed": False, **run.params}
-        self._image, self._last = trackio.Image, 0
+        check_params("trackio", run.params, trackio.init, but=("config", "name", "resume"))
+        # It finds a run by its name alone, and takes a name twice.
+        given = {"project": run.project, "name": run.id or f"{run.name}-{token_hex(2)}"}
+        given |= {"embed": False, **run.params}
+        self._image, self._finish, self._last = trackio.Image, trackio.finish, 0
         with redirect_stdout(io.StringIO()):  # what it says, the run's console says
-            if run.id is not None:
-                given["name"] = run.id
             resume = "never" if run.id is None else "allow"
             self._run = trackio.init(config=dict(run.config), resume=resume, **given)
         self.id = self._run.name
@@ -48,4 +49,4 @@ class Trackio(Tracker):
 
     def close(self, is_complete: bool) -> None:
         with redirect_stdout(io.StringIO()):
-            self._run.finish()
+            self._finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from mmf_bridge.tracking.tracker import TrackedRun, Tracker, check_params
@@ -27,7 +28,7 @@ class Wandb(Tracker):
         # The run has a console of its own, which wandb is neither to copy nor to fill.
         settings = {"console": "off", "quiet": True, **(params.pop("settings", None) or {})}
         given = {"project": run.project, "name": run.name, "dir": str(run.folder), **params}
-        self.id = run.id or wandb.util.generate_id()
+        self.id = run.id or token_hex(4)
         self._image = wandb.Image
         self._run = wandb.init(
             config=dict(run.config),
