@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from clipvil_mmf.cli.models import METHODS_IN_WORDS
 from clipvil_mmf.cli.questions import (
     FileArgument,
     QuestionsOption,
@@ -48,8 +49,8 @@ def command(
     explain: Annotated[
         str | None,
         typer.Option(
-            help="Draw where --model looked for each answer, in a picture each: relevance, rollout "
-            "or grad_cam."
+            help="Draw where --model looked for each answer, in a picture each: "
+            f"{METHODS_IN_WORDS}."
         ),
     ] = None,
     model: Annotated[
