@@ -259,6 +259,13 @@ class ClipVil(BaseModel):
         """What to do with the run, for its console."""
         return [] if self.task.pretrains else next_commands(config, predicted)
 
+    def complete_configuration(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A run's configuration with the defaults of this package; the bridge saves it."""
+        # Imported here: it reads the sources of all components.
+        from clipvil_mmf.describing.keys import completed
+
+        return completed(config)
+
     def draw_predictions(
         self, dataset: Any, indices: Sequence[int], report: Any
     ) -> Image.Image | None:

@@ -48,6 +48,22 @@ class WritesFinal(Protocol):
 
 
 @runtime_checkable
+class CompletesConfiguration(Protocol):
+    """A model whose configuration has defaults that no yaml file says."""
+
+    def complete_configuration(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Called by rank 0 as ``config.yaml`` of a run is written.
+
+        Args:
+            config: MMF's whole configuration, interpolations resolved.
+
+        Returns:
+            the same with every value in effect, which means the same run.
+        """
+        ...
+
+
+@runtime_checkable
 class PreparesFromData(Protocol):
     """A model that looks at training data before the first update."""
 

@@ -195,6 +195,7 @@ def work(trainer: Any, predict: bool) -> None:
     log_choices(registry, config.datasets)
     if get_rank() == 0:
         say(headline(config, predict))
+        say("loading data and model ...")
     # One of somebody's own may lack the methods of the bridge's.
     speaks = get_rank() == 0 and hasattr(trainer, "introduce")
     is_complete = False
