@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmf.common.registry import registry
@@ -42,6 +42,9 @@ from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.fisher import Sample
 from clipvil_mmf.vision import Grid, Regions
 from mmf_bridge.common.resuming import choose_checkpoint
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 logger = logging.getLogger(__name__)
 
@@ -255,6 +258,25 @@ class ClipVil(BaseModel):
     def next_commands(self, config: Any, predicted: Mapping[str, Any]) -> list[str]:
         """What to do with the run, for its console."""
         return [] if self.task.pretrains else next_commands(config, predicted)
+
+    def complete_configuration(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A run's configuration with the defaults of this package; the bridge saves it."""
+        # Imported here: it reads the sources of all components.
+        from clipvil_mmf.describing.keys import completed
+
+        return completed(config)
+
+    def draw_predictions(
+        self, dataset: Any, indices: Sequence[int], report: Any
+    ) -> Image.Image | None:
+        """A picture of these questions of a dataset and the answers; the bridge's trackers ask.
+
+        ``report`` has the ``scores`` (B, labels) of ``forward``.
+        """
+        # Imported here: for trackers alone.
+        from clipvil_mmf.tracking import picture_of_predictions
+
+        return picture_of_predictions(dataset, indices, report)
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Score the labels.

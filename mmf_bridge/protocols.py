@@ -6,7 +6,7 @@ raises ends the run, if nothing else is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -43,6 +43,22 @@ class WritesFinal(Protocol):
         """Called by rank 0 at the end of the training, with the weights of the best evaluation.
 
         ``folder`` is ``env.save_dir``. A file that cannot be written is an ``OSError``.
+        """
+        ...
+
+
+@runtime_checkable
+class CompletesConfiguration(Protocol):
+    """A model whose configuration has defaults that no yaml file says."""
+
+    def complete_configuration(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Called by rank 0 as ``config.yaml`` of a run is written.
+
+        Args:
+            config: MMF's whole configuration, interpolations resolved.
+
+        Returns:
+            the same with every value in effect, which means the same run.
         """
         ...
 
@@ -94,6 +110,24 @@ class NamesCommands(Protocol):
         Args:
             config: MMF's whole configuration.
             predicted: the prediction files that the run has written, by dataset.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawsPredictions(Protocol):
+    """A model that draws what it predicts, for trackers."""
+
+    def draw_predictions(self, dataset: Any, indices: Sequence[int], report: Any) -> Any:
+        """Called by rank 0 at each evaluation, with the same few samples of the val split.
+
+        Args:
+            dataset: of the val split, one with ``collate``.
+            indices: of its samples.
+            report: MMF's ``Report`` of their batch, with what the model has returned.
+
+        Returns:
+            an RGB picture of PIL; None where the dataset has nothing to draw.
         """
         ...
 

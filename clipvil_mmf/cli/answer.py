@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable, Iterator
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
-from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
+from clipvil_mmf.cli.models import METHODS_IN_WORDS, BackboneOption, DeviceOption, DtypeOption
 from clipvil_mmf.inference.question_files import (
     ANSWER,
     ERROR,
@@ -21,14 +18,12 @@ from clipvil_mmf.inference.question_files import (
     is_table,
     read_folder,
     read_table,
-    write_results,
+    results_file,
 )
 from clipvil_mmf.tasks.confidence import CONFIDENCE, TOP
 
 if TYPE_CHECKING:
     from clipvil_mmf.hub import Answerer, Answers
-
-_SILENCE = 30  # seconds between two lines, where there is no terminal for a bar
 
 
 def command(
@@ -67,9 +62,7 @@ def command(
             "first question, and so on."
         ),
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="Of --explain: relevance, rollout or grad_cam.")
-    ] = "relevance",
+    method: Annotated[str, typer.Option(help=f"Of --explain: {METHODS_IN_WORDS}.")] = "relevance",
     workers: Annotated[
         int | None, typer.Option(help="Threads that read images; by default up to 4.", min=0)
     ] = None,
@@ -93,6 +86,7 @@ def command(
     # Imported here: what is wrong with the files is said at once.
     import clipvil_mmf
     from clipvil_mmf.explaining import find_method
+    from mmf_bridge.common.progress import Progress
 
     answerer = clipvil_mmf.from_pretrained(model, device, dtype, backbone or None)
     is_many = asked is not None
@@ -106,25 +100,27 @@ def command(
     samples = [(one.image, one.question) for one in asked]
     found = answerer.stream(samples, top_k, batch_size, workers, return_errors=True)
     prints = as_json or output is None
-    is_shown = is_many and not (prints and Console().is_terminal)
-    rows, failures = [], 0
-    watched = _watched(found, len(asked), is_shown)
-    for number, (one, answers) in enumerate(zip(asked, watched, strict=True), 1):
-        row = _row(one, answers, top_k)
-        if explain is not None and ERROR not in row:
-            _draw_maps(answerer, one, row[ANSWER], method, explain / f"{number}.png")
-        failures += ERROR in row
-        if output is not None:
-            rows.append(row)
-        if as_json:
-            typer.echo(json.dumps(row, ensure_ascii=False))
-        elif output is None:
-            typer.echo(_line(row, is_many), err=ERROR in row)
+    is_shown = is_many and not (prints and sys.stdout.isatty())
+    errors: list[str] = []
+    bar = Progress("answering", len(asked), "questions", is_shown)
+    with results_file(output) as write, bar:
+        for number, (one, answers) in enumerate(zip(asked, found, strict=True), 1):
+            row = _row(one, answers, top_k)
+            if explain is not None and ERROR not in row:
+                _draw_maps(answerer, one, row[ANSWER], method, explain / f"{number}.png")
+            if ERROR in row:
+                errors.append(row[ERROR])
+            write(row)
+            if as_json:
+                typer.echo(json.dumps(row, ensure_ascii=False))
+            elif output is None:
+                typer.echo(_line(row, is_many), err=ERROR in row)
+            bar.update()
+    failures = len(errors)
     if output is not None:
-        write_results(rows, output)
-        typer.echo(f"{output}: {len(rows) - failures:,} answers", err=as_json)
+        typer.echo(f"{output}: {len(asked) - failures:,} answers", err=as_json)
     if failures:
-        first = next((row[ERROR] for row in rows if ERROR in row), "")
+        first = "" if output is None else errors[0]
         unanswered = f"{failures:,} of {len(asked):,} questions have no answer"
         typer.echo(f"error: {unanswered}{'. ' * bool(first)}{first}", err=True)
         raise typer.Exit(1)
@@ -157,21 +153,3 @@ def _line(row: dict[str, Any], names_image: bool) -> str:
     answers = ", ".join(f"{label} ({100 * score:.0f}%)" for label, score in best)
     image = row["image"] if isinstance(row["image"], str) else ", ".join(row["image"])
     return f"{image + ': ' if names_image else ''}{row['question']} {answers}"
-
-
-def _watched(found: Iterable[Any], total: int, is_shown: bool) -> Iterator[Any]:
-    """The same, with a bar; without a terminal a line now and then."""
-    console = Console(stderr=True)
-    if not is_shown:
-        yield from found
-    elif console.is_terminal:
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        with Progress(*columns, console=console) as bar:
-            yield from bar.track(found, total, description="answering")
-    else:
-        said = time.monotonic()
-        for number, one in enumerate(found, 1):
-            yield one
-            if time.monotonic() - said > _SILENCE:
-                said = time.monotonic()
-                typer.echo(f"answered: {number:,} of {total:,}", err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from clipvil_mmf.cli.models import METHODS_IN_WORDS
 from clipvil_mmf.cli.questions import (
     FileArgument,
     QuestionsOption,
@@ -20,8 +20,8 @@ from clipvil_mmf.cli.questions import (
     image_folder,
     load_questions,
 )
-from clipvil_mmf.data.questions import Question
-from clipvil_mmf.prediction.picture import Answered, Cell, draw
+from clipvil_mmf.data.questions import Question, below
+from clipvil_mmf.prediction.picture import Answered, Cell, draw, judge
 from clipvil_mmf.prediction.submission import SubmissionError, read_submission
 
 
@@ -49,8 +49,8 @@ def command(
     explain: Annotated[
         str | None,
         typer.Option(
-            help="Draw where --model looked for each answer, in a picture each: relevance, rollout "
-            "or grad_cam."
+            help="Draw where --model looked for each answer, in a picture each: "
+            f"{METHODS_IN_WORDS}."
         ),
     ] = None,
     model: Annotated[
@@ -62,10 +62,7 @@ def command(
     if (explain is None) != (model is None):
         raise ValueError("--explain METHOD and --model MODEL belong together: give both.")
     folder = image_folder(questions, root)
-    asked = [
-        replace(question, image=_below(folder, question.image))
-        for question in load_questions(questions, split, root)
-    ]
+    asked = [below(folder, question) for question in load_questions(questions, split, root)]
     found = read_submission(file, [question.question_id for question in asked])
     if found.layout.is_number:
         raise SubmissionError(
@@ -81,13 +78,6 @@ def command(
     typer.echo(f"{output}: {counts}")
     if any(answered.right is not None for answered in drawn):
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
-
-
-def _below(folder: Path, image: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """The path of an image, or of each of several."""
-    if isinstance(image, str):
-        return str(folder / image)
-    return tuple(str(folder / one) for one in image)
 
 
 def choose(
@@ -140,16 +130,6 @@ def explained(cells: Sequence[Cell], model: str, method: str) -> list[Cell]:
             drawn = tuple(overlay(p.image, m) for p, m in zip(seen.photos, maps, strict=True))
             found.append(Cell(drawn if len(drawn) > 1 else drawn[0], (one,)))
     return found
-
-
-def judge(question: Question, answer: str, confidence: float | None = None) -> Answered:
-    """Compare an answer with the label; any of the label's answers is right."""
-    if question.answers is None:
-        return Answered(question.text, answer, confidence=confidence)
-    scores = question.answers
-    expected = max(scores, key=lambda known: scores[known], default=None)
-    right = scores.get(answer, 0.0) > 0
-    return Answered(question.text, answer, expected, right, confidence)
 
 
 def _check_output(output: Path) -> None:

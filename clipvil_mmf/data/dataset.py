@@ -49,7 +49,7 @@ from clipvil_mmf.data.images import (
     build_transform,
 )
 from clipvil_mmf.data.labels import FROM_DATASET, UnknownLabelError
-from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.data.questions import AnnotationError, Question, below
 from clipvil_mmf.data.regions import RegionParams, RegionStore
 from clipvil_mmf.data.table import QuestionTable, SoftAnswers
 from clipvil_mmf.preprocessing import pixel_statistics
@@ -485,6 +485,13 @@ class ClipVilDataset(BaseDataset):
         batch.add_field("dataset_name", self.dataset_name)
         batch.add_field("dataset_type", self.dataset_type)
         return batch
+
+    def questions_to_show(self, indices: Sequence[int]) -> list[Question] | None:
+        """These questions with the paths of their images; None where features stand for images."""
+        if self.params.features is not None:
+            return None
+        rows = self._rows(np.asarray(indices, dtype=np.int64)).tolist()
+        return [below(self._image_root, self.table[row]) for row in rows]
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
         """(B,) int64, the table's rows of these samples."""

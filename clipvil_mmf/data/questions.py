@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class AnnotationError(ValueError):
@@ -19,6 +20,14 @@ class Question:
     text: str
     image: str | tuple[str, ...]  # path or name of its image; of each, where it has several
     answers: Mapping[str, float] | None = None  # answer -> score in (0, 1]; None: not known
+
+
+def below(folder: str | os.PathLike[str], question: Question) -> Question:
+    """The question with its image, or each of several, as a path below a folder."""
+    image = question.image
+    if isinstance(image, str):
+        return replace(question, image=os.path.join(folder, image))
+    return replace(question, image=tuple(os.path.join(folder, one) for one in image))
 
 
 def check_ids(ids: Iterable[int | str], source: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def keys_in_effect(config: Any, options: Sequence[str]) -> list[Key]:
     layers = layers_of(config, options)
     defaults = dict(leaves(mmf_defaults()))
     return [_key(name, value, layers, fields, defaults) for name, value in leaves(plain)]
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a run's configuration with the defaults of our sections that it does not give."""
+    plain = deepcopy(dict(config))
+    _fill(plain, root(_datasets_of_ours(plain)), "", {})
+    return plain
 
 
 def mmf_defaults() -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,47 @@ def check_output(path: Path) -> None:
         raise ValueError(f"--output {path}: expected a name ending in {', '.join(RESULTS)}")
     if path.exists():
         raise ValueError(f"--output {path} exists: remove it, or give another name")
+    if _partial(path).exists():
+        raise ValueError(
+            f"--output {path}: {_partial(path)} exists, the answers of a command that has not come "
+            "to its end: remove or rename it, or give another name"
+        )
+
+
+@contextmanager
+def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that takes the rows of results, which become the file ``path`` at the end.
+
+    Until then they are lines of JSON in a file beside it, ``NAME.partial.jsonl``, which stays where
+    that end is not reached, and stderr names it. None: rows go nowhere.
+    """
+    if path is None:
+        yield lambda row: None
+        return
+    rows: list[dict[str, Any]] = []
+    partial = _partial(path)
+    with partial.open("w", encoding="utf-8") as file:
+
+        def write(row: dict[str, Any]) -> None:
+            rows.append(row)
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+
+        try:
+            yield write
+            write_results(rows, path)
+        except BaseException:
+            file.close()
+            if rows:
+                print(f"{partial}: the {len(rows):,} rows until here", file=sys.stderr)
+            else:
+                partial.unlink()
+            raise
+    partial.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial.jsonl")
 
 
 def write_results(rows: Sequence[dict[str, Any]], path: Path) -> None:

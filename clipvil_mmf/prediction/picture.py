@@ -1,6 +1,6 @@
 """A picture of predictions: a grid of images, under each its questions and the answers given.
 
-Imports Pillow and the standard library.
+Imports Pillow, but neither torch nor MMF.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipvil_mmf.data.image_files import eight_bit, opened_image
+from clipvil_mmf.data.questions import Question
 
 _PICTURE = (192, 192)  # (width, height) of the box that an image is fitted into
 _GAP = 12
@@ -46,6 +47,16 @@ class Cell:
 
     image: str | Image.Image | tuple[str | Image.Image, ...]
     answered: tuple[Answered, ...]
+
+
+def judge(question: Question, answer: str, confidence: float | None = None) -> Answered:
+    """Compare an answer with the label; any of the label's answers is right."""
+    if question.answers is None:
+        return Answered(question.text, answer, confidence=confidence)
+    scores = question.answers
+    expected = max(scores, key=lambda known: scores[known], default=None)
+    right = scores.get(answer, 0.0) > 0
+    return Answered(question.text, answer, expected, right, confidence)
 
 
 class PictureError(ValueError):

@@ -22,7 +22,7 @@ from mmf_bridge.common.distributed import (
 from mmf_bridge.common.replace import replace
 from mmf_bridge.common.resuming import choose_checkpoint, lies_in, own_checkpoints
 from mmf_bridge.common.save_dir import files_of_runs
-from mmf_bridge.protocols import AdaptsStateDict, WritesFinal
+from mmf_bridge.protocols import AdaptsStateDict, CompletesConfiguration, WritesFinal
 
 _RESET_BY = {"scaler": "fp16_scaler"}
 
@@ -47,9 +47,13 @@ def patch(module: ModuleType) -> None:
                 if isinstance(written, Mapping) and written:
                     # As the user wrote it: the next run with this file may be longer.
                     config = OmegaConf.merge(config, {"training": dict(written)})
+                plain = OmegaConf.to_container(config, resolve=True)
+                model = unwrap(self.trainer.model)
+                if isinstance(model, CompletesConfiguration):
+                    plain = model.complete_configuration(plain)
                 path = os.path.join(self.ckpt_foldername, "config.yaml")
                 with module.PathManager.open(path, "w") as f:
-                    f.write(OmegaConf.to_yaml(config, resolve=True))
+                    f.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
 
         # Where the trainer of a line has what is asked of it here; it may be of another class.
         def _say(self, message: str) -> None:

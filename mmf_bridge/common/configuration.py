@@ -44,6 +44,7 @@ NEWER_DEFAULTS: dict[str, Any] = {
         "persistent_workers": False,
         "cudnn_benchmark": False,
         "max_grad_l2_norm": None,
+        "trackers": {"use": [], "project": None, "name": None, "images": 8, "params": {}},
     },
     "evaluation": {
         "use_cpu": False,

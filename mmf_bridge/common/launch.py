@@ -34,6 +34,8 @@ from mmf_bridge.common.resuming import check_weights
 from mmf_bridge.common.same_names import log_choices
 from mmf_bridge.common.save_dir import reserved
 from mmf_bridge.common.user_errors import one_line_errors
+from mmf_bridge.tracking.settings import check_trackers
+from mmf_bridge.tracking.trackers import begin
 
 _POLL = 0.5  # seconds between two looks at whether a signal has come
 _PATIENCE = 60.0  # seconds for the other processes to end once the first one has
@@ -126,6 +128,8 @@ def _fresh_configuration(module: ModuleType, opts: list[str] | None, predict: bo
     config = configuration.get_config()
     check_weights(config, predict)
     check_splits(config.run_type, predict)
+    if not predict:
+        check_trackers(config.training)
     config.start_rank = config.device_id = 0
     if config.distributed.init_method is None:
         module.infer_init_method(config)
@@ -183,7 +187,7 @@ def read_configuration(module: ModuleType, opts: list[str] | None, predict: bool
 def work(trainer: Any, predict: bool) -> None:
     """Load what a trainer needs, and let it train or predict.
 
-    However that ends, the workers of its data loaders and TensorBoard's writer end with it.
+    However that ends, the workers of its data loaders and its trackers end with it.
     """
     from mmf.common.registry import registry
 
@@ -191,18 +195,23 @@ def work(trainer: Any, predict: bool) -> None:
     log_choices(registry, config.datasets)
     if get_rank() == 0:
         say(headline(config, predict))
+        say("loading data and model ...")
     # One of somebody's own may lack the methods of the bridge's.
     speaks = get_rank() == 0 and hasattr(trainer, "introduce")
+    is_complete = False
     try:
         trainer.load()
         if speaks:
             trainer.introduce(predict)
+        if speaks and not predict and not config.evaluation.predict:
+            trainer.trackers = begin(trainer)
         if predict:
             trainer.inference()
         else:
             trainer.train()
         if speaks:
             trainer.sum_up(predict)
+        is_complete = True
     finally:
         if hasattr(trainer, "progress"):
             trainer.progress.hide()
@@ -210,6 +219,8 @@ def work(trainer: Any, predict: bool) -> None:
             loader = getattr(trainer, f"{split}_loader", None)
             if hasattr(loader, "stop_workers"):
                 loader.stop_workers()
+        if speaks:
+            trainer.trackers.close(is_complete)
         # Left to the interpreter's end, closing may wait for a thread that is gone by then.
         writer = tensorboard_writer(trainer)
         if writer is not None:

@@ -12,6 +12,7 @@ from mmf_bridge.common import compiling
 from mmf_bridge.common.near import did_you_mean
 from mmf_bridge.common.precision import PRECISIONS
 from mmf_bridge.common.run_length import AUTO, KEYS, LEFTOVERS
+from mmf_bridge.tracking import TRACKERS, settings
 
 SECTIONS = ("training", "checkpoint", "evaluation", "distributed", "env")
 RUN_TYPES = ("train", "val", "test", "inference", "predict")
@@ -36,6 +37,7 @@ _AT_LEAST: dict[str, int] = {
     "training.num_workers": 0,
     **dict.fromkeys(_INTERVALS, 1),
     "training.early_stop.patience": 0,
+    "training.trackers.images": 0,
     "checkpoint.max_to_keep": -1,
     "distributed.world_size": 1,
 }
@@ -45,6 +47,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "training.clip_norm_mode": ("all", "question"),
     "training.precision": PRECISIONS,
     "training.leftover_batches": LEFTOVERS,
+    settings.USE: tuple(TRACKERS),
     "evaluation.predict_file_format": ("json", "csv"),
     "distributed.backend": ("nccl", "gloo", "mpi", "ucc"),
 }
@@ -95,6 +98,8 @@ def expected(key: str, default: Any) -> Expected:
         names = ["str", "null"] if key in _CHOICES else ["any"]
     if key == compiling.KEY:
         names.append("section")
+    if key == settings.USE:
+        names = ["list[str]"]
     return Expected(" | ".join(names), _CHOICES.get(key, ()), _AT_LEAST.get(key))
 
 
@@ -132,6 +137,11 @@ def _check_section(config: DictConfig, default: Any, path: str) -> None:
         expected = default._get_node(name)
         if key == compiling.KEY:
             compiling.compile_options(value)
+        elif key == settings.USE:
+            names = settings.names_in_use(value)
+            OmegaConf.update(config, key, names, merge=False)
+            if "tensorboard" in names:
+                config.training.tensorboard = True
         elif isinstance(expected, DictConfig):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{key}: got {value!r}, expected a section of keys")

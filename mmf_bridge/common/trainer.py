@@ -55,6 +55,8 @@ from mmf_bridge.common.scores import score_line
 from mmf_bridge.common.summary import summary
 from mmf_bridge.common.training_meter import TrainingMeter
 from mmf_bridge.protocols import PreparesFromData
+from mmf_bridge.tracking.pictures import track_pictures
+from mmf_bridge.tracking.trackers import Trackers, tracked_summary
 
 
 class Trainer(Evaluator):
@@ -95,10 +97,19 @@ class Trainer(Evaluator):
     # Whether the run ends with the current update, as all processes have agreed.
     ends = False
 
+    # Made on rank 0, once everything is loaded.
+    trackers = Trackers()
+
     @property
     def tensorboard_step(self) -> int:
         """Where TensorBoard's curves stand: in updates, where the line does not say otherwise."""
         return self.num_updates
+
+    def track(self, figures: Mapping[str, Any]) -> None:
+        """Hand figures of this update to TensorBoard and the other trackers."""
+        if self.tb_writer is not None:
+            self.tb_writer.add_scalars(figures, self.tensorboard_step)
+        self.trackers.scalars(figures, self.num_updates)
 
     def tell(self, event: str, **kwargs: Any) -> None:
         """Call the method ``event`` of the callbacks, where the line has any."""
@@ -210,6 +221,7 @@ class Trainer(Evaluator):
         report = self.run_report.written if hasattr(self, "run_report") else None
         for line in summary(self, predict, self.options(), report):
             self.announce(line)
+        self.trackers.summary(tracked_summary(report, self.config.env.save_dir))
 
     def options(self) -> list[tuple[str, str]]:
         """The options that the run was started with."""
@@ -423,8 +435,7 @@ class Trainer(Evaluator):
             extra["max mem"] = torch.cuda.max_memory_allocated() // 2**20
         if training.experiment_name:
             extra["experiment"] = training.experiment_name
-        if self.tb_writer is not None:
-            self.tb_writer.add_scalars({"train/lr": lr, "train/ups": rate}, self.tensorboard_step)
+        self.track({"train/lr": lr, "train/ups": rate})
         self.summarize(self.meter, extra)
         self._begin_log_line()
 
@@ -493,6 +504,8 @@ class Trainer(Evaluator):
             self.scores["val"] = {"update": update, **figures}
         self.run_report.scores |= self.scores
         self.run_report.write(self.config.env.save_dir, predicts=False)
+        if self.trackers:
+            track_pictures(self)
 
     def _make_up_for_evaluation(self) -> bool:
         """Do the evaluation in which an earlier run was interrupted; say whether to stop early."""
@@ -608,8 +621,8 @@ class Trainer(Evaluator):
         self.gradient_norm = norm
         update = self.num_updates + 1
         due = update % self.config.training.log_interval == 0
-        if due and norm is not None and self.tb_writer is not None:
-            self.tb_writer.add_scalars({"grad_norm": norm}, self.tensorboard_step)
+        if due and norm is not None:
+            self.track({"grad_norm": norm})
         if not self.config.training.exit_on_nan_losses:
             return
         bad = bad_loss = torch.isnan(self._update_loss)

@@ -16,6 +16,7 @@ from mmf.common.report import Report
 from mmf.trainers.mmf_trainer import MMFTrainer as StockTrainer
 from mmf.utils.logger import summarize_report
 
+from mmf_bridge.common.distributed import get_rank
 from mmf_bridge.common.trainer import Trainer
 
 logger = logging.getLogger("mmf.trainers.mmf_trainer")
@@ -99,13 +100,14 @@ class MMFTrainer(Trainer, StockTrainer):
         return so_far
 
     def summarize(self, meter: Any, extra: Mapping[str, Any]) -> None:
+        if get_rank() == 0:
+            self.track(meter.get_scalar_dict())
         summarize_report(
             self.current_iteration,
             self.num_updates,
             self.max_updates,
             meter,
             extra=extra,
-            tb_writer=self.tb_writer,
             wandb_logger=self.logistics_callback.wandb_logger,
         )
 

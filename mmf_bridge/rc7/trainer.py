@@ -78,7 +78,6 @@ class MMFTrainer(Trainer, BaseTrainer):
     def summarize(self, meter: Any, extra: Mapping[str, Any]) -> None:
         if get_rank() != 0:
             return
-        if self.tb_writer is not None:
-            self.tb_writer.add_scalars(meter.get_scalar_dict(), self.num_updates)
+        self.track(meter.get_scalar_dict())
         progress = {"progress": f"{self.num_updates}/{self.max_updates}"}
         self.writer.log_progress({**progress, **meter.get_log_dict(), **extra})

@@ -14,9 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import clipvil_mmf
-from clipvil_mmf.cli import answer
 from clipvil_mmf.cli.main import app
+from clipvil_mmf.cli.models import METHODS_IN_WORDS
+from clipvil_mmf.explaining import METHODS
 from clipvil_mmf.hub import Answerer
+from mmf_bridge.common import progress
 from tests.bridge.runs import ROOT
 from tests.checkpoints.conftest import publish  # noqa: F401 (a fixture)
 from tests.test_hub import LANDSCAPE, PORTRAIT, imported, model  # noqa: F401 (fixtures)
@@ -176,18 +178,55 @@ def test_results_are_not_written_over_others(imported, photos, tmp_path) -> None
     assert len(json.loads((tmp_path / "found.json").read_text())) == 2
 
 
-def test_a_line_now_and_then_without_a_terminal(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(answer, "_SILENCE", -1)
-    assert list(answer._watched(iter("abc"), 3, True)) == ["a", "b", "c"]
-    assert capsys.readouterr().err.splitlines()[1] == "answered: 2 of 3"
-    assert list(answer._watched(iter("abc"), 3, False)) == ["a", "b", "c"]
-    assert capsys.readouterr().err == ""
+def test_a_line_now_and_then_without_a_terminal(
+    imported,  # noqa: F811
+    photos,
+    tmp_path,
+    monkeypatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "SILENCE", -1)
+    monkeypatch.setattr(progress, "say", said.append)
+    run(imported, photos, "what?", "who?", "--output", tmp_path / "found.json")
+    assert len(said) == 4 and re.fullmatch(r"answering 2/4 questions eta \d+:\d\d", said[1])
+    said.clear()
+    assert run(imported, photos / "a.png", "what?").exit_code == 0 and not said
 
 
-def test_a_bar_on_a_terminal(monkeypatch, capsys) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    assert list(answer._watched(iter("abc"), 3, True)) == ["a", "b", "c"]
-    assert "3/3" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["found.csv", "found.jsonl", "found.json"])
+def test_what_was_answered_before_an_interruption_is_kept(
+    imported,  # noqa: F811
+    photos,
+    tmp_path,
+    monkeypatch,
+    name,
+) -> None:
+    stock, ends = Answerer.stream, []
+
+    def stream(self, *args, **kwargs):
+        found = stock(self, *args, **kwargs)
+        yield next(found)
+        if ends:
+            raise KeyboardInterrupt
+        yield from found
+
+    monkeypatch.setattr(Answerer, "stream", stream)
+    output, partial = tmp_path / name, tmp_path / f"{name}.partial.jsonl"
+    ends.append(True)
+    result = run(imported, photos, "what?", "--output", output)
+    assert result.exit_code and f"{partial}: the 1 rows until here" in result.stderr
+    (row,) = map(json.loads, partial.read_text().splitlines())
+    assert row["image"] == "a.png" and row["answer"] and not output.exists()
+    result = run(imported, photos, "what?", "--output", output)
+    assert result.exit_code == 1 and "has not come to its end: remove or rename" in result.stderr
+    ends.clear()
+    partial.unlink()
+    assert run(imported, photos, "what?", "--output", output).exit_code == 0
+    assert output.exists() and not partial.exists()
+
+
+def test_the_help_names_the_methods_of_maps() -> None:
+    assert METHODS_IN_WORDS.replace(" or ", ", ").split(", ") == list(METHODS)
 
 
 def test_version() -> None:

@@ -43,6 +43,27 @@ def test_from_training_to_a_leaderboard_file(tmp_path, run, monkeypatch):
     assert f"accuracy: {sum(right) / len(right):.4f}" in done.output
 
 
+def test_the_saved_configuration_is_whole_and_goes_on(tmp_path, run, run_mmf):
+    run("run_type=train")
+    file = tmp_path / "save" / "config.yaml"
+    saved = OmegaConf.load(file)
+    network = saved.model_config.clipvil
+    assert (
+        network.visual_embedding.pos_num == 25
+        and network.classifier.params.initializer_range == 0.1
+    )
+    assert saved.dataset_config.easy_vqa.on_bad_image == "raise"
+    assert network.fusion.params.type_vocab_size == 2 and network.tuning.method == "full"
+    again = run_mmf(
+        *(f"config={file}", save(tmp_path), "checkpoint.resume=true"),
+        *("training.max_updates=6", "run_type=train"),
+    )
+    assert again.num_updates == 6 and again.first_update == 4
+    changed = OmegaConf.load(file)
+    assert changed.model_config == saved.model_config
+    assert changed.dataset_config == saved.dataset_config
+
+
 def test_grouping_by_image_changes_no_loss(tmp_path, run):
     run("run_type=train")
     losses = []

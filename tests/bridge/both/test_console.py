@@ -29,21 +29,21 @@ def test_a_run_says_a_few_lines(tmp_path, capfd):
     assert said.err == "" and "\r" not in said.out and "\x1b" not in said.out
     lines = said.out.splitlines()
     labels = [line.split()[0] for line in lines if not line.startswith(" ")]
-    start = ["run", "model", "data", "recipe", "length", "device", "saves", "resume"]
+    start = ["run", "loading", "model", "data", "recipe", "length", "device", "saves", "resume"]
     training = ["1/20", "5/20", "10/20", "val", "15/20", "20/20", "val", "restoring", "test"]
     assert labels == [*start, *training, "done", "scores", "files", "next"]
     log = Run(tmp_path).log()
     assert lines[0].startswith("run      tiny on tiny, train_inference; the log is ")
     assert os.path.isfile(lines[0].split()[-1])
-    assert lines[1:3] == [
+    assert lines[2:4] == [
         "model    43 parameters, all trainable",
         "         norm 16, linear 27",
     ]
-    assert lines[3] == "data     tiny: train 52, val 23, test 23"
-    assert "AdamW, lr 0.01, warmup_linear, batch 8, seed 1" in lines[4]
-    assert "20 updates = 2.86 epochs of 7; a line every 5, validation every 10" in lines[5]
-    assert lines[6].startswith("device   cpu, ") and lines[6].endswith(", fp32, no workers")
-    assert f"{tmp_path}, the best by val/tiny/accuracy" in lines[7]
+    assert lines[4] == "data     tiny: train 52, val 23, test 23"
+    assert "AdamW, lr 0.01, warmup_linear, batch 8, seed 1" in lines[5]
+    assert "20 updates = 2.86 epochs of 7; a line every 5, validation every 10" in lines[6]
+    assert lines[7].startswith("device   cpu, ") and lines[7].endswith(", fp32, no workers")
+    assert f"{tmp_path}, the best by val/tiny/accuracy" in lines[8]
     shown = [line for line in lines if re.match(r"\d+/", line)]
     assert all(re.fullmatch(PROGRESS, line) for line in shown)
     # What the log says, the console says in short.
