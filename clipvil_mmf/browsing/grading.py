@@ -25,7 +25,7 @@ from clipvil_mmf.prediction.truth import Truths
 # computed a question at a time.
 _LOOKED_UP = (EXACT, CLASS, LABEL, DIRECT_ANSWER, MULTIPLE_CHOICE, NORMALIZED, OFFICIAL_VQA)
 _NORMALISED = (NORMALIZED, OFFICIAL_VQA)
-_LEAST_CONFIDENCE = 1e-6  # what prediction files round to
+LEAST_CONFIDENCE = 1e-6  # what prediction files round to
 
 
 class Grader:
@@ -122,7 +122,7 @@ class Grader:
         sure = np.full(len(self._best), np.nan)
         order = np.argsort(confidences[right], kind="stable")  # of the same row the surest is last
         sure[owners[right][order]] = confidences[right][order]
-        return -np.log(np.maximum(sure, _LEAST_CONFIDENCE))
+        return -np.log(np.maximum(sure, LEAST_CONFIDENCE)) + 0.0  # not -0
 
     def _looked_up(self, owners: np.ndarray, codes: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """The score of each answer in its question's label, 0 where it is not in there."""

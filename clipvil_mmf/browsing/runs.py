@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipvil_mmf.browsing.grading import Grader
+from clipvil_mmf.browsing.grading import LEAST_CONFIDENCE, Grader
 from clipvil_mmf.data.formats.json_stream import stream_json
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
@@ -121,7 +121,7 @@ class Run:
         if self.is_bound.any():
             least = np.minimum.reduceat(self._top_confidences, self._tops[:-1][counts > 0])
             bounds = np.full(len(counts), np.nan)
-            bounds[counts > 0] = -np.log(np.maximum(least, 1e-6))
+            bounds[counts > 0] = -np.log(np.maximum(least, LEAST_CONFIDENCE))
             self.losses = np.where(self.is_bound, bounds, self.losses)
 
 
