@@ -18,8 +18,8 @@ from clipvil_mmf.browsing.server import Server
 from clipvil_mmf.cli.browse import distinct_names, named_files
 from clipvil_mmf.cli.main import app
 from clipvil_mmf.data import easy_vqa_files
-from tests.browsing.small import write
 from tests.bridge.runs import ROOT
+from tests.browsing.small import write
 
 OWN = ROOT / "tests" / "fixtures" / "own"
 
