@@ -24,6 +24,7 @@ from clipvil_mmf.user_dir import import_user_dir
 # name -> what it does
 COMMANDS = {
     "answer": "Answer questions about images: of one, of a folder, of a file.",
+    "browse": "Open a page in the browser: a data set, predictions, what is right and wrong.",
     "check-submission": "Say whether a leaderboard server would take a prediction file, and score "
     "it.",
     "config": "Print a configuration: every key, its value, where that comes from, what it means.",

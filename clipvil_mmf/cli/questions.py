@@ -64,7 +64,11 @@ def load_questions(
     """
     if name == EASY_VQA:
         questions = easy_vqa_files.read_questions(split)
-        return QuestionTable.from_questions(questions, f"{EASY_VQA} {split}")
+        return QuestionTable.from_questions(
+            questions,
+            f"{EASY_VQA} {split}",
+            lambda question: {"question_type": easy_vqa_files.question_type(question.text)},
+        )
     files = find_files(name, split, root)
     path = files[0]
     if annotations is not None:
@@ -104,6 +108,8 @@ def is_test_dev(name: str, split: str, root: Path | None = None) -> bool:
 
 def image_folder(name: str, root: Path | None) -> Path:
     """The folder that the images of ``load_questions`` are relative to."""
+    if name == EASY_VQA:
+        return easy_vqa_files.package_data()
     if name in CATALOGUES and root is not None:
         return root / CATALOGUES[name].image_root
     return root or Path()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -42,6 +43,10 @@ def command(
         int, typer.Option(help="How many questions of an image, at most.", min=1)
     ] = 2,
     columns: Annotated[int, typer.Option(help="Images of a row.", min=1)] = 4,
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="Draw these questions alone: a JSON list of ids, as clipvil browse has."),
+    ] = None,
     only: Annotated[Only, typer.Option(help="Draw all predictions, or these alone.")] = Only.all,
     seed: Annotated[int, typer.Option(help="Decides which images and questions are drawn.")] = 0,
     split: SplitOption = "test",
@@ -68,6 +73,8 @@ def command(
         raise SubmissionError(
             f"{file} holds numbers ({found.layout.answer_key}); expected a file of answers"
         )
+    if ids is not None:
+        asked = _chosen(asked, ids)
     sure = found.confidences
     cells = choose(asked, found.predictions, only, images, questions_per_image, seed, sure)
     drawn = [answered for cell in cells for answered in cell.answered]
@@ -78,6 +85,24 @@ def command(
     typer.echo(f"{output}: {counts}")
     if any(answered.right is not None for answered in drawn):
         typer.echo(f"right: {sum(answered.right is True for answered in drawn)} of {len(drawn)}")
+
+
+def _chosen(questions: Sequence[Question], file: Path) -> list[Question]:
+    """The questions whose ids are in a file; ``ValueError``: it has others."""
+    if not file.is_file():
+        raise FileNotFoundError(f"--ids {file}: there is no such file; expected a JSON list of ids")
+    try:
+        listed = json.loads(file.read_text(encoding="utf-8"))
+        wanted = set(listed) if isinstance(listed, list) else None
+    except (ValueError, TypeError, RecursionError):
+        wanted = None
+    if wanted is None:
+        raise ValueError(f"--ids {file}: expected a JSON list of ids")
+    found = [question for question in questions if question.question_id in wanted]
+    other = next(iter(wanted - {question.question_id for question in found}), None)
+    if other is not None:
+        raise ValueError(f"--ids {file} has the id {other!r} of no question (--questions, --split)")
+    return found
 
 
 def choose(

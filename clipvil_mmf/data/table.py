@@ -182,12 +182,24 @@ class QuestionTable(Sequence[Question]):
         return QuestionTable, (self.parts,)
 
     @classmethod
-    def from_questions(cls, questions: Iterable[Question], source: str) -> QuestionTable:
-        """A table of records, in memory; raises what ``TableBuilder.build`` does."""
+    def from_questions(
+        cls,
+        questions: Iterable[Question],
+        source: str,
+        kinds: Callable[[Question], Mapping[str, str]] | None = None,
+    ) -> QuestionTable:
+        """A table of records, in memory; raises what ``TableBuilder.build`` does.
+
+        Args:
+            questions: the records.
+            source: names them in messages.
+            kinds: gives those of ``KINDS`` that a record has.
+        """
         builder = TableBuilder("records", source)
         for question in questions:
             row = [getattr(question, name) for name in Question.__slots__]
-            builder.add(*row, fields=Question.__slots__)
+            named = None if kinds is None else kinds(question)
+            builder.add(*row, kinds=named, fields=Question.__slots__)
         return builder.build()
 
     @classmethod

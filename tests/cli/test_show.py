@@ -55,6 +55,25 @@ def test_draws_predictions(tmp_path, perfect):
     assert (tmp_path / "p.png").read_bytes() != first
 
 
+def test_chosen_ids(tmp_path, perfect):
+    ids = tmp_path / "ids.json"
+    ids.write_text(json.dumps([17, 4000, 4001]))
+    given = ("--questions", "easy_vqa", "--ids", str(ids))
+    result = run(tmp_path, perfect, *given)
+    assert result.exit_code == 0 and result.stdout.endswith("right: 3 of 3\n"), result.output
+    for content, message in {
+        "[99999]": "has the id 99999 of no question",
+        "{}": "expected a JSON list of ids",
+        "[[1]]": "expected a JSON list of ids",
+        "[1": "expected a JSON list of ids",
+    }.items():
+        ids.write_text(content)
+        result = run(tmp_path, perfect, *given)
+        assert result.exit_code == 1 and message in result.output
+    result = run(tmp_path, perfect, *given[:3], "gone.json")
+    assert result.exit_code == 1 and "--ids gone.json: there is no such file" in result.output
+
+
 def test_only_wrong(tmp_path, perfect):
     rows = [dict(row) for row in perfect]
     for row in (rows[17], rows[4000]):

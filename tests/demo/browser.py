@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
@@ -27,11 +30,52 @@ def started(chromium: str, driver: str, folder: Path) -> webdriver.Chrome:
     return webdriver.Chrome(options=options, service=Service(driver))
 
 
-class Visitor:
-    """A tab with the page."""
+def requested(browser: webdriver.Chrome) -> set[str]:
+    """The addresses that it has received something from since this was last asked."""
+    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    return {
+        message["params"]["response"]["url"]
+        for message in messages
+        if message["method"] == "Network.responseReceived"
+    }
+
+
+@contextmanager
+def phone(browser: webdriver.Chrome) -> Iterator[None]:
+    """The browser with the width of a phone, 390 pixels."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+class Tab:
+    """What is looked at in a browser."""
+
+    def __init__(self, browser: webdriver.Chrome) -> None:
+        self.browser = browser
+
+    def all(self, selector: str) -> list:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def until(self, condition):
+        return WebDriverWait(self.browser, PATIENCE).until(lambda _: condition())
+
+    def wait(self, selector: str):
+        return self.until(lambda: self.all(selector))[0]
+
+    def text(self, selector: str) -> str:
+        return self.wait(selector).get_attribute("textContent")
+
+
+class Visitor(Tab):
+    """A tab with the page to ask on."""
 
     def __init__(self, browser: webdriver.Chrome, address: str) -> None:
-        self.browser, self._address = browser, address
+        super().__init__(browser)
+        self._address = address
         if browser.current_url.startswith("http"):
             browser.switch_to.new_window("tab")
         browser.get(address)
@@ -42,15 +86,6 @@ class Visitor:
         """Look at this tab."""
         self.browser.switch_to.window(self.tab)
         return self
-
-    def all(self, selector: str) -> list:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def until(self, condition):
-        return WebDriverWait(self.browser, PATIENCE).until(lambda _: condition())
-
-    def wait(self, selector: str):
-        return self.until(lambda: self.all(selector))[0]
 
     def drop(self, photo: Path) -> None:
         """Put a photo on the page, in the place of another."""
@@ -71,9 +106,6 @@ class Visitor:
         self.wait("#ask").click()
         self.until(lambda: len(self.all("#history li")) == before + 1)
         return self.text(".clipvil-verdict")
-
-    def text(self, selector: str) -> str:
-        return self.wait(selector).get_attribute("textContent")
 
     def map(self) -> str:
         return self.wait("#look .clipvil-look img").get_attribute("src")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 
 from clipvil_mmf.demo import page  # noqa: E402
 from clipvil_mmf.demo.desk import Desk  # noqa: E402
-from tests.demo.browser import Visitor, started  # noqa: E402
+from tests.demo.browser import Visitor, phone, requested, started  # noqa: E402
 from tests.explaining.asked import PHOTO, asked, solid  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -137,23 +136,15 @@ def test_two_tabs_do_not_mix(visitor, browser, address, photos) -> None:
 
 
 def test_it_fits_a_phone(visitor, browser, photos) -> None:
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with phone(browser):
         visitor.drop(photos["first"])
         visitor.photo_is_shown()
         visitor.ask("What color is the dog?")
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_nothing_comes_from_elsewhere(visitor, browser) -> None:
     """What a page loads without a network is there with one too."""
-    received = set()
-    for entry in browser.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] == "Network.responseReceived":
-            received.add(message["params"]["response"]["url"])
     own = ("http://127.0.0.1", "http://localhost", "data:", "blob:", "chrome")
+    received = requested(browser)
     assert received and not [url for url in received if not url.startswith(own)]
