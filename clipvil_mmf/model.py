@@ -71,7 +71,8 @@ class ClipVilConfig:
     tuning: dict[str, Any] | None = None
     # Weights to start from, one file or a list, each over those before it: a published checkpoint
     # (fine-tuned or pre-trained), an imported one, what a run of MMF left (its save_dir, or a file
-    # there), a CLIP model, a BERT; see docs/checkpoints.md.
+    # there), a CLIP model, a BERT; each also of the hub: hf://org/name, hf://org/name@revision. See
+    # docs/checkpoints.md, docs/hub.md.
     pretrained: Any = None
     # The answers of the pre-training, LXMERT's all_ans.json, for pre-trained checkpoints; null
     # looks for that file beside them.

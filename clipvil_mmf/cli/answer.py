@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
+from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption, ModelArgument
 from clipvil_mmf.inference.question_files import (
     ANSWER,
     ERROR,
@@ -32,9 +32,7 @@ _SILENCE = 30  # seconds between two lines, where there is no terminal for a bar
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
-    ],
+    model: ModelArgument,
     image: Annotated[
         str,
         typer.Argument(
