@@ -17,7 +17,8 @@ from clipvil_mmf.sharing.repositories import (
 
 # What a model of ours has there; weights are safetensors alone, as pickles may carry code.
 MODEL_FILES = (CONFIG, WEIGHTS, TUNED, ANSWERS, VOCABULARY)
-_OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
+# Of other models: open_clip's, and transformers'.
+_WEIGHTS = ("open_clip_model.safetensors", WEIGHTS)
 
 
 def model_path(path: str | PathLike[str], revision: str | None = None) -> Path:
@@ -61,11 +62,11 @@ def starting_path(path: str | PathLike[str]) -> str | PathLike[str]:
     repository = find_repository(path)
     if repository is None:
         return path
-    folder = fetch(repository, (*MODEL_FILES, _OPEN_CLIP_WEIGHTS))
-    ours = [name for name in (CONFIG, WEIGHTS, TUNED) if (folder / name).is_file()]
-    if CONFIG in ours and len(ours) > 1:
-        return folder
-    found = [folder / name for name in (_OPEN_CLIP_WEIGHTS, WEIGHTS) if (folder / name).is_file()]
-    if not found:
-        raise HubError(no_safetensors(repository, (WEIGHTS, _OPEN_CLIP_WEIGHTS)))
-    return found[0]
+    folder = fetch(repository, (CONFIG,))
+    if (folder / CONFIG).is_file():
+        return fetch(repository, MODEL_FILES)
+    for name in _WEIGHTS:
+        file = fetch(repository, (name,)) / name
+        if file.is_file():
+            return file
+    raise HubError(no_safetensors(repository, _WEIGHTS))

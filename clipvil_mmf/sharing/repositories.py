@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,16 +67,33 @@ def fetch(repository: Repository, files: Sequence[str]) -> Path:
     # Imported here: it starts slowly, and most models are files.
     from huggingface_hub import snapshot_download
 
+    # Every repository has the last one: where none is found, huggingface_hub warns.
+    wanted = [*files, ".gitattributes"]
     with explained(repository):
         folder = snapshot_download(
-            repository.name, revision=repository.revision, allow_patterns=list(files)
+            repository.name, revision=repository.revision, allow_patterns=wanted
         )
     return Path(folder)
 
 
 @contextmanager
+def _quiet_without_terminal() -> Iterator[None]:
+    """Leave out huggingface_hub's progress bars where they would fill a file."""
+    from huggingface_hub import utils
+
+    if sys.stderr.isatty() or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()
+
+
+@contextmanager
 def explained(repository: Repository) -> Iterator[None]:
-    """Say in one line what the hub, or the way there, has refused.
+    """Say in one line what the hub, or the way there, has refused; without a terminal, no bars.
 
     Raises:
         HubError: in the place of what ``huggingface_hub`` raises.
@@ -88,7 +106,8 @@ def explained(repository: Repository) -> Iterator[None]:
     login = "Log in (`hf auth login`), or set HF_TOKEN"
     stranger = "you are not logged in" if get_token() is None else "your token does not open it"
     try:
-        yield
+        with _quiet_without_terminal():
+            yield
     except HubError:
         raise
     except errors.HFValidationError as error:

@@ -56,7 +56,7 @@ def build_image_encoder(
 
 def saved_section(section: Mapping[str, Any]) -> dict[str, Any]:
     """The section of an image encoder whose weights are in a model's file beside it."""
-    if section.get("params") is None:
+    if section.get("params") is None or section.get("type") not in IMAGE_ENCODERS:
         return dict(section)
     _, kind = IMAGE_ENCODERS[section["type"]]
     return {**section, "params": kind.saved_params(section["params"])}

@@ -46,7 +46,7 @@ class Hub:
     def add(self, name, files, branch="main", **options):
         """Put a repository there; another branch of one that is there."""
         repo = self.repos.setdefault(name, Repo(**options))
-        repo.commit(files, branch, f"files of {branch}")
+        repo.commit({".gitattributes": b"", **files}, branch, f"files of {branch}")
         return repo
 
 
