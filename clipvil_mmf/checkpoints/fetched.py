@@ -5,7 +5,17 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from clipvil_mmf.checkpoints.native import ANSWERS, CONFIG, TUNED, VOCABULARY, WEIGHTS
+from omegaconf import OmegaConf
+
+from clipvil_mmf.checkpoints.native import (
+    ANSWERS,
+    CONFIG,
+    TUNED,
+    VOCABULARY,
+    WEIGHTS,
+    imported_folder,
+    read_run_config,
+)
 from clipvil_mmf.sharing.repositories import (
     HubError,
     Repository,
@@ -51,6 +61,18 @@ def model_path(path: str | PathLike[str], revision: str | None = None) -> Path:
             f"{TUNED}. Expected one that `clipvil push` has put there."
         )
     return folder
+
+
+def is_model(path: str) -> bool:
+    """Whether a path names a model of clipvil, or what may be one on the hub; it is not read."""
+    if not Path(path).exists():
+        return (find_repository(path) or bare_repository(path)) is not None
+    if imported_folder(path) is not None:
+        return True
+    file = next((f for f in (Path(path), *Path(path).parents[:2]) if (f / CONFIG).is_file()), None)
+    if file is None:
+        return False
+    return OmegaConf.select(read_run_config(file / CONFIG), "model") == "clipvil"
 
 
 def starting_path(path: str | PathLike[str]) -> str | PathLike[str]:

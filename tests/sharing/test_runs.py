@@ -71,7 +71,7 @@ def test_a_whole_run(trained, account, picture, run_mmf, tmp_path):  # noqa: F81
     assert answers(clipvil_mmf.from_pretrained("me/vqa2"), picture) == expected
 
     # Another run starts from it, and predicts with it as it is.
-    options = ("evaluation.untrained=true", f"{START}=hf://me/vqa2", "run_type=test")
+    options = (f"{START}=hf://me/vqa2", "run_type=test")
     trainer = run_mmf(*tiny(tmp_path / "next", *options), predict=True)
     state = torch.load(trained / "clipvil_final.pth", weights_only=True)
     assert torch.equal(
