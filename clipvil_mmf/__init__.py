@@ -33,19 +33,22 @@ def from_pretrained(
     dtype: str | torch.dtype | None = None,
     backbone: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     compile: bool | Mapping[str, Any] = False,
+    revision: str | None = None,
 ) -> Answerer:
     """Load a model that answers questions about images; MMF is not needed.
 
     Args:
         path: a folder that ``clipvil import``, ``clipvil merge`` or ``save_pretrained`` wrote, or
             the ``env.save_dir`` of a run of MMF (or one of its checkpoints). Of a run that tuned
-            beside a frozen backbone, both are loaded.
+            beside a frozen backbone, both are loaded. ``"org/name"`` is a repository of the hub,
+            where no folder here has that path; ``"hf://org/name@v1"`` is one anyway, at a revision.
         device: where the network runs, such as ``"cuda"``.
         dtype: of the network's parameters, such as ``"bfloat16"``; None for float32.
         backbone: of a tuned run, the file of its backbone, or several; None for those that its
             configuration names.
         compile: run the network through ``torch.compile``: True, or what ``training.compile``
             takes, such as ``{"dynamic": False}``. The first answers then take longer.
+        revision: of a hub repository: a branch, a tag or a commit; None for its main branch.
 
     Returns:
         An object with ``answer(image, question, top_k=5)``; called with many samples it answers
@@ -53,6 +56,7 @@ def from_pretrained(
 
     Raises:
         CheckpointError: no model is there, it is incomplete, or it cannot run.
+        HubError: the hub does not give it; a ``ValueError`` as the others.
         ValueError: there is no such device or dtype, an option of ``compile`` is wrong, or this
             machine cannot compile.
     """
@@ -62,7 +66,7 @@ def from_pretrained(
     from clipvil_mmf import hub
 
     dtype = torch.float32 if dtype is None else dtype
-    return hub.from_pretrained(path, device, dtype, backbone, compile)
+    return hub.from_pretrained(path, device, dtype, backbone, compile, revision)
 
 
 if "mmf" in sys.modules:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.fetched import model_path
 from clipvil_mmf.checkpoints.matching import match
 from clipvil_mmf.checkpoints.native import VOCABULARY, Description, SavedModel, write_saved
 from clipvil_mmf.checkpoints.tuned import read_model
@@ -41,6 +41,7 @@ from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.tasks import build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
+from clipvil_mmf.vision import saved_section
 from mmf_bridge.common.compiling import check_compiler, compile_model, compile_options
 from mmf_bridge.common.device import check_device
 
@@ -388,11 +389,12 @@ def from_pretrained(
     dtype: str | torch.dtype = torch.float32,
     backbone: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     compile: bool | Mapping[str, Any] = False,
+    revision: str | None = None,
 ) -> Answerer:
     """Load a model that answers questions about images, see :func:`clipvil_mmf.from_pretrained`."""
     options = compile_options(compile, "compile")
     device, dtype = _device(device), _dtype(dtype)
-    saved = read_model(Path(path), backbone)
+    saved = read_model(model_path(path, revision), backbone)
     description = saved.description
     if "classifier" not in description.network:
         raise CheckpointError(
@@ -464,9 +466,7 @@ def _tokens_by_name(name: str, path: str | PathLike[str]) -> list[str]:
 
 
 def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int) -> ClipVilNetwork:
-    encoder = dict(sections["image_encoder"])
-    if (encoder.get("params") or {}).get("pretrained") is not None:  # its weights are in the file
-        encoder["params"] = {**encoder["params"], "pretrained": None}
+    encoder = saved_section(sections["image_encoder"])
     with torch.device("meta"):
         network = ClipVilNetwork.from_config(
             **{**sections, "image_encoder": encoder}, where=f"{path}: network", passes=passes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -18,6 +18,7 @@ from omegaconf import OmegaConf, open_dict, read_write
 from torch import nn
 
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.fetched import is_model
 from clipvil_mmf.checkpoints.native import run_source, run_tasks, without_ddp
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights, whole_weights
 from clipvil_mmf.checkpoints.tuned import (
@@ -74,7 +75,8 @@ class ClipVilConfig:
     tuning: dict[str, Any] | None = None
     # Weights to start from, one file or a list, each over those before it: a published checkpoint
     # (fine-tuned or pre-trained), an imported one, what a run of MMF left (its save_dir, or a file
-    # there), a CLIP model, a BERT; see docs/checkpoints.md.
+    # there), a CLIP model, a BERT; each also of the hub: hf://org/name, hf://org/name@revision. See
+    # docs/checkpoints.md, docs/hub.md.
     pretrained: Any = None
     # The answers of the pre-training, LXMERT's all_ans.json, for pre-trained checkpoints; null
     # looks for that file beside them.
@@ -117,6 +119,47 @@ class ClipVil(BaseModel):
     def config_path(cls) -> str:
         """The absolute path of the model's defaults: the published sizes."""
         return str(config_dir() / "models" / "clipvil.yaml")
+
+    @classmethod
+    def from_pretrained(cls, model_name_or_path: str, *args: Any, **options: Any) -> ClipVil:
+        """A trained model by MMF's own way to one, in evaluation mode.
+
+        Called with a batch it gives its ``scores`` alone, as MMF's pretrained models do. Questions
+        about images are asked of :func:`clipvil_mmf.from_pretrained`.
+
+        Args:
+            model_name_or_path: as :func:`clipvil_mmf.from_pretrained` takes it: a folder, what a
+                run left, a repository of the hub.
+            *args: what MMF passes on to its downloads; without effect.
+            **options: of :func:`clipvil_mmf.from_pretrained`.
+
+        Raises:
+            CheckpointError, HubError, ValueError: as :func:`clipvil_mmf.from_pretrained`.
+        """
+        # Imported here: a run does without.
+        from clipvil_mmf.hub import from_pretrained
+
+        loaded = from_pretrained(model_name_or_path, **options)
+        sections = {k: v for k, v in loaded.description.network.items() if k != "num_labels"}
+        model = cls(OmegaConf.create(sections))
+        model.is_pretrained = True
+        model.network, model.task = loaded.network, loaded.task
+        model.vocabularies = {"text": loaded.tokens, "answer": loaded.answers}
+        model._every_sample_needs_a_class = False
+        return model.eval()
+
+    @classmethod
+    def answerer(cls, path: str) -> Callable[[Any, str], str] | None:
+        """What answers a question about an image by a model that lies there; the bridge asks.
+
+        None where a path names no model of clipvil.
+        """
+        if not is_model(path):
+            return None
+        from clipvil_mmf.hub import from_pretrained
+
+        loaded = from_pretrained(path)
+        return lambda image, text: loaded.answer(image, text, top_k=1)[0][0]
 
     def build(self) -> None:
         """Build the network; MMF calls it once the datasets are there."""
@@ -394,7 +437,7 @@ class ClipVil(BaseModel):
         Where it holds trainable ones alone, also the ``name`` and ``sha256`` of their backbone.
         """
         extra: dict[str, Any] = {kind: list(words) for kind, words in self.vocabularies.items()}
-        if not self.network.tuning.saves_backbone:
+        if not (self.network.tuning.saves_backbone or self.is_pretrained):
             if self._backbone_hash is None:
                 self._backbone_hash = backbone_hash(self.network, self.saved_names())
             extra["backbone"] = {"name": self._backbone_name(), "sha256": self._backbone_hash}

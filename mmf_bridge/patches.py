@@ -311,6 +311,13 @@ TABLE = (
         _FAULTS,
         "both/test_distributed.py::test_two_processes_train_one_model_as_one_process_does",
     ),
+    Patch(
+        "mmf.utils.inference",
+        "mmf_bridge.main.inference:patch",
+        "a plugin whose models prepare images and texts by themselves",
+        "main/test_inference.py::test_mmfs_inference_answers_by_a_model_of_a_plugin",
+        MAIN,
+    ),
     # Models
     Patch(
         "mmf.models.visual_bert",

@@ -6,7 +6,7 @@ raises ends the run, if nothing else is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -96,6 +96,27 @@ class CountsMultiplyAdds(Protocol):
 
         Called with the first training batch as ``forward`` gets it; it may be changed. An error
         does not end the run: it stands in the report under ``failures``.
+        """
+        ...
+
+
+@runtime_checkable
+class AnswersByItself(Protocol):
+    """A model class that prepares images and texts for its trained models by itself."""
+
+    @classmethod
+    def answerer(cls, path: str) -> Callable[[Any, str], str] | None:
+        """Called for ``mmf_interactive`` and ``mmf.utils.inference.Inference``, of MMF main.
+
+        Args:
+            path: what they are given as ``checkpoint_path``.
+
+        Returns:
+            a function of an image (its path or address) and a text, which gives the answer; None
+            where the path does not name a model of this class.
+
+        Raises:
+            ValueError: it does, but the model cannot answer; its text is what the user sees.
         """
         ...
 

@@ -30,6 +30,7 @@ from clipvil_mmf.config import ConfigError, check_keys, from_config
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.tasks import Task, build_task, saved_task
 from clipvil_mmf.text.vocabulary import read_tokens
+from clipvil_mmf.vision import saved_section
 from clipvil_mmf.weight_files import new_folder, read_file, read_weights, write_safetensors
 
 logger = logging.getLogger(__name__)
@@ -109,18 +110,27 @@ def write_saved(model: SavedModel, folder: str | Path) -> None:
         WeightFileError: the folder exists, or it could not be written.
     """
     with new_folder(folder) as partial:
-        texts = {}
-        if model.labels is not None:
-            texts[ANSWERS] = json.dumps(model.labels, ensure_ascii=False, indent=0)
-        if model.tokens is not None:
-            model.description.text_tokens = len(model.tokens)
-            texts[VOCABULARY] = "".join(f"{token}\n" for token in model.tokens)
-        texts[CONFIG] = OmegaConf.to_yaml(OmegaConf.create(asdict(model.description)))
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        write_safetensors(model.network, partial / WEIGHTS)
-        if model.unused:
-            write_safetensors(model.unused, partial / UNUSED)
+        write_files(model, partial)
+
+
+def write_files(model: SavedModel, folder: Path) -> None:
+    """Write the files of :func:`write_saved` into a folder."""
+    texts = {}
+    if model.labels is not None:
+        texts[ANSWERS] = json.dumps(model.labels, ensure_ascii=False, indent=0)
+    if model.tokens is not None:
+        model.description.text_tokens = len(model.tokens)
+        texts[VOCABULARY] = "".join(f"{token}\n" for token in model.tokens)
+    description = asdict(model.description)
+    if "image_encoder" in description["network"]:
+        encoder = saved_section(description["network"]["image_encoder"])
+        description["network"]["image_encoder"] = encoder
+    texts[CONFIG] = OmegaConf.to_yaml(OmegaConf.create(description))
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_safetensors(model.network, folder / WEIGHTS)
+    if model.unused:
+        write_safetensors(model.unused, folder / UNUSED)
 
 
 def read_saved(path: str | Path) -> SavedModel:

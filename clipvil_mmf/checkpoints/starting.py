@@ -12,6 +12,7 @@ import yaml
 from torch import Tensor
 
 from clipvil_mmf.checkpoints import CheckpointError
+from clipvil_mmf.checkpoints.fetched import starting_path
 from clipvil_mmf.checkpoints.matching import Source, match
 from clipvil_mmf.checkpoints.native import (
     from_tensors,
@@ -68,7 +69,7 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
     Args:
         network: what they are for; what its tuning method adds may be lacking.
         path: a published or imported checkpoint, what a run of MMF left (its save_dir, or a file
-            there), a CLIP model or a BERT.
+            there), a CLIP model or a BERT; of the hub as ``hf://org/name``.
         run: its labels and words.
 
     Returns:
@@ -77,12 +78,14 @@ def starting_weights(network: ClipVilNetwork, path: str | Path, run: Run) -> dic
     Raises:
         CheckpointError: it does not fit the network or the task.
         WeightFileError: it cannot be read.
+        HubError: the hub does not give it.
     """
     return _start(network, path, run).weights()
 
 
 def _start(network: ClipVilNetwork, path: str | Path, run: Run) -> _Fit:
     """A file on its way into a network that starts from it."""
+    path = starting_path(path)
     file = weights_file(Path(path)) if Path(path).is_dir() else Path(path)
     loaded = read_file(file)
     source = run_source(loaded)

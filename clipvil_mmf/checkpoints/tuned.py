@@ -31,6 +31,7 @@ from clipvil_mmf.checkpoints.native import (
 )
 from clipvil_mmf.checkpoints.starting import Run, load_starting_weights
 from clipvil_mmf.network import ClipVilNetwork
+from clipvil_mmf.sharing.repositories import find_repository
 from clipvil_mmf.tasks import build_task
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.tuning.method import HEAD, TOWER
@@ -163,8 +164,8 @@ def merge(
     Args:
         path: the run's save_dir, its ``tuned.safetensors``, or a ``.ckpt`` or ``.pth`` of it.
         output: the folder to make.
-        backbone: the file of the backbone, or several, each over those before it; None for what
-            ``model_config.clipvil.pretrained`` of the run names.
+        backbone: the file of the backbone (or ``hf://org/name``), or several, each over those
+            before it; None for what ``model_config.clipvil.pretrained`` of the run names.
 
     Raises:
         CheckpointError: it is not a tuned run, or the backbone is another one.
@@ -177,7 +178,7 @@ def merge(
         )
     file = _tuned_file(path)
     run = _read(file)
-    method, model = _completed(file, run, backbone)
+    method, model = complete(file, run, backbone)
     write_saved(model, output)
     return MergeReport(method, len(run.tensors), model.description.network["tuning"]["method"])
 
@@ -195,16 +196,24 @@ def read_model(
         CheckpointError, WeightFileError: as both.
     """
     path = Path(path)
-    is_run = path.exists() and imported_folder(path) is None
-    file = _tuned_file(path) if is_run else None
-    if file is not None and run_config(file) is not None:
-        run = run_source(_loaded(file))
-        if run is not None and run.backbone is not None:
-            return _completed(file, run, backbone)[1]
+    tuned = find_tuned(path)
+    if tuned is not None:
+        return complete(*tuned, backbone)[1]
     model = read_saved(path)
     if backbone is not None:
         raise CheckpointError(f"{path} is whole: it takes no backbone, but got {backbone}.")
     return model
+
+
+def find_tuned(path: Path) -> tuple[Path, Source] | None:
+    """The file of a run that tuned beside a frozen backbone, and what it holds; None of another."""
+    if not path.exists() or imported_folder(path) is not None:
+        return None
+    file = _tuned_file(path)
+    if run_config(file) is None:
+        return None
+    run = run_source(_loaded(file))
+    return None if run is None or run.backbone is None else (file, run)
 
 
 def _tuned_file(path: Path) -> Path:
@@ -212,10 +221,13 @@ def _tuned_file(path: Path) -> Path:
     return path / TUNED if (path / TUNED).is_file() else weights_file(path)
 
 
-def _completed(
+def complete(
     file: Path, run: Source, backbone: str | Path | Sequence[str | Path] | None
 ) -> tuple[str, SavedModel]:
-    """The tuning method of what a run left in a file, and the model of it and its backbone."""
+    """The tuning method of what a run left in a file, and the model of it and its backbone.
+
+    See :func:`merge` for the backbone and what is raised.
+    """
     config_file = run_config(file)
     if config_file is None:
         raise CheckpointError(
@@ -232,7 +244,8 @@ def _completed(
     own = Run(run.labels, run.tokens, section.get("pretrained_answers"))
     given = section.get("pretrained") if backbone is None else backbone
     files = [given] if isinstance(given, (str, Path)) else list(given or [])
-    gone = next((name for name in files if not Path(name).exists()), None)
+    local = [name for name in files if find_repository(name) is None]
+    gone = next((name for name in local if not Path(name).exists()), None)
     if gone is not None:
         raise CheckpointError(
             f"{file} was tuned beside a backbone whose file {gone} does not exist here. Say where "

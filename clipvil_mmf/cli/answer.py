@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipvil_mmf.cli.models import METHODS_IN_WORDS, BackboneOption, DeviceOption, DtypeOption
+from clipvil_mmf.cli.models import (
+    METHODS_IN_WORDS,
+    BackboneOption,
+    DeviceOption,
+    DtypeOption,
+    ModelArgument,
+)
 from clipvil_mmf.inference.question_files import (
     ANSWER,
     ERROR,
@@ -27,9 +33,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
-    ],
+    model: ModelArgument,
     image: Annotated[
         str,
         typer.Argument(

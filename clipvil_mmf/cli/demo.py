@@ -9,14 +9,12 @@ from typing import Annotated
 
 import typer
 
-from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
+from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption, ModelArgument
 from clipvil_mmf.cli.questions import RootOption, SplitOption, image_folder, load_questions
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
-    ],
+    model: ModelArgument,
     examples: Annotated[
         str | None,
         typer.Option(help="Images and questions to choose from: a dataset, or a question file."),

@@ -37,6 +37,7 @@ COMMANDS = {
     "merge": "Make one model of a tuned run and its backbone.",
     "prepare": "Look for the files of a dataset, check them, convert them once for training.",
     "profile": "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
+    "push": "Put a model on the Hugging Face hub: weights, configuration, vocabularies, a card.",
     "runs": "Put runs side by side: changed keys, best score, parameters, memory, time.",
     "score": "Score a prediction file by the dataset's own rule, over all and by type.",
     "show": "Draw predictions: images with their questions, the answers given, right or wrong.",

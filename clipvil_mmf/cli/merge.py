@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clipvil_mmf.checkpoints.tuned import merge
+from clipvil_mmf.cli.models import BackboneOption
 
 
 def command(
@@ -15,10 +16,7 @@ def command(
         Path, typer.Argument(help="A tuned run of MMF (its save_dir), or its tuned.safetensors.")
     ],
     output: Annotated[Path, typer.Option(help="The folder to make.")],
-    backbone: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of the backbone; by default what the run started from."),
-    ] = None,
+    backbone: BackboneOption = None,
 ) -> None:
     """Write a tuned run as a model that stands alone."""
     report = merge(tuned, output, backbone or None)

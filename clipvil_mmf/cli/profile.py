@@ -125,6 +125,7 @@ def request_of(settings: Any, answers: int, words: int) -> Request:
     if settings.model != "clipvil":
         raise ConfigError(f"model: got {settings.model}, expected clipvil; it alone is measured.")
     from clipvil_mmf.model import ClipVilConfig
+    from clipvil_mmf.vision import saved_section
 
     plain = OmegaConf.to_container(settings.model_config.clipvil, resolve=True)
     model = from_config(ClipVilConfig, plain, "model_config.clipvil")
@@ -134,7 +135,7 @@ def request_of(settings: Any, answers: int, words: int) -> Request:
     if sections["fusion"]["params"].get("vocab_size") is None:
         sections["fusion"]["params"]["vocab_size"] = words
     # Weights cost the same whatever their values.
-    sections["image_encoder"]["params"].pop("pretrained", None)
+    sections["image_encoder"] = saved_section(sections["image_encoder"])
     sections["tuning"] = model.tuning or {"method": "full"}
     training = settings.training
     return Request(

@@ -18,7 +18,7 @@ from clipvil_mmf.tasks.confidence import PredictionParams
 from clipvil_mmf.text.wordpiece import WordPieceParams
 from clipvil_mmf.tuning import METHODS
 from clipvil_mmf.vision import IMAGE_ENCODERS, VisualEmbeddingConfig
-from clipvil_mmf.vision.clip_grid import ResNetTowerConfig, ViTTowerConfig
+from clipvil_mmf.vision.clip_grid import OpenClipTowerConfig, ResNetTowerConfig, ViTTowerConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def root(datasets: Mapping[str, type]) -> Section:
 
 
 def _model() -> Section:
-    towers = Section((ResNetTowerConfig, ViTTowerConfig), choose=_tower)
+    towers = Section((ResNetTowerConfig, ViTTowerConfig, OpenClipTowerConfig), choose=_tower)
     return Section(
         (ClipVilConfig,),
         inside={
@@ -105,4 +105,6 @@ def _beside_others(name: str, cls: type) -> Section:
 
 def _tower(given: Mapping[str, Any]) -> type:
     """A ResNet has a number of layers for each stage."""
+    if "vision_cfg" in given:
+        return OpenClipTowerConfig
     return ResNetTowerConfig if isinstance(given.get("layers"), list) else ViTTowerConfig

@@ -15,7 +15,7 @@ from clipvil_mmf.data.grids import PROJECTED, RAW
 from clipvil_mmf.data.images import ImageParams
 from clipvil_mmf.fusion import build_fusion
 from clipvil_mmf.tuning.method import TOWER
-from clipvil_mmf.vision import build_image_encoder, build_visual_embedding
+from clipvil_mmf.vision import build_image_encoder, build_visual_embedding, saved_section
 from clipvil_mmf.vision.embedding import VisualEmbedding, pool
 from clipvil_mmf.vision.encoder import ImageEncoder
 
@@ -86,11 +86,9 @@ def _saved_tower(path: str, content: str) -> tuple[nn.Module, ImageParams]:
         raise CheckpointError(
             f"--model {path}: it has no tower that encodes images; name a model that has."
         )
-    params = dict(section.get("params") or {})
-    if "pretrained" in params:  # its weights are in the file
-        params["pretrained"] = None
+    section = saved_section(section)  # its weights are in the file
     with torch.device("meta"):
-        encoder = build_image_encoder({**section, "params": params}, f"{path}: image_encoder")
+        encoder = build_image_encoder(section, f"{path}: image_encoder")
     parts = [(encoder, tensors)]
     found: nn.Module = encoder
     if content == PROJECTED:

@@ -54,6 +54,14 @@ def build_image_encoder(
     return build(IMAGE_ENCODERS, section, where)
 
 
+def saved_section(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section of an image encoder whose weights are in a model's file beside it."""
+    if section.get("params") is None or section.get("type") not in IMAGE_ENCODERS:
+        return dict(section)
+    _, kind = IMAGE_ENCODERS[section["type"]]
+    return {**section, "params": kind.saved_params(section["params"])}
+
+
 def build_visual_embedding(
     section: Mapping[str, Any] | None,
     encoder: ImageEncoder,
@@ -113,4 +121,5 @@ __all__ = [
     "VisualEmbeddingConfig",
     "build_image_encoder",
     "build_visual_embedding",
+    "saved_section",
 ]

@@ -15,14 +15,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_choice, from_config, near_matches
 from clipvil_mmf.layers.published import CLIP, Names
+from clipvil_mmf.sharing.repositories import Repository, bare_repository, find_repository
 from clipvil_mmf.vision import resnet_inference
 from clipvil_mmf.vision.encoder import ImageEncoder
+from clipvil_mmf.vision.hub_towers import as_open_clip, fetch_tower
 from clipvil_mmf.vision.positions import resample_positions
 from clipvil_mmf.weight_files import WeightFileError, read_weights
 
 logger = logging.getLogger(__name__)
 
 PUBLISHED_TOWER = "RN50x4"
+_WEIGHT_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 BATCH_NORM_MODES = ("train", "eval")
 
 # Where a file has the vision tower: a CLIP model, a file of `clipvil import`.
@@ -84,15 +87,28 @@ class ViTTowerConfig:
 
 
 @dataclass
+class OpenClipTowerConfig:
+    """`tower` as open_clip describes one: `{vision_cfg: {layers: 12, width: 768, ...}}`."""
+
+    # The section vision_cfg of a model of open_clip.
+    vision_cfg: dict[str, Any]
+    # Whether its activation is QuickGELU, as OpenAI's models have it, or GELU.
+    quick_gelu: bool = False
+
+
+@dataclass
 class ClipGridConfig:
     """`params` of the image encoder `clip_grid`."""
 
     # A model of open_clip, such as ViT-B-32; null is RN50x4, or what `tower` describes.
     name: str | None = None
     # Weights: null (random, nothing is downloaded), a tag of open_clip such as openai (downloaded
-    # once), or a file. For a ViT trained by OpenAI from a file, name the -quickgelu model.
+    # once), a file, or a CLIP model of the hub in open_clip's or transformers' layout,
+    # hf-hub:org/name or org/name, which says what tower it is: leave name and tower out then. For a
+    # ViT trained by OpenAI from a file, name the -quickgelu model.
     pretrained: str | None = None
-    # A tower described here instead of named: the keys of ResNetTowerConfig or ViTTowerConfig.
+    # A tower described here instead of named: the keys of ResNetTowerConfig, ViTTowerConfig or
+    # OpenClipTowerConfig.
     tower: dict[str, Any] | None = None
     # Which stage (ResNet: the stem and four stages) or block (ViT) gives the grid, counted as a
     # Python index; later ones are dropped. -2 of a ResNet is a grid twice as fine.
@@ -129,7 +145,12 @@ class ClipGridConfig:
                 "name: set either name (a model of open_clip) or tower (a description), "
                 f"got name {self.name!r} and tower {self.tower!r}."
             )
-        if self.tower is None:
+        if find_repository(self.name or "") is not None:
+            raise ConfigError(
+                f"name: {self.name} is a repository, which says what tower it is: leave name out, "
+                f"and set pretrained to {self.name}."
+            )
+        if self.tower is None and self.repository is None:
             self.name = self.name or PUBLISHED_TOWER
         check_choice("batch_norm", self.batch_norm, BATCH_NORM_MODES)
         check_choice("partial_cells", self.partial_cells, ("error", "drop"))
@@ -138,6 +159,16 @@ class ClipGridConfig:
             raise ConfigError(
                 f"channels_last: got {self.channels_last!r}, expected true, false or auto."
             )
+
+    @property
+    def repository(self) -> Repository | None:
+        """The repository of the hub whose tower it is, or None."""
+        given = self.pretrained or ""
+        found = find_repository(given)
+        is_file = Path(given).suffix in _WEIGHT_FILES
+        if found is None and not is_file and self.name is None and self.tower is None:
+            found = bare_repository(given)
+        return found
 
 
 class ClipGridEncoder(ImageEncoder):
@@ -187,6 +218,21 @@ class ClipGridEncoder(ImageEncoder):
         self._said: set[str] = set()
         self._warn_of_keys_without_effect()
         self.train(self.training)  # a fresh module is in training mode, its BatchNorm may not be
+
+    @classmethod
+    def saved_params(cls, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`ImageEncoder.saved_params`.
+
+        A tower of the hub is described in full, and what weights of a tag say of a named one, that
+        its activation is QuickGELU, is said by its name.
+        """
+        saved = super().saved_params(params)
+        config = from_config(ClipGridConfig, params, "params")
+        if config.repository is not None:
+            saved["tower"] = fetch_tower(config.repository).tower
+        elif config.name is not None and config.pretrained is not None:
+            saved["name"] = _name_with_activation(config.name, config.pretrained)
+        return saved
 
     def _warn_of_keys_without_effect(self) -> None:
         """Say which keys a tower without BatchNorms passes over."""
@@ -328,6 +374,8 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
         tags = open_clip.list_pretrained_tags_by_model(name)
         if config.pretrained is not None and open_clip.is_pretrained_cfg(name, config.pretrained):
             return _tagged_tower(name, config.pretrained), None
+    if config.repository is not None:
+        return _tower_of_hub(config)
     file = None if config.pretrained is None else Path(config.pretrained)
     if file is not None and not file.is_file():
         raise ConfigError(
@@ -337,21 +385,48 @@ def _build_tower(config: ClipGridConfig) -> tuple[nn.Module, Path | None]:
         )
     if name is None:
         # The width of a pooled output that is never computed.
-        model = {"embed_dim": 1, "vision_cfg": _described_vision(config.tower)}
+        model = {"embed_dim": 1, **_described(config.tower)}
     else:
         model = open_clip.get_model_config(name)
-        model["vision_cfg"]["timm_model_pretrained"] = False
-    # By `open_clip.create_model`, which does the same, there would be a warning of random weights.
+    return _clip(model).visual, file
+
+
+def _clip(model: Mapping[str, Any]) -> nn.Module:
+    """A CLIP model of random weights, without a text tower to speak of.
+
+    By `open_clip.create_model`, which does the same, there would be a warning of random weights.
+    """
+    import open_clip
+
+    vision = dict(model["vision_cfg"])
+    if vision.get("timm_model_name"):
+        vision["timm_model_pretrained"] = False
     quick_gelu = model.get("quick_gelu", False)
-    clip = open_clip.CLIP(model["embed_dim"], model["vision_cfg"], dict(_NO_TEXT), quick_gelu)
-    return clip.visual, file
+    try:
+        return open_clip.CLIP(model["embed_dim"], vision, dict(_NO_TEXT), quick_gelu)
+    except TypeError as error:  # a key of a newer open_clip, or of a file's author
+        raise ConfigError(f"tower.vision_cfg: {error}") from error
 
 
-def _described_vision(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What `tower` describes, as open_clip's `vision_cfg`."""
+def _tower_of_hub(config: ClipGridConfig) -> tuple[nn.Module, Path]:
+    """The tower of a repository, and the file whose weights it still lacks."""
+    for key in ("name", "tower"):
+        if getattr(config, key) is not None:
+            raise ConfigError(
+                f"{key}: got {getattr(config, key)!r}, but pretrained, {config.repository}, says "
+                f"what tower it is: set {key} to null."
+            )
+    found = fetch_tower(config.repository)
+    return _clip({"embed_dim": 1, **_described(found.tower)}).visual, found.weights
+
+
+def _described(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What `tower` describes, as open_clip's `vision_cfg` and `quick_gelu`."""
+    if "vision_cfg" in description:
+        return dict(vars(from_config(OpenClipTowerConfig, description, "tower")))
     resnet = isinstance(description.get("layers"), (list, tuple))
     kind = ResNetTowerConfig if resnet else ViTTowerConfig
-    return dict(vars(from_config(kind, description, "tower")))
+    return {"vision_cfg": dict(vars(from_config(kind, description, "tower")))}
 
 
 def _tagged_tower(name: str, tag: str) -> nn.Module:
@@ -367,10 +442,23 @@ def _tagged_tower(name: str, tag: str) -> nn.Module:
     return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick_gelu).visual
 
 
+def _name_with_activation(name: str, pretrained: str) -> str:
+    """The model of open_clip that computes what weights of a tag, or of a file, make of another."""
+    import open_clip
+
+    plain, quick = name.replace("/", "-"), f"{name.replace('/', '-')}-quickgelu"
+    tag, model = open_clip.get_pretrained_cfg(plain, pretrained), open_clip.get_model_config(plain)
+    is_resnet = model is not None and isinstance(model["vision_cfg"].get("layers"), list)
+    if is_resnet or not (tag or {}).get("quick_gelu") or quick not in open_clip.list_models():
+        return name
+    return quick
+
+
 def _load_file(tower: nn.Module, path: Path, droppable: Collection[str]) -> None:
     """Load a file of a CLIP model or its vision tower; keys in `droppable` may be left over."""
     try:
         visual = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
+        visual = as_open_clip(visual)
     except WeightFileError as error:
         raise ConfigError(f"pretrained: {error}") from error
     for prefix in _TOWER_PREFIXES:

@@ -44,6 +44,14 @@ class ImageEncoder(nn.Module):
         """Whether it is built with weights of a file, which its configuration names."""
         return False
 
+    @classmethod
+    def saved_params(cls, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Its ``params`` where its weights come with those of the whole model.
+
+        They name nothing outside: neither a file of weights nor a repository.
+        """
+        return {key: None if key == "pretrained" else value for key, value in params.items()}
+
     def inputs_of(self, batch: Mapping[str, Any], rows: Tensor | None = None) -> Any:
         """What :meth:`forward` takes of a batch.
 

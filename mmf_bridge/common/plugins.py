@@ -48,6 +48,12 @@ def import_if_package(name: str) -> bool:
     return True
 
 
+def import_plugins() -> None:
+    """Import the installed plugins, which register themselves."""
+    for entry in entry_points(group=GROUP):
+        import_if_package(entry.value)
+
+
 @contextmanager
 def naming_user_dir(user_dir: str | None) -> Iterator[None]:
     """Name ``env.user_dir`` where it cannot be found; errors of the plugin's own code stay theirs.

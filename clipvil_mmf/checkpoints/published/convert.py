@@ -42,6 +42,7 @@ from clipvil_mmf.tasks import build_task
 from clipvil_mmf.text.vocabulary import read_tokens
 from clipvil_mmf.tuning import is_added
 from clipvil_mmf.vision import build_image_encoder
+from clipvil_mmf.vision.hub_towers import as_open_clip
 from clipvil_mmf.weight_files import read_weights, write_torch
 
 # BERT's own copy of the word embeddings, in checkpoints with the head for masked words.
@@ -81,6 +82,7 @@ def translate(state: Mapping[str, Tensor], path: str, kind: Kind | None = None) 
     Raises:
         CheckpointError: its layout is unknown, or it has tensors of several tasks.
     """
+    state = as_open_clip(state)
     layout = detect_layout(state, path, kind)
     published = {layout.canonical(key): tensor for key, tensor in state.items()}
     shared = take_shared_tasks(published, path)

@@ -1,11 +1,14 @@
 """``env.user_dir``, and a Configuration that somebody makes without ``mmf_run``."""
 
 import argparse
+import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
+from mmf_bridge.common import plugins
 from mmf_bridge.line import detect
 from tests.bridge.runs import ROOT
 
@@ -100,3 +103,37 @@ def test_our_plugin_replaces_no_name_of_mmf_but_those_of_datasets(alone):
     if detect() == "main":
         shared |= {"gqa", "okvqa"}
     assert replaced == {f"replaced builder_name_mapping {name}" for name in shared}
+
+
+@pytest.fixture(params=["checkout", "wheel"])
+def layout(request, tmp_path, monkeypatch):
+    """Where the plugin's yaml files lie: beside the package, as in a checkout, or inside it."""
+    if request.param == "wheel":
+        package = tmp_path / "site" / "plugin_of_a_wheel"
+        shutil.copytree(ROOT / "projects", package / "projects")
+        (package / "__init__.py").write_text("")
+        monkeypatch.syspath_prepend(package.parent)
+        shipped = [EntryPoint("clipvil", package.name, plugins.GROUP)]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: shipped)
+        return package / "projects"
+    return ROOT / "projects"
+
+
+@pytest.mark.parametrize("folder", ["home", "projects/mine"])
+def test_a_yaml_anywhere_includes_files_of_a_plugin(layout, folder, tmp_path, monkeypatch):
+    """Run from another directory; the included file has includes of its own."""
+    from mmf.utils.configuration import load_yaml
+
+    from mmf_bridge.common.yaml_layers import yaml_files
+
+    own = tmp_path / folder / "own.yaml"
+    own.parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    own.write_text("includes:\n- projects/clipvil/configs/vqa2.yaml\ntraining:\n  batch_size: 7\n")
+    found = load_yaml(str(own))
+    assert (found.training.batch_size, found.dataset) == (7, "vqa2")
+    assert found.optimizer.type == "clipvil_adamw_sgd"  # of recipes/published.yaml
+    configs = layout / "clipvil" / "configs"
+    names = ("run.yaml", "recipes/published.yaml", "vqa2.yaml")
+    assert yaml_files(str(own)) == [*(str(configs / name) for name in names), str(own)]
