@@ -271,6 +271,10 @@ class Answerer:
         label = answers[0][0] if label is None else label
         return make_explanation(METHODS[method](forward), seen, words, answers, method, label)
 
+    def tokenizer_json(self) -> str:
+        """Its tokenizer, as the library ``tokenizers`` reads it."""
+        return self._tokenizer.standalone_json()
+
     def texts(self, question: str) -> tuple[Tensor, Tensor, Tensor]:
         """Ids, mask and segments of a question as the network takes them: (1, T) int64 each."""
         ids, lengths = self._tokenizer([question])

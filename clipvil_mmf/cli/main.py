@@ -29,7 +29,7 @@ COMMANDS = {
     "config": "Print a configuration: every key, its value, where that comes from, what it means.",
     "demo": "Open a page in the browser: a photo, questions, answers, where the model looked.",
     "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
-    "export": "Write a model in the layout of the published checkpoints.",
+    "export": "Write a model in the layout of the published checkpoints, or as ONNX.",
     "features": "Encode the images of a data set once, and keep their grid features in files.",
     "import": "Read a published checkpoint, CLIP or BERT into a folder of safetensors and "
     "configuration.",
