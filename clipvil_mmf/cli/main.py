@@ -38,6 +38,7 @@ COMMANDS = {
     "profile": "Measure what tuning methods cost: parameters, multiply-adds, memory, time.",
     "runs": "Put runs side by side: changed keys, best score, parameters, memory, time.",
     "score": "Score a prediction file by the dataset's own rule, over all and by type.",
+    "serve": "Answer over HTTP: requests that come together are computed together.",
     "show": "Draw predictions: images with their questions, the answers given, right or wrong.",
 }
 # Modules of this folder that have other names than their commands.
