@@ -272,6 +272,10 @@ class Answerer:
         label = answers[0][0] if label is None else label
         return make_explanation(METHODS[method](forward), seen, words, answers, method, label)
 
+    def tokenizer_json(self) -> str:
+        """Its tokenizer, as the library ``tokenizers`` reads it."""
+        return self._tokenizer.standalone_json()
+
     def texts(self, question: str) -> tuple[Tensor, Tensor, Tensor]:
         """Ids, mask and segments of a question as the network takes them: (1, T) int64 each."""
         ids, lengths = self._tokenizer([question])
@@ -316,6 +320,33 @@ class Answerer:
                 raise found
             rows.append(found)
         return torch.stack(rows)
+
+    def read(self, image: Picture | Sequence[Picture]) -> list[np.ndarray]:
+        """The pictures of an image, or of those of a question, for :meth:`answer_read`.
+
+        Raises:
+            BadImageError: an image is missing, or is not an image.
+            ValueError: another number of images than the task has.
+        """
+        return self._read(as_sample((image, ""), self.task).images)
+
+    def answer_read(
+        self,
+        pictures: Mapping[bytes, Sequence[np.ndarray]],
+        asked: Sequence[tuple[bytes, str]],
+        top_k: int = 5,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[Answers]:
+        """Answer questions on what :meth:`read` gave; each is a key of ``pictures`` and a text."""
+        samples = [Sample((key,), question) for key, question in asked]
+
+        def answered(batch: Batch) -> list[Answers]:
+            questions = [samples[row].question for row in batch.rows]
+            return self._best(self._batch_scores(batch, questions, batch_size), top_k)
+
+        return list(
+            in_batches(samples, lambda keys: pictures[keys[0]], answered, batch_size, workers=0)
+        )
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the model into a new folder, which :func:`clipvil_mmf.from_pretrained` reads.

@@ -171,7 +171,7 @@ class ClipVilNetwork(nn.Module):
             with self.tuning.backbone_precision(input_ids.device):
                 visual = self.encode_visual(images)
         text, visual = self.paired(text, visual, image_index)
-        pooled = self.tuning.read(self.fusion, text, visual).reshape(len(input_ids), -1)
+        pooled = self.tuning.read(self.fusion, text, visual).reshape(input_ids.shape[0], -1)
         return ClipVilOutput(self.classifier(pooled), pooled)
 
     def paired(self, text: Text, visual: Visual, image_index: Tensor) -> tuple[Text, Visual]:

@@ -30,7 +30,7 @@ COMMANDS = {
     "config": "Print a configuration: every key, its value, where that comes from, what it means.",
     "demo": "Open a page in the browser: a photo, questions, answers, where the model looked.",
     "doctor": "Say what is installed, what is wrong, and the command that repairs it.",
-    "export": "Write a model in the layout of the published checkpoints.",
+    "export": "Write a model in the layout of the published checkpoints, or as ONNX.",
     "features": "Encode the images of a data set once, and keep their grid features in files.",
     "import": "Read a published checkpoint, CLIP or BERT into a folder of safetensors and "
     "configuration.",
@@ -40,6 +40,7 @@ COMMANDS = {
     "push": "Put a model on the Hugging Face hub: weights, configuration, vocabularies, a card.",
     "runs": "Put runs side by side: changed keys, best score, parameters, memory, time.",
     "score": "Score a prediction file by the dataset's own rule, over all and by type.",
+    "serve": "Answer over HTTP: requests that come together are computed together.",
     "show": "Draw predictions: images with their questions, the answers given, right or wrong.",
 }
 # Modules of this folder that have other names than their commands.

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
 
 from clipvil_mmf.config import ConfigError
 from clipvil_mmf.text.vocabulary import CLS, PAD, SEP, SPECIAL_TOKENS, UNK
@@ -82,6 +83,15 @@ class WordPieceTokenizer:
             text = question[encoding.offsets[first][0] : encoding.offsets[place][1]]
             found.append((text, range(first + 1, place + 2)))
         return found
+
+    def standalone_json(self) -> str:
+        """A ``tokenizer.json`` that cuts, adds [CLS] and [SEP] and pads by itself."""
+        copy = Tokenizer.from_str(self._tokenizer.to_str())
+        special = [(token, self._id(token)) for token in (CLS, SEP)]
+        copy.post_processor = TemplateProcessing(single=f"{CLS} $A {SEP}", special_tokens=special)
+        copy.enable_truncation(self.max_seq_length)
+        copy.enable_padding(pad_id=self._id(PAD), pad_token=PAD)
+        return copy.to_str()
 
     def _id(self, token: str) -> int:
         return self._tokenizer.token_to_id(token)

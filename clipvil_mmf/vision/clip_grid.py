@@ -313,10 +313,15 @@ class ClipGridEncoder(ImageEncoder):
         images = images.contiguous(memory_format=layout)
         if self._is_convolutional:
             return features(images)
-        positions = {"tower.positional_embedding": self._positions(images)}
+        positions = {"tower.positional_embedding": self.positions(images)}
         return functional_call(features, positions, (images,))
 
-    def _positions(self, images: Tensor) -> Tensor:
+    @property
+    def has_positions(self) -> bool:
+        """Whether the tower is a ViT of open_clip, with a position table."""
+        return not self._is_convolutional
+
+    def positions(self, images: Tensor) -> Tensor:
         """A ViT's position table at the size of the images' grid."""
         return resample_positions(
             self.tower.positional_embedding,

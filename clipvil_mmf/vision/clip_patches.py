@@ -41,8 +41,8 @@ class ClipPatches(ClipGridEncoder):
         """(B, 3, H, W) -> (B, 1 + h*w, C)."""
         tower = self.tower
         patches = tower.conv1(images).flatten(2).transpose(1, 2)
-        first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        tokens = torch.cat([first, patches], dim=1) + self._positions(images).to(patches.dtype)
+        first = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        tokens = torch.cat([first, patches], dim=1) + self.positions(images).to(patches.dtype)
         return tower.ln_pre(tokens)
 
 

@@ -1,0 +1,73 @@
+"""``clipvil serve``: a model behind HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Annotated
+
+import typer
+
+from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
+
+_PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for a free one.", min=0, max=65535)] = 8000,
+    max_batch: Annotated[
+        int, typer.Option(help="Questions that are computed together, at most.", min=1)
+    ] = 16,
+    max_wait: Annotated[
+        float, typer.Option(help="Milliseconds that a request waits for others.", min=0)
+    ] = 5.0,
+    max_waiting: Annotated[
+        int, typer.Option(help="Requests at once; more are told to come later.", min=1)
+    ] = 64,
+    max_upload: Annotated[int, typer.Option(help="Largest image file, in MiB.", min=1)] = 10,
+    max_pixels: Annotated[float, typer.Option(help="Of an image, in millions.", min=0)] = 50,
+    max_questions: Annotated[int, typer.Option(help="Of a request.", min=1)] = 32,
+    max_question_length: Annotated[int, typer.Option(help="In characters.", min=1)] = 500,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds from a request to its answer.", min=0)
+    ] = 30.0,
+    threshold: Annotated[
+        float, typer.Option(help="Confidence below which it does not answer.", min=0, max=1)
+    ] = 0.0,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "fp32",
+    backbone: BackboneOption = None,
+) -> None:
+    """Answer over HTTP: POST /answer, GET /health, GET /metrics."""
+    missing = [name for file, name in _PACKAGES.items() if importlib.util.find_spec(file) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"clipvil serve needs {', '.join(missing)}, which is not installed: "
+            'pip install "clipvil-mmf[serve]"'
+        )
+    # Imported here: what is wrong with the options is said at once.
+    import clipvil_mmf
+    from clipvil_mmf.deploying.asking import Limits
+    from clipvil_mmf.deploying.server import serve
+    from clipvil_mmf.deploying.service import Service
+
+    limits = Limits(
+        upload=max_upload * 2**20,
+        pixels=int(max_pixels * 1e6),
+        questions=max_questions,
+        question_length=max_question_length,
+        waiting=max_waiting,
+        timeout=timeout,
+    )
+    serve(
+        Service(limits, max_batch, max_wait / 1e3, threshold),
+        lambda: clipvil_mmf.from_pretrained(model, device, dtype, backbone or None),
+        host,
+        port,
+        typer.echo,
+    )

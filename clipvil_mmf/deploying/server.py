@@ -1,0 +1,176 @@
+"""The HTTP side of a :class:`Service`: FastAPI and uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from clipvil_mmf.deploying.asking import FIELDS, Asked, RefusedError, from_form, from_json
+from clipvil_mmf.deploying.metrics import CONTENT_TYPE
+from clipvil_mmf.deploying.service import Reply, Service
+from clipvil_mmf.hub import Answerer
+
+# How much more than a request may have is read and dropped, so that the client hears why.
+_PATIENCE = 4
+
+
+def build_app(service: Service) -> FastAPI:
+    """``POST /answer``, ``GET /health`` and ``GET /metrics`` of a service.
+
+    Nothing of it loads scripts of other servers, as FastAPI's pages of documentation do.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        await asyncio.get_running_loop().run_in_executor(None, service.close)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.post("/answer")
+    async def answer(request: Request) -> Response:
+        return _response(await service.reply(lambda: _receive(request, service)))
+
+    @app.get("/health")
+    async def health() -> Response:
+        return _response(service.health())
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        message = f"{error.detail}: expected POST /answer, GET /health or GET /metrics."
+        return JSONResponse({"error": message}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": "The server failed to answer; its log says why."}, 500)
+
+    return app
+
+
+def serve(
+    service: Service, load: Callable[[], Answerer], host: str, port: int, say: Callable[[str], None]
+) -> None:
+    """Answer on a port until a signal; then finish what is there.
+
+    Args:
+        service: without a model yet.
+        load: gives it; called when the port is open, so that ``/health`` tells of it.
+        host: an address of this machine.
+        port: 0 for a free one.
+        say: is given lines for people.
+
+    Raises:
+        OSError: the port cannot be had.
+        Exception: what ``load`` raises.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(f"--host {host} --port {port}: {error.strerror or error}") from error
+    config = uvicorn.Config(
+        build_app(service),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=int(service.limits.timeout) + 1,
+    )
+    server = uvicorn.Server(config)
+    failures: list[Exception] = []
+
+    def start() -> None:
+        try:
+            service.start(load())
+            say("ready")
+        except Exception as error:  # noqa: BLE001 (it is raised below)
+            failures.append(error)
+            server.should_exit = True
+
+    say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/")
+    threading.Thread(target=start, name="clipvil-load", daemon=True).start()
+    try:
+        server.run(sockets=[listening])
+    # uvicorn repeats the signal when all is finished.
+    except (KeyboardInterrupt, SystemExit):
+        say("stopped")
+    finally:
+        listening.close()
+    if failures:
+        raise failures[0]
+
+
+def _response(reply: Reply) -> Response:
+    headers = {} if reply.retry_after is None else {"Retry-After": str(reply.retry_after)}
+    return JSONResponse(reply.content, reply.status, headers)
+
+
+async def _receive(request: Request, service: Service) -> Asked:
+    """The request, read as far as the limits allow."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await _body(request, service.limits.body(service.images))
+    if kind == "application/json":
+        return from_json(body, service.limits)
+    if kind == "multipart/form-data":
+        return from_form(await _form(request, body, service), service.limits)
+    raise RefusedError(415, "Content-Type: expected multipart/form-data or application/json.")
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body; what is longer is dropped as it comes."""
+    found, size = bytearray(), 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > _PATIENCE * most:
+                break
+            if size <= most:
+                found += part
+            else:
+                found.clear()
+    except ClientDisconnect as error:
+        raise RefusedError(400, "The request ended early.") from error
+    if size > most:
+        raise RefusedError(413, f"The request has more than {most / 2**20:.1f} MiB.")
+    return bytes(found)
+
+
+async def _form(request: Request, body: bytes, service: Service) -> list[tuple[str, Any]]:
+    """The fields of a form, whose files are kept in memory."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    limits = service.limits
+    most = limits.questions + len(FIELDS)
+    parser = MultiPartParser(
+        *(request.headers, stream()),
+        max_files=service.images + 1,
+        max_fields=most + 1,
+        max_part_size=8 * limits.question_length,
+    )
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RefusedError(400, f"The form cannot be read: {error.message}") from error
+    return [
+        (name, await value.read() if isinstance(value, UploadFile) else value)
+        for name, value in form.multi_items()
+    ]
