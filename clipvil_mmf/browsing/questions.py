@@ -42,6 +42,7 @@ class Questions:
     def __init__(self, name: str, table: QuestionTable, folder: Path) -> None:
         self.name, self.table, self.folder = name, table, folder
         self._ids, self._texts = _column(table, "id"), _column(table, "text")
+        self._prefix = os.path.join(os.path.abspath(folder), "")  # of images given by whole paths
         self._given = _column(table, "given")
         kinds = {kind: _kind(table, kind) for kind in KINDS}
         self.kinds: Mapping[str, Kind] = {
@@ -72,14 +73,17 @@ class Questions:
 
     def image_name(self, image: int) -> str:
         """The path of an image in the images' folder."""
-        path, folder = self.table.image_path(image), os.path.join(os.path.abspath(self.folder), "")
-        return path.removeprefix(folder)
+        return self.table.image_path(image).removeprefix(self._prefix)
+
+    def image_names(self) -> list[str]:
+        """Those of all images."""
+        paths = (path for part in self.table.parts for path in part.images.to_pylist())
+        return [path.removeprefix(self._prefix) for path in paths]
 
     def image_file(self, image: int) -> Path | None:
         """The file of an image; None where its path leads out of the images' folder."""
-        folder = os.path.abspath(self.folder)
-        file = os.path.normpath(os.path.join(folder, self.table.image_path(image)))
-        return Path(file) if file.startswith(os.path.join(folder, "")) else None
+        file = os.path.normpath(os.path.join(self._prefix, self.table.image_path(image)))
+        return Path(file) if file.startswith(self._prefix) else None
 
     def with_text(self, text: str) -> np.ndarray:
         """Which questions have a text in them, in capitals or not: (N,) bool."""
@@ -108,6 +112,10 @@ class Questions:
     def ids(self, rows: Sequence[int] | np.ndarray) -> list[Any]:
         """The ids of these questions."""
         return self._ids.take(pa.array(rows, pa.int64())).to_pylist()
+
+    def texts(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        """These questions."""
+        return self._texts.take(pa.array(rows, pa.int64())).to_pylist()
 
 
 def _column(table: QuestionTable, name: str) -> pa.ChunkedArray | None:

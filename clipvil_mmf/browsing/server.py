@@ -93,10 +93,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request."""
-        if not self.server.is_mine(self.headers.get("Host")):
+        try:
+            is_mine = self.server.is_mine(self.headers.get("Host"))
+            path, query = urlsplit(self.path).path, urlsplit(self.path).query
+        except ValueError:
+            self._say(400, "The address cannot be read.")
+            return
+        if not is_mine:
             self._say(403, "This page is for this machine alone.")
             return
-        path, query = urlsplit(self.path).path, urlsplit(self.path).query
         routes: dict[str, Callable[[str], None]] = {
             "/": self._page,
             "/ids.json": lambda query: self._export(query, ids_json),

@@ -131,11 +131,11 @@ class Browser:
         return Summary(run.name, accuracy, counted, right, wrong, unanswered, confidence, losses)
 
     def _rows(self, filters: Filters) -> np.ndarray:
-        """The rows of the questions that filters leave, in their order: (n,) int64."""
+        """The rows of the questions that filters leave, in their order: (n,) int32."""
         kept = np.ones(len(self.questions), bool)
         for mask in (*self._of_questions(filters), *self._of_run(filters)):
             kept &= mask
-        rows = np.flatnonzero(kept)
+        rows = np.flatnonzero(kept).astype(np.int32)
         name = filters.sort.lstrip("-")
         if name == "id":
             return self.questions.by_id(rows)

@@ -94,7 +94,9 @@ def _name(run: Run, runs: Sequence[Run]) -> str:
 def _changes(run: Run) -> list[str]:
     """``key=value`` of the keys in which the runs differ, without the model's section."""
     section = f"model_config.{run.settings.get('model')}."
-    return [
-        f"{key.removeprefix(section)}={'null' if value is None else value}"
-        for key, value in run.changed.items()
-    ]
+    return [f"{key.removeprefix(section)}={_as_typed(value)}" for key, value in run.changed.items()]
+
+
+def _as_typed(value: Any) -> Any:
+    """A value as it is given on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else value

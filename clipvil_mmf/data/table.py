@@ -340,7 +340,7 @@ class QuestionTable(Sequence[Question]):
     def kinds(self) -> dict[str, list[str]]:
         """Those of ``KINDS`` that are known, a name for each question ('' where it has none)."""
         return {
-            name: [kind for part in self.parts for kind in part.table[name].to_pylist()]
+            name: [kind for part in self.parts for kind in _names(_chunk(part.table, name))]
             for name in KINDS
             if self._has(name)
         }
@@ -657,6 +657,11 @@ def _lists(sizes: Any, values: pa.Array, kind: pa.DataType) -> pa.ListArray:
 
 def _label(texts: Sequence[str], scores: np.ndarray) -> dict[str, float]:
     return dict(zip(texts, scores.astype(float).round(6).tolist(), strict=True))
+
+
+def _names(column: pa.DictionaryArray) -> Iterator[str]:
+    """The names of a column, each of which is decoded once."""
+    return map(column.dictionary.to_pylist().__getitem__, column.indices.to_numpy().tolist())
 
 
 def _decoded(column: pa.ChunkedArray, rows: Iterable[int] | None) -> list[Any]:

@@ -199,6 +199,10 @@ def test_other_sites_names_are_not_answered(server, tmp_path) -> None:
         assert ask(open_server, "/", Host="my-machine:80")[0].status == 200
 
 
+def test_addresses_that_cannot_be_read(server) -> None:
+    assert ask(server, "/", Host="[x")[0].status == 400
+
+
 def test_methods(server) -> None:
     response, body = ask(server, "/", "HEAD")
     assert response.status == 200 and not body

@@ -81,6 +81,7 @@ RUN_BY = {
     "mmf_run labelled_folders": EXTENDING + "test_trains_20_updates",
     "mmf_run tsv": EXTENDING + "test_trains_20_updates",
     "clipvil answer": "tests/cli/test_answer.py::test_a_file_of_questions",
+    "clipvil browse": "tests/browsing/test_command.py::test_with_predictions",
     "clipvil check-submission": FILES + "test_vqa2_from_training_to_the_leaderboard_file",
     "clipvil config": "tests/cli/test_config.py::test_what_is_printed_is_the_configuration",
     "clipvil demo": "tests/demo/test_page.py::test_the_command",

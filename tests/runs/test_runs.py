@@ -88,6 +88,14 @@ def test_one_table_of_runs(save):
     assert cells.count("tuning.method=full") == 2 and "save_dir" not in cells
 
 
+def test_changes_are_written_as_they_are_given(tmp_path):
+    for name, compiled in (("one", True), ("two", False)):
+        training = {"max_updates": 900, "batch_size": 256, "compile": compiled}
+        leave(tmp_path / name, training=training)
+    cells = " ".join(run(tmp_path).stdout.split())
+    assert "training.compile=true" in cells and "training.compile=false" in cells
+
+
 def test_json(save):
     found = json.loads(run(save / "tuned", "--json").stdout)
     assert [Path(row["name"]).name for row in found] == ["lora", "new"]
