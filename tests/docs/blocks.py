@@ -13,7 +13,7 @@ _FILE = re.compile(r"`([\w/]+\.\w+)`[^`\n]*:\n\Z")
 _INLINE = re.compile(r"`([^`]+)`")
 _OPTION = re.compile(r"[a-z_]+(\.[\w\[\]]+)+=\S+")
 PROGRAMS = ("mmf_run", "mmf_predict", "clipvil", "torchrun", "python", "pytest", "make", "pip")
-_OTHERS = ("git", ".", "tensorboard")
+_OTHERS = ("git", ".", "hf", "tensorboard")
 
 
 @dataclass(frozen=True)

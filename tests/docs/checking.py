@@ -94,7 +94,12 @@ def _check(config, options):
     from clipvil_mmf.config import from_config
     from clipvil_mmf.network import ClipVilNetwork
     from clipvil_mmf.optim import GroupsConfig
+    from clipvil_mmf.vision import clip_grid
+    from clipvil_mmf.vision.hub_towers import HubTower
 
+    # What a repository of the hub says of its tower.
+    tower = {"vision_cfg": {"layers": 12, "width": 768, "patch_size": 32, "image_size": 224}}
+    clip_grid.fetch_tower = lambda repository: HubTower(tower, None)
     settings = read_settings(config, list(options))
     if settings.model != "clipvil":
         return

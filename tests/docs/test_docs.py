@@ -1,6 +1,7 @@
 """Every command and snippet of README.md and docs/ is run, here or by a test named here."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -18,6 +19,7 @@ from tests.bridge.runs import PATIENCE, ROOT, _servers
 from tests.checkpoints.conftest import HEADS, publish  # noqa: F401 (a fixture)
 from tests.docs.blocks import PAGES, blocks, commands, options
 from tests.docs.checking import CONFIGS, check_all
+from tests.sharing.hub_server import serving
 
 PICTURE = ROOT / "tests" / "fixtures" / "own" / "images" / "first.jpg"
 PLUGIN = ROOT / "tests" / "extending" / "myplugin"
@@ -31,6 +33,7 @@ CLASSES = "tests/e2e/test_classes.py::"
 PRETRAINING = "tests/e2e/test_pretraining.py::"
 GRIDS = "tests/e2e/test_grid_features.py::"
 MMFS_GRIDS = "tests/bridge/both/test_grid_features.py::"
+HUB = "tests/sharing/test_towers.py::"
 EXTENDING = "tests/extending/test_matrix.py::"
 # What a command does, without its options -> the test that does it in small.
 RUN_BY = {
@@ -42,6 +45,8 @@ RUN_BY = {
     "mmf_predict vqa2": FILES + "test_vqa2_from_training_to_the_leaderboard_file",
     "mmf_run vqa2_tiny": FILES + "test_vqa2_tiny_needs_no_options",
     "mmf_predict vqa2_tiny": FILES + "test_vqa2_tiny_needs_no_options",
+    "mmf_run vqa2_clip_vit": HUB + "test_vqa2_from_open_clip_and_bert",
+    "mmf_run easy_vqa_from_hub": HUB + "test_easy_vqa_from_transformers_and_bert",
     "mmf_run vqa2_unipt": TUNED + "test_the_published_recipes_of_tuning",
     "mmf_run gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
     "mmf_predict gqa": FILES + "test_gqa_from_training_to_the_leaderboard_file",
@@ -92,6 +97,7 @@ RUN_BY = {
     "clipvil merge": EXTENDING + "test_merge",
     "clipvil prepare": FILES + "test_what_prepare_prints_runs",
     "clipvil profile": "tests/cli/test_profile.py::test_methods_side_by_side",
+    "clipvil push": "tests/sharing/test_round_trip.py::test_the_answers_stay",
     "clipvil runs": "tests/runs/test_runs.py::test_one_table_of_runs",
     "clipvil score": "tests/prediction/test_score.py::test_vqa_v2_official_files",
     "clipvil show": "tests/cli/test_show.py::test_draws_predictions",
@@ -105,6 +111,7 @@ RUN_BY = {
 NOT_RUN = {
     "git": "it needs the network",
     ".": "it is the shell's",
+    "hf": "it is huggingface_hub's",
     "tensorboard": "it is a server",
 }
 # What is in an option -> the configuration that has its key; else that of vqa2.
@@ -265,12 +272,14 @@ for name, text in json.load(sys.stdin).items():
         found[name] = traceback.format_exc()
 print(json.dumps(found))
 """
+# Models that the pages have on the hub.
+ON_HUB = ("me/vqa2",)
 # That of an exported folder is run by tests/deploying/test_standalone.py.
 SNIPPETS = [b for b in blocks("python") if b.file is None and "import answer" not in b.text]
 
 
 def test_snippets_of_python(working, publish, tmp_path):  # noqa: F811
-    """They run, with a small model and a picture where the page has others; without MMF."""
+    """They run, with a small model and a picture where the page has others."""
     model, answers = tmp_path / "model", tmp_path / "answers.json"
     answers.write_text(json.dumps(easy_vqa_files.read_answers()))
     words = (ROOT / "tests" / "fixtures" / "vocab.txt").read_text().split()
@@ -281,17 +290,24 @@ def test_snippets_of_python(working, publish, tmp_path):  # noqa: F811
     )
     for block in SNIPPETS:
         for name in re.findall(r'from_pretrained\("([\w/]+)"\)', block.text):
-            shutil.copytree(model, working / name, dirs_exist_ok=True)
+            if name not in ON_HUB:
+                shutil.copytree(model, working / name, dirs_exist_ok=True)
         for name in re.findall(r'"([\w/]+\.jpg)"', block.text):
             if not (working / name).exists():
                 shutil.copy(PICTURE, working / name)
-    done = subprocess.run(
-        [sys.executable, "-c", IN_PYTHON],
-        input=json.dumps({str(block): block.text for block in SNIPPETS}),
-        cwd=working,
-        capture_output=True,
-        text=True,
-    )
+    files = {file.name: file.read_bytes() for file in model.iterdir()}
+    with serving() as hub:
+        for name in ON_HUB:
+            for branch in ("main", "v1"):
+                hub.add(name, files, branch)
+        done = subprocess.run(
+            [sys.executable, "-c", IN_PYTHON],
+            input=json.dumps({str(block): block.text for block in SNIPPETS}),
+            cwd=working,
+            env={**os.environ, **hub.environment(tmp_path / "hub")},
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr
     wrong = {name: why for name, why in json.loads(done.stdout.splitlines()[-1]).items() if why}
     assert not wrong, "\n".join(wrong.values())

@@ -43,6 +43,16 @@ class Hub:
     def __init__(self):
         self.repos, self.lfs, self.requests, self.address = {}, {}, [], ""
 
+    def environment(self, home):
+        """Variables by which a process takes this for the hub; nobody is logged in."""
+        return {
+            "HF_ENDPOINT": self.address,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_TOKEN": "",
+        }
+
     def add(self, name, files, branch="main", **options):
         """Put a repository there; another branch of one that is there."""
         repo = self.repos.setdefault(name, Repo(**options))
