@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -84,6 +85,8 @@ def serve(
         listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise OSError(f"--host {host} --port {port}: {error.strerror or error}") from error
+    # It warns of each broken form, as often as clients like.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         build_app(service),
         log_level="warning",

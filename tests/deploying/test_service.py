@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import io
+import json
 import threading
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
+from urllib import request
 
 import pytest
 from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
-from clipvil_mmf.deploying.asking import Asked, Limits, RefusedError
+from clipvil_mmf.deploying.asking import Asked, Limits, RefusedError, from_json
 from clipvil_mmf.deploying.metrics import Histogram
 from clipvil_mmf.deploying.service import Reply, Service
 from tests.deploying.models import FIT_PAD, PHOTOS, QUESTIONS, shown, small_model
 from tests.deploying.test_asking import png
+from tests.docs.blocks import blocks
 
 FILES = [png(photo) for photo in PHOTOS]
 
@@ -188,6 +194,29 @@ def test_a_histogram() -> None:
         "h_sum 12.5",
         "h_count 4",
     ]
+
+
+def test_the_snippet_of_the_page(make, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Without HTTP between client and service."""
+    service = make()
+
+    def urlopen(sent: request.Request) -> io.BytesIO:
+        async def receive() -> Asked:
+            assert sent.headers == {"Content-type": "application/json"}
+            return from_json(sent.data, service.limits)
+
+        (reply,) = together(service.reply(receive))
+        return io.BytesIO(json.dumps(reply.content).encode())
+
+    monkeypatch.setattr(request, "urlopen", urlopen)
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_bytes(FILES[0])
+    (text,) = [block.text for block in blocks("python") if "127.0.0.1:8000" in block.text]
+    exec(compile(text, "deployment.md", "exec"), {})
+    rows = ast.literal_eval(capsys.readouterr().out)
+    expected = service.answerer.answer(PHOTOS[0], [row["question"] for row in rows], top_k=2)
+    assert [row["answer"] for row in rows] == [best[0][0] for best in expected]
+    assert [len(row["top_answers"]) for row in rows] == [2, 2]
 
 
 def test_packages_that_are_not_installed(monkeypatch) -> None:

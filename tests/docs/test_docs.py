@@ -100,6 +100,7 @@ RUN_BY = {
     "clipvil push": "tests/sharing/test_round_trip.py::test_the_answers_stay",
     "clipvil runs": "tests/runs/test_runs.py::test_one_table_of_runs",
     "clipvil score": "tests/prediction/test_score.py::test_vqa_v2_official_files",
+    "clipvil serve": "tests/deploying/test_service.py::test_requests_at_once_are_one_pass",
     "clipvil show": "tests/cli/test_show.py::test_draws_predictions",
     "pip install": "tests/bridge/test_install.py::test_every_package_is_shipped",
     "pip uninstall": "tests/bridge/test_install.py::test_uninstalling_removes_all_of_it",
@@ -274,8 +275,8 @@ print(json.dumps(found))
 """
 # Models that the pages have on the hub.
 ON_HUB = ("me/vqa2",)
-# That of an exported folder is run by tests/deploying/test_standalone.py.
-SNIPPETS = [b for b in blocks("python") if b.file is None and "import answer" not in b.text]
+# Those of a folder without torch and of a server are run in tests/deploying.
+SNIPPETS = [b for b in blocks("python") if b.file is None and b.page != "docs/deployment.md"]
 
 
 def test_snippets_of_python(working, publish, tmp_path):  # noqa: F811
