@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,11 @@ def forward_pass(
     passes = len(seen.grid)
     index = torch.arange(passes, device=seen.grid.device)
     recording = Recording(network.fusion)
-    with torch.enable_grad(), recording.running():
+    with ExitStack() as stack:
+        stack.callback(setattr, network.tuning, "keeps_graph", network.tuning.keeps_graph)
+        network.tuning.keeps_graph = True
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(recording.running())
         # Clones: tensors made in inference mode have no graph.
         grid = seen.grid.clone().requires_grad_()
         texts, index = tuple(part.clone() for part in texts), index.clone()

@@ -74,8 +74,8 @@ class ForwardPass:
             found = torch.autograd.grad(self.score, needed, retain_graph=True, allow_unused=True)
         if all(gradient is None for gradient in found):
             raise ExplainError(
-                "no gradient of the score reaches the image: the tuning method computes the fusion "
-                "under no_grad. Only rollout needs no gradient"
+                "no gradient of the score reaches the image: the network computes a part under "
+                "no_grad. Only rollout needs no gradient"
             )
         pairs = zip(found, tensors, strict=True)
         return [torch.zeros_like(t) if gradient is None else gradient for gradient, t in pairs]

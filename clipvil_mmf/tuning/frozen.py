@@ -50,5 +50,8 @@ class Frozen(TuningMethod):
 
     def read(self, fusion: Fusion, text: Text, visual: Visual) -> Tensor:
         """The pooled output (B, D), under `no_grad`."""
-        with torch.no_grad(), self.backbone_precision(visual.tokens.device):
+        with (
+            torch.set_grad_enabled(self.keeps_graph),
+            self.backbone_precision(visual.tokens.device),
+        ):
             return at_least_float32(fusion(text, visual))

@@ -54,6 +54,8 @@ class TuningMethod(nn.Module):
         section: the yaml section that it was built from.
         samples_wanted: how many samples of the train split, of all processes together,
             :meth:`start_from_samples` is to see before the first update; 0 for none.
+        keeps_graph: whether a frozen backbone is computed with its graph, as maps of where a model
+            looked need it; else under `no_grad`.
     """
 
     saves_backbone: ClassVar[bool] = False
@@ -61,6 +63,7 @@ class TuningMethod(nn.Module):
     published_unused: ClassVar[Names] = {}
     section: Mapping[str, Any]
     samples_wanted: int = 0
+    keeps_graph: bool = False
 
     def __init__(self, config: Any, network: Network) -> None:
         super().__init__()

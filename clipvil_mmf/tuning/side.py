@@ -128,7 +128,10 @@ class SideNetwork(Frozen):
         states = fusion.hidden_states(text, visual)
         while True:
             # Not around the `yield`: what the side network does with a state needs its graph.
-            with torch.no_grad(), self.backbone_precision(visual.tokens.device):
+            with (
+                torch.set_grad_enabled(self.keeps_graph),
+                self.backbone_precision(visual.tokens.device),
+            ):
                 state = next(states, None)
             if state is None:
                 return

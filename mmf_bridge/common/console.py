@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -116,6 +117,9 @@ def leave_root() -> None:
 
 
 def log_file() -> str | None:
-    """The path of the run's log; None where it has none."""
+    """The path of the run's log, from the working folder where it is below it; None for none."""
     files = [handler for handler in _on_root if not isinstance(handler, ConsoleHandler)]
-    return files[-1].stream.name if files else None
+    if not files:
+        return None
+    path = Path(files[-1].stream.name)
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -159,19 +159,33 @@ def test_tuning_methods_that_read_the_fusion(tuning: str, method: str) -> None:
     assert torch.isfinite(found).all() and found[:, 0].sum() > 0
 
 
-def test_a_frozen_network_has_no_gradients() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_frozen_network_has_the_maps_of_a_trained_one(method: str) -> None:
     model = asked(tuning={"method": "frozen"})
-    assert mapped(model, "rollout")[0, 0].sum() > 0
-    for method in ("relevance", "grad_cam"):
-        with pytest.raises(ExplainError, match=r"under no_grad\. Only rollout needs no gradient"):
-            mapped(model, method)
+    found = mapped(model, method)
+    assert found[0, 0].sum() > 0 and not model.network.tuning.keeps_graph
+    whole = asked()
+    whole.network.load_state_dict(model.network.state_dict())
+    torch.testing.assert_close(found, mapped(whole, method))
 
 
-def test_side_networks_read_otherwise() -> None:
-    model = asked(tuning={"method": "unipt", "params": {"reduction_factor": 2}})
+@pytest.mark.parametrize("tuning", ["unipt", "ladder", "sherl"])
+def test_side_networks_read_otherwise(tuning: str) -> None:
+    """A gradient reaches the image through the states that they read; attention is not all."""
+    model = asked(tuning={"method": tuning, "params": {"reduction_factor": 2}})
     for method in ("rollout", "relevance"):
         with pytest.raises(ExplainError, match="reads the fusion's hidden states by a network of"):
             mapped(model, method)
+    found = mapped(model, "grad_cam")
+    assert torch.isfinite(found).all() and found.sum() > 0
+    assert not model.network.tuning.keeps_graph
+
+
+def test_without_a_gradient_only_rollout_is_there(monkeypatch) -> None:
+    model = asked()
+    monkeypatch.setattr(torch, "enable_grad", torch.no_grad)
+    with pytest.raises(ExplainError, match=r"under no_grad\. Only rollout needs no gradient"):
+        mapped(model, "grad_cam")
 
 
 def test_a_fusion_that_says_nothing_of_its_attention(monkeypatch) -> None:

@@ -75,6 +75,13 @@ def test_the_end_names_score_files_and_the_next_command(tmp_path, capfd):
     assert "recipe" not in said and "\r" not in said
 
 
+def test_the_log_is_named_from_the_working_folder(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_here(tmp_path / "save", "run_type=val")
+    named = capfd.readouterr().out.splitlines()[0].split()[-1]
+    assert named.startswith("save/") and os.path.isfile(named)
+
+
 def test_what_is_logged_goes_where_it_belongs(tmp_path, capfd):
     run_here(tmp_path, "run_type=val", "checkpoint.resume=false")
     capfd.readouterr()
