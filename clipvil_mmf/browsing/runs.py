@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from clipvil_mmf.browsing.grading import LEAST_CONFIDENCE, Grader
-from clipvil_mmf.data.formats.json_stream import stream_json
-from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.prediction.submission import (
     Layout,
@@ -23,8 +21,9 @@ from clipvil_mmf.prediction.submission import (
     read_submission,
 )
 from clipvil_mmf.tasks.confidence import CONFIDENCE, TOP
+from clipvil_mmf.text_files import READ_ERRORS, open_text
 
-_BLOCK = 5_000  # rows that are Python objects at a time
+_BLOCK = 1 << 20  # characters of a file whose rows are Python objects at a time
 
 
 class Run:
@@ -147,7 +146,7 @@ def read_run(
             for rows in _blocks(file):
                 columns.add_rows(rows)
     # What is not a plain list of rows in order is read, and its faults are named, by others.
-    except (AnnotationError, KeyError, TypeError, ValueError, AttributeError):
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError, *READ_ERRORS):
         return _read_whole(name, file, places, choices)
     return columns.run() if columns.is_filled else _read_whole(name, file, places, choices)
 
@@ -187,10 +186,25 @@ def _uncollected() -> Iterator[None]:
 
 
 def _blocks(file: Path) -> Iterator[list[Any]]:
-    """The rows of a JSON list, some thousands at a time."""
-    rows = (row for _, row in stream_json(file))
-    while block := list(islice(rows, _BLOCK)):
-        yield block
+    """The rows of a JSON list, some thousands at a time; ``ValueError``: it is not one.
+
+    What is cut between two objects is decoded as two lists: if both are lists, their rows are those
+    of the whole one, and where a cut falls into a text or a nested object they are not.
+    """
+    with open_text(file) as source:
+        held = source.read(_BLOCK).lstrip()
+        if not held.startswith("["):
+            raise ValueError("it is not a list")
+        held = held[1:]
+        while more := source.read(_BLOCK):
+            held += more
+            last = held.rfind("{")
+            before = held[: max(last, 0)].rstrip()
+            if before.endswith(",") and before[:-1].rstrip().endswith("}"):
+                yield json.loads(f"[{before[:-1]}]")
+                held = held[last:]
+        if rows := json.loads(f"[{held}"):
+            yield rows
 
 
 class _Columns:

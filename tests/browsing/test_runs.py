@@ -53,17 +53,32 @@ def test_confidence_of_right_answers_alone_gives_their_loss(tmp_path) -> None:
     assert not run.is_bound.any()
 
 
-def test_it_is_what_score_reads(tmp_path, monkeypatch) -> None:
-    """Block by block, and of a whole file."""
-    monkeypatch.setattr("clipvil_mmf.browsing.runs._BLOCK", 2)
-    file = write(tmp_path, "first", FIRST)
+@pytest.mark.parametrize("block", [1, 7, 100, 1000])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_it_is_what_score_reads(tmp_path, monkeypatch, block: int, indent: int | None) -> None:
+    """Wherever its blocks end."""
+    monkeypatch.setattr("clipvil_mmf.browsing.runs._BLOCK", block)
+    file = tmp_path / "first.json"
+    file.write_text(json.dumps(FIRST, indent=indent) + "\n")
     found = read_submission(file, table().ids())
+    monkeypatch.setattr("clipvil_mmf.browsing.runs._read_whole", None)
     run = read_run("first", file, table(), None)
     assert {q.question_id: a for q, a in zip(QUESTIONS, answers(run), strict=True) if a} == (
         found.predictions
     )
     tops = {q.question_id: run.top(n) for n, q in enumerate(QUESTIONS) if run.top(n)}
     assert tops == {key: [(a, pytest.approx(c)) for a, c in top] for key, top in found.top.items()}
+
+
+@pytest.mark.parametrize("block", [1, 20, 1000])
+def test_a_cut_in_an_answer_or_in_a_nested_object(tmp_path, monkeypatch, block: int) -> None:
+    monkeypatch.setattr("clipvil_mmf.browsing.runs._BLOCK", block)
+    said = ['x", "a": 1}, {"question_id": 3', "}, {", "[{", "\\"]
+    rows = [
+        {"question_id": row["question_id"], "answer": answer, "more": [{"a": {}}, {"b": 1}]}
+        for row, answer in zip(FIRST, said, strict=True)
+    ]
+    assert answers(read_run("odd", write(tmp_path, "odd", rows), table(), None)) == [*said, None]
 
 
 @pytest.mark.parametrize(

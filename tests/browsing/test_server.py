@@ -221,3 +221,18 @@ def test_an_error_of_ours_ends_no_server(server, monkeypatch, caplog) -> None:
         response, body = ask(server, "/")
     assert response.status == 500 and "ZeroDivisionError" in caplog.text
     assert b"Traceback" not in body and "5</b> questions" in page(server)
+
+
+def test_questions_with_two_images(tmp_path) -> None:
+    questions = [
+        Question(n, "Is it?", ("a.png", "sub/c.png") if n else ("sub/c.png", "a.png"), {"no": 1.0})
+        for n in range(3)
+    ]
+    found = browser(tmp_path, questions=questions)
+    with served(found) as server:
+        text = page(server)
+        assert text.count("<article>") == 2 and text.count("<img") == 4
+        assert page(server, "?image=a.png").count("<section>") == 3
+        rows = json.loads(ask(server, "/questions.json?id=1")[1])
+        assert rows[0]["image"] == ["a.png", "sub/c.png"]
+        assert "clipvil answer" not in plain(text)
