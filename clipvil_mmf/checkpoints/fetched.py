@@ -52,7 +52,7 @@ def model_path(path: str | PathLike[str], revision: str | None = None) -> Path:
     try:
         folder = fetch(repository, MODEL_FILES)
     except HubError as error:
-        where = f"{path} is neither a folder here nor to be had from the hub: " if bare else ""
+        where = f"{path} is neither a folder here nor a model of the hub: " if bare else ""
         raise HubError(f"{where}{error}") from error
     files = {file for file in MODEL_FILES if (folder / file).is_file()}
     if CONFIG not in files or not files & {WEIGHTS, TUNED}:

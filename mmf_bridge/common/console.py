@@ -17,6 +17,7 @@ MMF = ("mmf", "mmf_cli")
 _SPEAKER = "mmf_bridge.console"
 _LABEL_WIDTH = 9
 _WARNINGS = "py.warnings"
+_TALKS = "mmf_cli.interactive"  # main's program that asks and answers by log lines
 
 _speaker = logging.getLogger(_SPEAKER)
 _speaker.propagate = False
@@ -74,7 +75,7 @@ class ConsoleHandler(logging.StreamHandler):
             return True
         if record.levelno >= logging.WARNING:
             return package in self.own or package in MMF
-        return package in self.own
+        return package in self.own or record.name == _TALKS
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)

@@ -281,3 +281,11 @@ def test_a_run_has_one_folder_of_tensorboards(tmp_path):
     for name in ("train/total_loss", "train/lr"):
         assert [event.step for event in events.Scalars(name)] == list(range(1, 16))
     assert [event.step for event in events.Scalars("test/total_loss")] == [15]
+
+
+def test_the_program_that_asks_by_log_lines_is_heard(capsys):
+    """MMF main's mmf_interactive; the rest of what MMF says is for the log file."""
+    handler = console.ConsoleHandler(["mmf_bridge"])
+    for name in ("mmf_cli.interactive", "mmf_cli.run", "mmf.utils.inference"):
+        handler.handle(logging.makeLogRecord({"name": name, "levelno": logging.INFO, "msg": name}))
+    assert capsys.readouterr().out == "mmf_cli.interactive\n"
