@@ -130,8 +130,10 @@ def read_images(asked: Asked, answerer: Answerer, limits: Limits) -> list[np.nda
         _check_pixels(image, limits)
     try:
         return answerer.read(asked.images if wanted > 1 else asked.images[0])
-    except BadImageError as error:
-        raise _not_an_image() from error
+    except BadImageError:
+        pass
+    # Not in the clause: the refusal would refer to the error, and that to the pixels.
+    raise _not_an_image()
 
 
 def _check_pixels(image: bytes, limits: Limits) -> None:

@@ -116,15 +116,20 @@ class Service:
     async def _reply(self, receive: Callable[[], Awaitable[Asked]]) -> Reply:
         received = False
 
-        async def answered() -> dict[str, Any]:
+        async def answered() -> Reply:
             nonlocal received
-            asked = await receive()
-            received = True
-            return await self._answer(asked)
+            try:
+                asked = await receive()
+                received = True
+                return Reply(200, await self._answer(asked))
+            # Here: one that `wait_for` passes on refers to itself, and keeps what was read until
+            # Python collects garbage.
+            except RefusedError as error:
+                return _refused(error)
 
         try:
             with self._admission():
-                return Reply(200, await asyncio.wait_for(answered(), self.limits.timeout))
+                return await asyncio.wait_for(answered(), self.limits.timeout)
         except RefusedError as error:
             return _refused(error)
         except BatcherClosedError:

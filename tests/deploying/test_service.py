@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import io
 import json
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 from urllib import request
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from clipvil_mmf.cli.main import app
@@ -20,7 +22,7 @@ from clipvil_mmf.deploying.asking import Asked, Limits, RefusedError, from_json
 from clipvil_mmf.deploying.metrics import Histogram
 from clipvil_mmf.deploying.service import Reply, Service
 from tests.deploying.models import FIT_PAD, PHOTOS, QUESTIONS, shown, small_model
-from tests.deploying.test_asking import png
+from tests.deploying.test_asking import bomb, png
 from tests.docs.blocks import blocks
 
 FILES = [png(photo) for photo in PHOTOS]
@@ -98,6 +100,24 @@ def test_a_question_about_two_images(make) -> None:
     assert reply.content["answers"][0]["answer"] == best[0][0]
     (reply,) = together(ask(service, FILES[0], QUESTIONS[0]))
     assert reply == Reply(400, {"error": "image: got 1 image, expected 2."})
+
+
+def test_a_refused_image_does_not_stay(make) -> None:
+    """Its pixels are gone with the reply, not when Python collects garbage."""
+    service = make()
+
+    def pictures() -> int:
+        return sum(isinstance(one, Image.Image) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = pictures()
+        replies = together(*(ask(service, bomb(100, 100), QUESTIONS[0]) for _ in range(8)))
+        assert {reply.status for reply in replies} == {400}
+        assert pictures() == before
+    finally:
+        gc.enable()
 
 
 def test_below_the_threshold_there_is_no_answer(make) -> None:
