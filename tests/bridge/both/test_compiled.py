@@ -113,6 +113,17 @@ def test_passes_that_fail_on_sizes_that_vary_are_left_out(monkeypatch, name):
     assert not getattr(triton, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("capture_dynamic_output_shape_ops", True), ("optimize_ddp", False)]
+)
+def test_how_graphs_are_traced(monkeypatch, name, value):
+    """Masked words are part of the graph, and DDP splits none: some versions of torch do not need
+    the one or the other."""
+    monkeypatch.setattr(torch._dynamo.config, name, not value)
+    compiling.compile_model(torch.nn.Linear(2, 2), {"backend": "eager"})
+    assert getattr(torch._dynamo.config, name) is value
+
+
 def test_more_sizes_than_torch_itself_compiles():
     """Which gives up after eight, and runs the rest as it is."""
     model, counter = torch.nn.Linear(2, 2), CompileCounter()
