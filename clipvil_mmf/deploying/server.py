@@ -83,8 +83,9 @@ def serve(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise OSError(f"--host {host} --port {port}: {error.strerror or error}") from error
+    except (OSError, TypeError) as error:  # the latter: no machine can be called so
+        why = getattr(error, "strerror", None) or error
+        raise OSError(f"--host {host} --port {port}: {why}") from error
     # It warns of each broken form, as often as clients like.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(

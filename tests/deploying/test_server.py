@@ -183,6 +183,17 @@ def test_a_port_that_is_taken() -> None:
     assert f"error: --host 127.0.0.1 --port {port}: Address already in use" in done.output
 
 
+def test_a_name_that_no_machine_has() -> None:
+    done = CliRunner().invoke(app, ["serve", "nowhere", "--host", "a..b\xe9"])
+    assert done.exit_code == 1 and "error: --host a..b" in done.output
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--max-pixels", "--max-wait"])
+def test_numbers_without_end(option: str) -> None:
+    done = CliRunner().invoke(app, ["serve", "nowhere", option, "inf", "--port", "0"])
+    assert done.exit_code == 2 and f"'{option}'" in done.output
+
+
 def test_options_reach_the_service(monkeypatch) -> None:
     from clipvil_mmf.deploying import server
 
