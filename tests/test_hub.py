@@ -222,7 +222,10 @@ def test_half_precision(imported: Path, model: Answerer, dtype: Any) -> None:
     [
         ({"dtype": "bfloat"}, "dtype: got 'bfloat', expected float32, bfloat16 or float16"),
         ({"dtype": torch.int8}, "dtype: got torch.int8"),
+        ({"dtype": "float8_e4m3fn"}, "dtype: got 'float8_e4m3fn', expected float32"),
         ({"device": "gpu"}, "device: got 'gpu', expected cpu, cuda"),
+        ({"device": "meta"}, "device: got 'meta', which this machine does not have"),
+        ({"device": "hpu"}, "device: got 'hpu', which this machine does not have"),
         pytest.param(
             {"device": "cuda"},
             "device is cuda, but no GPU was found",
