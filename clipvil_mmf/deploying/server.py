@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from clipvil_mmf.deploying.asking import FIELDS, Asked, RefusedError, from_form, from_json
 from clipvil_mmf.deploying.metrics import CONTENT_TYPE
-from clipvil_mmf.deploying.service import Reply, Service
+from clipvil_mmf.deploying.service import READY, Reply, Service
 from clipvil_mmf.hub import Answerer
 
 # How much more than a request may have is read and dropped, so that the client hears why.
@@ -131,20 +131,23 @@ def serve(
     def start() -> None:
         try:
             service.start(load())
-            say("ready")
+            if service.state == READY:
+                say("ready")
         except Exception as error:  # noqa: BLE001 (it is raised below)
             failures.append(error)
             server.should_exit = True
 
     say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/")
-    threading.Thread(target=start, name="clipvil-load", daemon=True).start()
+    loading = threading.Thread(target=start, name="clipvil-load", daemon=True)
     try:
+        loading.start()
         server.run(sockets=[listening])
     # uvicorn repeats the signal when all is finished.
     except (KeyboardInterrupt, SystemExit):
         say("stopped")
     finally:
         listening.close()
+        loading.join()  # a process that ends while a thread is in torch is aborted
     if failures:
         raise failures[0]
 

@@ -200,6 +200,27 @@ def test_the_command_ends_when_it_has_answered(imported: Path) -> None:
         process.kill()
 
 
+def test_the_end_waits_for_a_model_that_is_being_loaded(service, monkeypatch) -> None:
+    """Else the process would be aborted, with a message of the C++ library."""
+    begun, said = threading.Event(), []
+
+    def interrupted(*_: object, **__: object) -> None:
+        begun.wait(20)
+        stopping.close()
+        raise KeyboardInterrupt
+
+    def load():
+        begun.set()
+        time.sleep(0.3)
+        said.append("loaded")
+        return service.answerer
+
+    stopping = Service()
+    monkeypatch.setattr(uvicorn.Server, "run", interrupted)
+    server.serve(stopping, load, "127.0.0.1", 0, said.append)
+    assert said[1:] == ["stopped", "loaded"]
+
+
 def test_a_model_that_is_not_there() -> None:
     done = CliRunner().invoke(app, ["serve", "nowhere", "--port", "0"])
     assert done.exit_code == 1 and "error: nowhere: no such file or folder" in done.output
