@@ -513,5 +513,11 @@ def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int
             "mmf_predict."
         )
     found, _ = match(network.state_dict(), saved.source, file=f"{path}: the file of weights")
+    for name, _ in network.named_parameters():
+        if not found[name].is_floating_point():
+            raise CheckpointError(
+                f"{path}: the file of weights has {name} as {found[name].dtype}; expected floating "
+                "point numbers. Fetch or import the checkpoint again."
+            )
     network.load_state_dict(found, assign=True)
     return network.eval()
