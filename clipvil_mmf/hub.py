@@ -472,6 +472,11 @@ def _device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device: got {device!r}, expected cpu, cuda, cuda:1 ...") from error
     if found.type == "cuda":
         check_device(str(found), "device")
+    try:
+        torch.zeros((), device=found).item()
+    # What torch was built without, and `meta`, which computes nothing.
+    except (AssertionError, ImportError, RuntimeError) as error:
+        raise ValueError(f"device: got {device!r}, which this machine does not have.") from error
     return found
 
 
@@ -480,7 +485,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     found = dtype
     if isinstance(dtype, str):
         found = getattr(torch, _DTYPES.get(dtype, dtype), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise ValueError(f"dtype: got {dtype!r}, expected float32, bfloat16 or float16.")
     return found
 
@@ -508,5 +513,11 @@ def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int
             "mmf_predict."
         )
     found, _ = match(network.state_dict(), saved.source, file=f"{path}: the file of weights")
+    for name, _ in network.named_parameters():
+        if not found[name].is_floating_point():
+            raise CheckpointError(
+                f"{path}: the file of weights has {name} as {found[name].dtype}; expected floating "
+                "point numbers. Fetch or import the checkpoint again."
+            )
     network.load_state_dict(found, assign=True)
     return network.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import clipvil_mmf
 from clipvil_mmf.checkpoints import CheckpointError
 from clipvil_mmf.checkpoints.native import read_saved, write_saved
 from clipvil_mmf.checkpoints.published.convert import import_checkpoint
+from clipvil_mmf.config import ConfigError
 from clipvil_mmf.data.images import BadImageError
 from clipvil_mmf.fusion import FUSIONS, JointConfig, JointFusion
 from clipvil_mmf.hub import Answerer
@@ -222,7 +225,10 @@ def test_half_precision(imported: Path, model: Answerer, dtype: Any) -> None:
     [
         ({"dtype": "bfloat"}, "dtype: got 'bfloat', expected float32, bfloat16 or float16"),
         ({"dtype": torch.int8}, "dtype: got torch.int8"),
+        ({"dtype": "float8_e4m3fn"}, "dtype: got 'float8_e4m3fn', expected float32"),
         ({"device": "gpu"}, "device: got 'gpu', expected cpu, cuda"),
+        ({"device": "meta"}, "device: got 'meta', which this machine does not have"),
+        ({"device": "hpu"}, "device: got 'hpu', which this machine does not have"),
         pytest.param(
             {"device": "cuda"},
             "device is cuda, but no GPU was found",
@@ -408,3 +414,19 @@ def test_without_mmf(imported: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ANSWERS
+
+
+def test_weights_that_are_not_floating_point(imported: Path, tmp_path: Path) -> None:
+    shutil.copytree(imported, tmp_path / "copy")
+    file = tmp_path / "copy" / "model.safetensors"
+    save_file({name: tensor.int() for name, tensor in load_file(file).items()}, file)
+    with pytest.raises(CheckpointError, match=r"as torch.int32; expected floating point"):
+        clipvil_mmf.from_pretrained(tmp_path / "copy")
+
+
+def test_a_length_without_room(imported: Path, tmp_path: Path) -> None:
+    shutil.copytree(imported, tmp_path / "copy")
+    file = tmp_path / "copy" / "config.yaml"
+    file.write_text(re.sub(r"max_seq_length: \d+", "max_seq_length: 0", file.read_text()))
+    with pytest.raises(ConfigError, match="max_seq_length: got 0, expected at least 2"):
+        clipvil_mmf.from_pretrained(tmp_path / "copy")

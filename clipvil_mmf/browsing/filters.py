@@ -73,7 +73,8 @@ class Filters:
         values: dict[str, Any] = {}
         named: dict[str, str] = {}
         for name, value in given:
-            value = value.strip()
+            if not name.startswith(_KIND) and name not in _CHOSEN:
+                value = value.strip()
             if len(value) > _LONGEST:
                 raise FilterError(f"{name} has more than {_LONGEST} characters")
             if name.startswith(_KIND):
@@ -140,6 +141,7 @@ class Filters:
 
 _DEFAULTS = {field.name: field.default for field in fields(Filters) if field.name != "kinds"}
 _NAMES = tuple(_DEFAULTS)
+_CHOSEN = ("run", "other")  # from names, which may begin or end with spaces
 _OF_RUN = ("run", "verdict", "said", "compare", "other")
 _OF_CONFIDENCE = ("least", "most")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -263,7 +264,7 @@ def _picture(questions: Questions, image: int) -> str:
         return f'<p class="missing">{_text(why)}</p>'
     width, height = image_size(file, upright=True)
     if not width or not height:
-        why = "cannot be read" if file.exists() else "is missing"
+        why = "cannot be read" if os.path.exists(file) else "is missing"
         return f'<p class="missing">{_text(str(file))} {why}</p>'
     is_small = max(width, height) <= _SMALL
     factor = _WIDE / max(width, height)

@@ -92,8 +92,11 @@ class Questions:
     def with_id(self, key: str) -> np.ndarray:
         """Which question has this id: (N,) bool."""
         if pa.types.is_integer(self._ids.type):
-            number = int(key) if key.lstrip("-").isdecimal() else None
-            if number is None or not -(2**63) <= number < 2**63:
+            try:
+                number = int(key)
+            except ValueError:
+                return np.zeros(len(self), bool)
+            if not -(2**63) <= number < 2**63:
                 return np.zeros(len(self), bool)
             return _mask(pc.equal(self._ids, number))
         return _mask(pc.equal(self._ids, key))

@@ -169,7 +169,12 @@ def _read_whole(
     columns = _Columns(name, file, places)
     keys = list(answers)
     confidences = [sure.get(key) for key in keys]
-    columns.add(keys, list(answers.values()), confidences, [found.top.get(key) for key in keys])
+    try:
+        columns.add(keys, list(answers.values()), confidences, [found.top.get(key) for key in keys])
+    except UnicodeEncodeError as error:  # half of a pair, which JSON can spell
+        raise SubmissionError(
+            f"{file} has an answer that is not valid Unicode ({error})"
+        ) from error
     return columns.run(is_chosen)
 
 
@@ -254,6 +259,8 @@ class _Columns:
         pairs = [pair for pairs in tops if pairs for pair in pairs]
         if pairs:
             further, sure = zip(*pairs, strict=True)
+            if None in sure:
+                raise ValueError("answers without a confidence")
             self._tops.append((np.repeat(rows, counts), self._coded(further), _checked(sure)))
 
     def _coded(self, answers: Sequence[str]) -> np.ndarray:
@@ -283,7 +290,9 @@ def _checked(confidences: Sequence[float | None]) -> np.ndarray:
     """Confidences as (n,) float32, nan for None; ``ValueError``: one is not in [0, 1]."""
     if bool in {type(one) for one in confidences}:
         raise ValueError("not numbers")
-    found = pa.array(confidences, pa.float64()).to_numpy(zero_copy_only=False)
-    if ((found < 0) | (found > 1)).any():
+    column = pa.array(confidences, pa.float64())
+    found = column.to_numpy(zero_copy_only=False)
+    # NaN, which JSON files may spell, is neither in there nor missing.
+    if ((found >= 0) & (found <= 1)).sum() + column.null_count < len(found):
         raise ValueError("not in [0, 1]")
     return found.astype(np.float32)

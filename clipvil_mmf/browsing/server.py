@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,9 +54,10 @@ class Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
-        except OSError as e:
+        except (OSError, TypeError) as e:  # the latter: no machine can be called so
+            why = getattr(e, "strerror", None) or e
             raise ValueError(
-                f"http://{host}:{port}/ cannot be opened: {e.strerror or e}. Give another --port, "
+                f"http://{host}:{port}/ cannot be opened: {why}. Give another --port, "
                 "such as 0 for a free one, or another --host"
             ) from e
 
@@ -153,7 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(404, "There is no such image.")
             return
         file = questions.image_file(int(number))
-        if file is None or not file.is_file():
+        # Not Path.is_file, which raises for a path that the system does not take.
+        if file is None or not os.path.isfile(file):
             self._say(404, f"The image {questions.table.image_path(int(number))} is not there.")
             return
         try:

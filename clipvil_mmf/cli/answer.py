@@ -98,6 +98,11 @@ def command(
         others = answerer.task.images_per_sample - 1
         shown = [image, *given[:others]] if others else image
         asked = [Asked({"image": shown, "question": q}, shown, q) for q in given[others:]]
+        if not asked:
+            raise ValueError(
+                f"{model}: a question is about {others + 1} images; got {len(given) + 1}, "
+                "expected so many and a question behind them"
+            )
     if explain is not None:
         find_method(method)
         explain.mkdir(parents=True)

@@ -15,7 +15,7 @@ PUBLISHED, ONNX = "published", "onnx"
 
 def command(
     model: Annotated[
-        Path, typer.Argument(help="A folder of clipvil import, or a run of MMF (its save_dir).")
+        str, typer.Argument(help="A folder of clipvil import, or a run of MMF (its save_dir).")
     ],
     output: Annotated[
         Path, typer.Option(help="The file to write, such as BEST.pth; of onnx the new folder.")
@@ -66,7 +66,7 @@ def command(
 
 
 def _export_onnx(
-    model: Path,
+    model: str,
     output: Path,
     quantize: str | None,
     tolerance: float | None,

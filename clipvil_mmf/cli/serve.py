@@ -24,17 +24,19 @@ def command(
         int, typer.Option(help="Questions that are computed together, at most.", min=1)
     ] = 16,
     max_wait: Annotated[
-        float, typer.Option(help="Milliseconds that a request waits for others.", min=0)
+        float, typer.Option(help="Milliseconds that a request waits for others.", min=0, max=60_000)
     ] = 5.0,
     max_waiting: Annotated[
         int, typer.Option(help="Requests at once; more are told to come later.", min=1)
     ] = 64,
     max_upload: Annotated[int, typer.Option(help="Largest image file, in MiB.", min=1)] = 10,
-    max_pixels: Annotated[float, typer.Option(help="Of an image, in millions.", min=0)] = 50,
+    max_pixels: Annotated[
+        float, typer.Option(help="Of an image, in millions.", min=0, max=10_000)
+    ] = 50,
     max_questions: Annotated[int, typer.Option(help="Of a request.", min=1)] = 32,
     max_question_length: Annotated[int, typer.Option(help="In characters.", min=1)] = 500,
     timeout: Annotated[
-        float, typer.Option(help="Seconds from a request to its answer.", min=0)
+        float, typer.Option(help="Seconds from a request to its answer.", min=0, max=86_400)
     ] = 30.0,
     threshold: Annotated[
         float, typer.Option(help="Confidence below which it does not answer.", min=0, max=1)

@@ -17,14 +17,39 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from clipvil_mmf.deploying.asking import FIELDS, Asked, RefusedError, from_form, from_json
 from clipvil_mmf.deploying.metrics import CONTENT_TYPE
-from clipvil_mmf.deploying.service import Reply, Service
+from clipvil_mmf.deploying.service import READY, Reply, Service
 from clipvil_mmf.hub import Answerer
 
 # How much more than a request may have is read and dropped, so that the client hears why.
 _PATIENCE = 4
+_HEAD_SECONDS = 30.0  # for the headers of a request
+
+
+class _Connection(H11Protocol):
+    """Closes a connection whose request does not begin; uvicorn would keep it for ever.
+
+    Its base reads 64 KiB of headers at most, which uvicorn's other protocol does not limit.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._check = self.loop.call_later(_HEAD_SECONDS, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._check.cancel()
+        super().connection_lost(exc)
+
+    def _close_if_silent(self) -> None:
+        is_first = self.cycle is None
+        # Between two requests uvicorn counts the seconds until something comes.
+        if is_first or (self.cycle.response_complete and self.conn.trailing_data[0]):
+            self.transport.close()
+        else:
+            self._check = self.loop.call_later(_HEAD_SECONDS, self._close_if_silent)
 
 
 def build_app(service: Service) -> FastAPI:
@@ -38,7 +63,9 @@ def build_app(service: Service) -> FastAPI:
         yield
         await asyncio.get_running_loop().run_in_executor(None, service.close)
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
 
     @app.post("/answer")
     async def answer(request: Request) -> Response:
@@ -83,13 +110,16 @@ def serve(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise OSError(f"--host {host} --port {port}: {error.strerror or error}") from error
-    # It warns of each broken form, as often as clients like.
+    except (OSError, TypeError) as error:  # the latter: no machine can be called so
+        why = getattr(error, "strerror", None) or error
+        raise OSError(f"--host {host} --port {port}: {why}") from error
+    # It, and uvicorn, warn of each broken request, as often as clients like.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         build_app(service),
-        log_level="warning",
+        http=_Connection,
+        ws="none",
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_keep_alive=5,
@@ -101,20 +131,23 @@ def serve(
     def start() -> None:
         try:
             service.start(load())
-            say("ready")
+            if service.state == READY:
+                say("ready")
         except Exception as error:  # noqa: BLE001 (it is raised below)
             failures.append(error)
             server.should_exit = True
 
     say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/")
-    threading.Thread(target=start, name="clipvil-load", daemon=True).start()
+    loading = threading.Thread(target=start, name="clipvil-load", daemon=True)
     try:
+        loading.start()
         server.run(sockets=[listening])
     # uvicorn repeats the signal when all is finished.
     except (KeyboardInterrupt, SystemExit):
         say("stopped")
     finally:
         listening.close()
+        loading.join()  # a process that ends while a thread is in torch is aborted
     if failures:
         raise failures[0]
 
@@ -171,8 +204,9 @@ async def _form(request: Request, body: bytes, service: Service) -> list[tuple[s
     parser.spool_max_size = len(body) + 1
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise RefusedError(400, f"The form cannot be read: {error.message}") from error
+    except (MultiPartException, UnicodeError) as error:  # the latter of charsets such as undefined
+        message = getattr(error, "message", "unknown charset")
+        raise RefusedError(400, f"The form cannot be read: {message}") from error
     return [
         (name, await value.read() if isinstance(value, UploadFile) else value)
         for name, value in form.multi_items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -82,7 +83,13 @@ class Service:
     def start(self, answerer: Answerer) -> None:
         """Answer by this model from now on; its first pass is done here."""
         blank = [Image.new("RGB", (32, 32))] * answerer.task.images_per_sample
-        answerer.answer(blank if len(blank) > 1 else blank[0], "is it empty?", top_k=1)
+        shown = blank if len(blank) > 1 else blank[0]
+        (_, confidence), *_ = answerer.answer(shown, "is it empty?", top_k=1)
+        if not math.isfinite(confidence):
+            raise ValueError(
+                f"{answerer.name} gives {confidence} as a confidence: its weights hold numbers "
+                "that are not finite. Fetch or train it again"
+            )
         self.answerer = answerer
         if self.state == LOADING:
             self.state = READY

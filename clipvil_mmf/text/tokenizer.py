@@ -30,6 +30,11 @@ class WordPieceTokenizer:
     """
 
     def __init__(self, tokens: Sequence[str], max_seq_length: int, source: str) -> None:
+        if max_seq_length < 2:
+            raise ConfigError(
+                f"{source}: max_seq_length: got {max_seq_length}, expected at least 2, [CLS] and "
+                "[SEP]."
+            )
         rows = {token: row for row, token in enumerate(tokens)}
         missing = [token for token in (PAD, UNK, CLS, SEP) if token not in rows]
         reason = ""

@@ -29,6 +29,11 @@ def test_an_address_is_read_and_written_alike(query: str) -> None:
     assert read(query).query == query
 
 
+def test_names_may_end_with_a_space() -> None:
+    query = "kind.question_type=is+&run=+b"
+    assert Filters.from_query(query, ["a", " b"], {"question_type": ("is ",)}).query == query
+
+
 @pytest.mark.parametrize(
     ("query", "canonical"),
     [

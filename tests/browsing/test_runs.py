@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -93,6 +94,10 @@ def test_a_cut_in_an_answer_or_in_a_nested_object(tmp_path, monkeypatch, block: 
         ([{"question_id": 10}], "rows without 'answer'"),
         ([{"question_id": 10, "answer": "red", "confidence": 2}], "expected a number in"),
         ([{"question_id": 10, "answer": "red", "confidence": True}], "expected a number in"),
+        ([{"question_id": 10, "answer": "red", "confidence": math.nan}], "expected a number in"),
+        ([{"question_id": 10, "answer": "\ud800"}], "not valid Unicode"),
+        ([{"question_id": 10, "answer": "red", "top_answers": [["red", math.nan]]}], "top_answers"),
+        ([{"question_id": 10, "answer": "red", "top_answers": [["red", None]]}], "top_answers"),
         ([{"question_id": 10, "answer": "red", "top_answers": [["red"]]}], "top_answers"),
         ([{"question_id": 10, "answer": "red", "top_answers": [[1, 0.5]]}], "top_answers"),
         ([17], "rows without"),

@@ -103,6 +103,18 @@ def test_bad_filters(server, path: str) -> None:
     assert response.status == 400 and b'id="error"' in body
 
 
+def test_ids_that_are_not_numbers(server) -> None:
+    for key in ("--5", "-", "x", "9" * 900):
+        assert "No question fits" in page(server, f"?id={key}")
+
+
+def test_paths_that_the_system_does_not_take(tmp_path) -> None:
+    questions = [Question(1, "?", "x" * 5000), Question(2, "?", "a\0.png")]
+    with served(browser(tmp_path, questions=questions)) as server:
+        assert plain(page(server)).count("is missing") == 2
+        assert [ask(server, f"/image/{n}")[0].status for n in (0, 1)] == [404, 404]
+
+
 def test_images(server) -> None:
     response, body = ask(server, "/image/0")
     assert response.status == 200 and response.headers["Content-Type"] == "image/png"
@@ -213,6 +225,8 @@ def test_a_taken_port(server) -> None:
     port = server.server_address[1]
     with pytest.raises(ValueError, match=f"{port}/ cannot be opened: .*Give another --port"):
         Server(server.browser, [], "127.0.0.1", port)
+    with pytest.raises(ValueError, match="cannot be opened: encoding of hostname failed"):
+        Server(server.browser, [], "a..b\xe9", 0)
 
 
 def test_an_error_of_ours_ends_no_server(server, monkeypatch, caplog) -> None:

@@ -21,6 +21,7 @@ from clipvil_mmf.hub import Answerer
 from mmf_bridge.common import progress
 from tests.bridge.runs import ROOT
 from tests.checkpoints.conftest import publish  # noqa: F401 (a fixture)
+from tests.deploying.models import small_model
 from tests.test_hub import LANDSCAPE, PORTRAIT, imported, model  # noqa: F401 (fixtures)
 
 
@@ -167,6 +168,13 @@ def test_bad_arguments_are_one_line(arguments, message) -> None:
     assert result.exit_code == 1
     (line,) = result.output.splitlines()
     assert line.startswith("error: ") and message in line
+
+
+def test_images_without_a_question(monkeypatch) -> None:
+    """Of a task with two, the text behind the first image is taken for the second one."""
+    monkeypatch.setattr("clipvil_mmf.from_pretrained", lambda *_: small_model("pair"))
+    done = CliRunner().invoke(app, ["answer", "model", "photo.jpg", "red?"])
+    assert done.exit_code == 1 and "a question is about 2 images" in done.output
 
 
 def test_results_are_not_written_over_others(imported, photos, tmp_path) -> None:  # noqa: F811

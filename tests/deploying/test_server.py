@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,8 +26,10 @@ from tests.deploying.test_asking import bomb, png
 httpx = pytest.importorskip("httpx")
 for _package in ("fastapi", "uvicorn", "python_multipart"):
     pytest.importorskip(_package)
+import uvicorn  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 
+from clipvil_mmf.deploying import server  # noqa: E402
 from clipvil_mmf.deploying.server import build_app  # noqa: E402
 
 FILE = png()
@@ -92,7 +95,36 @@ def test_one_sentence_for_each_bad_request(client, options, status: int, message
     assert client.post("/answer", files={"image": FILE}, data=FORM).status_code == 200
 
 
+def test_a_charset_that_decodes_nothing(client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="question"\r\n\r\nred?\r\n--x--\r\n'
+    kind = "multipart/form-data; boundary=x; charset=undefined"
+    reply = client.post("/answer", content=body, headers={"Content-Type": kind})
+    assert reply.status_code == 400 and "unknown charset" in reply.json()["error"]
+
+
+def test_headers_without_end(service, monkeypatch) -> None:
+    """Such connections would be kept, or what they send, until the server has no room."""
+    monkeypatch.setattr(server, "_HEAD_SECONDS", 0.2)
+    options = {"lifespan": "off", "ws": "none", "log_level": "error"}
+    run = uvicorn.Server(uvicorn.Config(build_app(service), http=server._Connection, **options))
+    whole = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=run.run, kwargs={"sockets": [listening]})
+        thread.start()
+        for sent in (b"", whole, whole + b"\r\n" + whole, whole + b"A: " + b"b" * 99_999):
+            with socket.create_connection(listening.getsockname()) as client:
+                client.settimeout(20)
+                client.sendall(sent)
+                reply = b""
+                while part := client.recv(4096):
+                    reply += part
+            assert reply.count(b"200 OK") == sent.count(b"\r\n\r\n")
+        run.should_exit = True
+        thread.join()
+
+
 def test_what_is_not_there(client) -> None:
+    assert client.post("/answer/").status_code == 404
     assert client.get("/docs").json()["error"].startswith("Not Found: expected POST /answer")
     assert client.get("/answer").status_code == 405
     assert client.get("/openapi.json").status_code == 404
@@ -168,14 +200,33 @@ def test_the_command_ends_when_it_has_answered(imported: Path) -> None:
         process.kill()
 
 
+def test_the_end_waits_for_a_model_that_is_being_loaded(service, monkeypatch) -> None:
+    """Else the process would be aborted, with a message of the C++ library."""
+    begun, said = threading.Event(), []
+
+    def interrupted(*_: object, **__: object) -> None:
+        begun.wait(20)
+        stopping.close()
+        raise KeyboardInterrupt
+
+    def load():
+        begun.set()
+        time.sleep(0.3)
+        said.append("loaded")
+        return service.answerer
+
+    stopping = Service()
+    monkeypatch.setattr(uvicorn.Server, "run", interrupted)
+    server.serve(stopping, load, "127.0.0.1", 0, said.append)
+    assert said[1:] == ["stopped", "loaded"]
+
+
 def test_a_model_that_is_not_there() -> None:
     done = CliRunner().invoke(app, ["serve", "nowhere", "--port", "0"])
     assert done.exit_code == 1 and "error: nowhere: no such file or folder" in done.output
 
 
 def test_a_port_that_is_taken() -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = CliRunner().invoke(app, ["serve", "nowhere", "--port", port])
@@ -183,9 +234,18 @@ def test_a_port_that_is_taken() -> None:
     assert f"error: --host 127.0.0.1 --port {port}: Address already in use" in done.output
 
 
-def test_options_reach_the_service(monkeypatch) -> None:
-    from clipvil_mmf.deploying import server
+def test_a_name_that_no_machine_has() -> None:
+    done = CliRunner().invoke(app, ["serve", "nowhere", "--host", "a..b\xe9"])
+    assert done.exit_code == 1 and "error: --host a..b" in done.output
 
+
+@pytest.mark.parametrize("option", ["--timeout", "--max-pixels", "--max-wait"])
+def test_numbers_without_end(option: str) -> None:
+    done = CliRunner().invoke(app, ["serve", "nowhere", option, "inf", "--port", "0"])
+    assert done.exit_code == 2 and f"'{option}'" in done.output
+
+
+def test_options_reach_the_service(monkeypatch) -> None:
     given = []
     monkeypatch.setattr(server, "serve", lambda *arguments: given.extend(arguments))
     options = ["--max-upload", "2", "--max-pixels", "3", "--timeout", "4", "--max-waiting", "5"]

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import io
 import json
+import math
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from urllib import request
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -245,3 +247,12 @@ def test_packages_that_are_not_installed(monkeypatch) -> None:
     done = CliRunner().invoke(app, ["serve", "nowhere"])
     assert done.exit_code == 1
     assert 'uvicorn, python-multipart, which is not installed: pip install "clipvil' in done.output
+
+
+def test_a_model_that_computes_no_numbers() -> None:
+    broken = small_model()
+    torch.nn.init.constant_(broken.network.classifier.output.bias, math.nan)
+    service = Service()
+    with pytest.raises(ValueError, match="gives nan as a confidence"):
+        service.start(broken)
+    service.close()

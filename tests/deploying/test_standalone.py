@@ -155,6 +155,19 @@ def test_options_that_do_not_fit(options: list[str], message: str) -> None:
     assert done.exit_code == 1 and message in done.output
 
 
+def test_a_model_of_the_hub(monkeypatch) -> None:
+    given = []
+
+    def load(model: str, **_: Any) -> None:
+        given.append(model)
+        raise ValueError("no network")
+
+    monkeypatch.setattr("clipvil_mmf.deploying.onnx_folder.check_packages", lambda: None)
+    monkeypatch.setattr("clipvil_mmf.from_pretrained", load)
+    done = CliRunner().invoke(app, ["export", "hf://me/vqa", "--format", "onnx", "--output", "new"])
+    assert given == ["hf://me/vqa"], done.output
+
+
 def test_packages_that_are_not_installed(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = CliRunner().invoke(app, ["export", "nowhere", "--format", "onnx", "--output", "new"])
