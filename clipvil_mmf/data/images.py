@@ -19,6 +19,10 @@ from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from mmf_bridge.common.shared_batches import empty
 
 
+# A side of a picture: far above what a tower takes, and a batch of them still fits in memory.
+_LONGEST = 4096
+
+
 class BadImageError(ValueError):
     """An image file that is missing or cannot be decoded; the message names it."""
 
@@ -52,6 +56,8 @@ class ImageParams:
             raise ConfigError(f"image_size: got {list(self.image_size)}, expected [H, W].")
         for length in self.image_size:
             check_at_least("image_size", length, 1)
+            if length > _LONGEST:
+                raise ConfigError(f"image_size: got {length}, expected at most {_LONGEST} a side.")
         for name in ("mean", "std"):
             if len(getattr(self, name)) != 3:
                 raise ConfigError(f"{name}: expected one number for each of red, green and blue.")

@@ -421,3 +421,8 @@ def test_skip_of_all_images_is_an_error(make_dataset, image_dir):
 def test_bad_parameters(params, message):
     with pytest.raises(ConfigError, match=f"here.{message}"):
         from_config(ImageParams, params, "here")
+
+
+def test_a_model_from_outside_asks_for_no_endless_pictures() -> None:
+    with pytest.raises(ConfigError, match="image_size: got 10000000, expected at most 4096 a side"):
+        ImageParams(image_size=[10_000_000, 96])
