@@ -162,6 +162,22 @@ def test_links_lead_somewhere(page):
             assert anchor in map(_anchor, headings), f"{page}: {target}"
 
 
+@pytest.mark.parametrize("contents", ["README.md", "docs/index.md"])
+def test_every_page_is_linked(contents):
+    text = (ROOT / contents).read_text(encoding="utf-8")
+    pages = {path.name for ending in ("*.md", "*.ipynb") for path in (ROOT / "docs").glob(ending)}
+    missing = {page for page in pages if f"{page})" not in text}
+    assert missing <= {Path(contents).name}, f"{contents} does not link {sorted(missing)}"
+
+
+def test_every_extra_is_described():
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    extras = re.findall(r'"([\w-]+)": \[', setup.split("extras_require")[1].split("},")[0])
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert "demo" in extras
+    assert set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) >= set(extras)
+
+
 def _anchor(heading):
     """As GitHub names a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
