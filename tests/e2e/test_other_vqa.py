@@ -91,7 +91,10 @@ def test_the_others_train_as_prepare_says(run_mmf, data, dataset, monkeypatch, c
     trainer = run_mmf(*options(f"{dataset}.yaml", dataset, data), *given)
     assert trainer.num_updates == 2
     assert bool(trainer.val_loader.num_datasets) == (dataset != "visual_genome")
-    assert capfd.readouterr().out.count(f"{dataset}: {NOTE}") == (dataset == "textvqa")
+    said = capfd.readouterr().out
+    assert said.count(f"{dataset}: {NOTE}") == (dataset == "textvqa")
+    assert ("next     mmf_predict" in said) == bool(trainer.test_loader.num_datasets)
+    assert bool(trainer.test_loader.num_datasets) == (dataset != "visual_genome")
 
 
 def test_stvqa_is_a_dataset_of_ones_own(run_mmf, data):  # noqa: F811
