@@ -53,6 +53,7 @@ RUN_BY = {
     "mmf_run aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
     "mmf_predict aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
     "mmf_run vizwiz": OTHER_VQA + "test_vizwiz_from_training_to_the_result_file",
+    "mmf_run vizwiz_tiny": OTHER_VQA + "test_vizwiz_tiny_needs_no_options",
     "mmf_run stvqa": OTHER_VQA + "test_stvqa_is_a_dataset_of_ones_own",
     **{
         f"{program} {name}{tiny}": f"{CLASSES}test_{name}_from_training_to_the_score"

@@ -11,6 +11,7 @@ from clipvil_mmf.data.files import FilesBuilder
 from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.formats.data_list import NOTE
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
+from tests.bridge.runs import ROOT
 from tests.e2e.test_vqa_files import data, options, predictions  # noqa: F401 (a fixture)
 
 
@@ -82,6 +83,15 @@ def test_vizwiz_from_training_to_the_result_file(run_mmf, data, tmp_path):  # no
     assert [row["image"] for row in rows] == images
     assert all(0 < row["answerable"] < 1 for row in rows)
     assert "a server would accept it" in clipvil("check-submission", file, *named)
+
+
+def test_vizwiz_tiny_needs_no_options(run_mmf, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    config = f"config={ROOT / 'projects/clipvil/configs/vizwiz_tiny.yaml'}"
+    updates = ("training.max_epochs=null", "training.max_updates=2")
+    assert run_mmf(config, "training.device=cpu", *updates).num_updates == 2
+    # Nothing is written into the fixtures.
+    assert list((tmp_path / "save" / "stores").glob("train-*/store.json"))
 
 
 @pytest.mark.parametrize("dataset", ["okvqa", "visual_genome", "textvqa"])
