@@ -86,7 +86,9 @@ def command(
     elif Path(image).is_dir():
         asked = read_folder(Path(image), given)
     elif not given:
-        raise ValueError(f"{image}: expected a question about it behind it")
+        raise ValueError(
+            f'{image}: give a question about it behind it, in quotes: "Is it raining?"'
+        )
     # Imported here: what is wrong with the files is said at once.
     import clipvil_mmf
     from clipvil_mmf.explaining import find_method
@@ -126,6 +128,8 @@ def command(
                 typer.echo(_line(row, is_many), err=ERROR in row)
             bar.update()
     failures = len(errors)
+    if explain is not None:
+        typer.echo(f"{explain}: {len(asked) - failures:,} maps", err=as_json)
     if output is not None:
         typer.echo(f"{output}: {len(asked) - failures:,} answers", err=as_json)
     if failures:

@@ -114,7 +114,10 @@ def _check_options(
     known: Catalogue, root: Path, answers: Path | None, min_count: int | None
 ) -> None:
     if not root.is_dir():
-        raise PrepareError(f"--root {root}: no such folder; make it, and put the files there")
+        raise PrepareError(
+            f"--root {root}: no such folder; make it, and give this command again: it lists the "
+            "files that belong there and where they are from"
+        )
     if answers is not None and min_count is not None:
         raise PrepareError(
             "--answers takes a vocabulary, --min-count makes one; expected one of them"

@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption
+from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption, ModelArgument
 
 _PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(help="An imported folder, or the save_dir of a run of MMF.")
-    ],
+    model: ModelArgument,
     host: Annotated[
         str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")
     ] = "127.0.0.1",

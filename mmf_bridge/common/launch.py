@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import time
@@ -26,7 +27,7 @@ from mmf_bridge.common.distributed import (
     peers_watched,
 )
 from mmf_bridge.common.interruption import SIGNALS, Interrupted, interruption
-from mmf_bridge.common.option_values import check_splits
+from mmf_bridge.common.option_values import check_splits, idle_max_updates
 from mmf_bridge.common.outline import headline
 from mmf_bridge.common.parent import end_with
 from mmf_bridge.common.replace import replace
@@ -36,6 +37,8 @@ from mmf_bridge.common.save_dir import reserved
 from mmf_bridge.common.user_errors import one_line_errors
 from mmf_bridge.tracking.settings import check_trackers
 from mmf_bridge.tracking.trackers import begin
+
+logger = logging.getLogger(__name__)
 
 _POLL = 0.5  # seconds between two looks at whether a signal has come
 _PATIENCE = 60.0  # seconds for the other processes to end once the first one has
@@ -195,6 +198,10 @@ def work(trainer: Any, predict: bool) -> None:
     log_choices(registry, config.datasets)
     if get_rank() == 0:
         say(headline(config, predict))
+        given = dict(registry.get("options", [], no_warning=True))
+        idle = idle_max_updates(config.training, given)
+        if idle is not None and not predict:
+            logger.warning(idle)
         say("loading data and model ...")
     # One of somebody's own may lack the methods of the bridge's.
     speaks = get_rank() == 0 and hasattr(trainer, "introduce")

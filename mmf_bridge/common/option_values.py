@@ -78,6 +78,25 @@ def check_values(config: DictConfig, default: DictConfig) -> None:
         raise ValueError("env.save_dir is empty: give the folder that the run is to be saved in")
 
 
+def idle_max_updates(training: Any, options: Mapping[str, str]) -> str | None:
+    """What to say of ``training.max_updates`` on a command line that ``max_epochs`` goes before.
+
+    Args:
+        training: MMF's section of the merged configuration.
+        options: names and values on the command line.
+
+    Returns:
+        A sentence; None where the option is not given, or counts.
+    """
+    given = options.get("training.max_updates", "null")
+    if given == "null" or training.max_epochs is None or "training.max_epochs" in options:
+        return None
+    return (
+        f"training.max_updates={given} has no effect, as training.max_epochs is "
+        f"{training.max_epochs} and goes before it: give training.max_epochs=null as well"
+    )
+
+
 class Expected(NamedTuple):
     """What :func:`check_values` expects of a key."""
 

@@ -45,7 +45,8 @@ def summary(
         lines.append(labelled("files", describe_files(config.env.save_dir)))
     commands = []
     predicted = dict(getattr(trainer, "predicted", {}))
-    if not predicted and files_of_runs(config.env.save_dir):
+    has_test = trainer.test_loader.num_datasets > 0  # mmf_predict answers it
+    if has_test and not predicted and files_of_runs(config.env.save_dir):
         best = {"resume": True, "resume_best": True}
         commands.append(command("mmf_predict", config, options, **best))
     model = unwrap(trainer.model)

@@ -156,7 +156,7 @@ def test_damaged_files_are_named_before_the_model_is_read(tmp_path, name, conten
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.png"], "a.png: expected a question about it"),
+        (["a.png"], "a.png: give a question about it"),
         (["a.png", "?", "--output", "a.txt"], "expected a name ending in .csv, .json, .jsonl"),
         (["a.png", "?", "--output", "a.json"], "no-model: no such file or folder"),
         (["a.png", "?", "--dtype", "int8"], "dtype: got 'int8'"),
@@ -254,6 +254,7 @@ def test_maps_of_answers(imported: Path, photos: Path, tmp_path: Path) -> None: 
     assert result.exit_code == 1 and "bad.png cannot be decoded" in result.output
     sizes = {file.name: Image.open(file).size for file in folder.iterdir()}
     assert sizes == {"1.png": LANDSCAPE.size, "3.png": PORTRAIT.size}
+    assert result.stdout.endswith(f"{folder}: 2 maps\n")
     result = run(imported, photos / "a.png", "is it red?", "--explain", folder)
     assert result.exit_code == 1 and f"--explain {folder} exists: remove it" in result.output
     result = run(imported, photos / "a.png", "?", "--explain", tmp_path / "o", "--method", "roll")

@@ -53,6 +53,7 @@ RUN_BY = {
     "mmf_run aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
     "mmf_predict aokvqa": OTHER_VQA + "test_aokvqa_in_both_settings",
     "mmf_run vizwiz": OTHER_VQA + "test_vizwiz_from_training_to_the_result_file",
+    "mmf_run vizwiz_tiny": OTHER_VQA + "test_vizwiz_tiny_needs_no_options",
     "mmf_run stvqa": OTHER_VQA + "test_stvqa_is_a_dataset_of_ones_own",
     **{
         f"{program} {name}{tiny}": f"{CLASSES}test_{name}_from_training_to_the_score"
@@ -160,6 +161,22 @@ def test_links_lead_somewhere(page):
         if anchor:
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in map(_anchor, headings), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("contents", ["README.md", "docs/index.md"])
+def test_every_page_is_linked(contents):
+    text = (ROOT / contents).read_text(encoding="utf-8")
+    pages = {path.name for ending in ("*.md", "*.ipynb") for path in (ROOT / "docs").glob(ending)}
+    missing = {page for page in pages if f"{page})" not in text}
+    assert missing <= {Path(contents).name}, f"{contents} does not link {sorted(missing)}"
+
+
+def test_every_extra_is_described():
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    extras = re.findall(r'"([\w-]+)": \[', setup.split("extras_require")[1].split("},")[0])
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert "demo" in extras
+    assert set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) >= set(extras)
 
 
 def _anchor(heading):

@@ -11,6 +11,7 @@ from clipvil_mmf.data.files import FilesBuilder
 from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.formats.data_list import NOTE
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
+from tests.bridge.runs import ROOT
 from tests.e2e.test_vqa_files import data, options, predictions  # noqa: F401 (a fixture)
 
 
@@ -84,6 +85,15 @@ def test_vizwiz_from_training_to_the_result_file(run_mmf, data, tmp_path):  # no
     assert "a server would accept it" in clipvil("check-submission", file, *named)
 
 
+def test_vizwiz_tiny_needs_no_options(run_mmf, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    config = f"config={ROOT / 'projects/clipvil/configs/vizwiz_tiny.yaml'}"
+    updates = ("training.max_epochs=null", "training.max_updates=2")
+    assert run_mmf(config, "training.device=cpu", *updates).num_updates == 2
+    # Nothing is written into the fixtures.
+    assert list((tmp_path / "save" / "stores").glob("train-*/store.json"))
+
+
 @pytest.mark.parametrize("dataset", ["okvqa", "visual_genome", "textvqa"])
 def test_the_others_train_as_prepare_says(run_mmf, data, dataset, monkeypatch, capfd):  # noqa: F811
     monkeypatch.setattr(FilesBuilder, "_noted", set())
@@ -91,7 +101,10 @@ def test_the_others_train_as_prepare_says(run_mmf, data, dataset, monkeypatch, c
     trainer = run_mmf(*options(f"{dataset}.yaml", dataset, data), *given)
     assert trainer.num_updates == 2
     assert bool(trainer.val_loader.num_datasets) == (dataset != "visual_genome")
-    assert capfd.readouterr().out.count(f"{dataset}: {NOTE}") == (dataset == "textvqa")
+    said = capfd.readouterr().out
+    assert said.count(f"{dataset}: {NOTE}") == (dataset == "textvqa")
+    assert ("next     mmf_predict" in said) == bool(trainer.test_loader.num_datasets)
+    assert bool(trainer.test_loader.num_datasets) == (dataset != "visual_genome")
 
 
 def test_stvqa_is_a_dataset_of_ones_own(run_mmf, data):  # noqa: F811

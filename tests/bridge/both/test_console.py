@@ -75,6 +75,19 @@ def test_the_end_names_score_files_and_the_next_command(tmp_path, capfd):
     assert "recipe" not in said and "\r" not in said
 
 
+def test_max_updates_that_do_not_count_are_a_warning(tmp_path, capfd):
+    def said(name, *opts):
+        changes = {"training.max_epochs": 1}
+        run_here(tmp_path / name, "run_type=train", *opts, changes=changes)
+        return capfd.readouterr().out
+
+    warning = "warning: training.max_updates=3 has no effect, as training.max_epochs is 1"
+    assert warning in said("idle", "training.max_updates=3")
+    assert "has no effect" not in said("epochs")
+    counts = said("updates", "training.max_epochs=null", "training.max_updates=3")
+    assert "has no effect" not in counts and "done     3 updates" in counts
+
+
 def test_the_log_is_named_from_the_working_folder(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_here(tmp_path / "save", "run_type=val")
