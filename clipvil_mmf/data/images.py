@@ -18,7 +18,6 @@ from clipvil_mmf.data.image_files import eight_bit, opened_image, remark_rotatio
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from mmf_bridge.common.shared_batches import empty
 
-
 # A side of a picture: far above what a tower takes, and a batch of them still fits in memory.
 _LONGEST = 4096
 
