@@ -82,6 +82,7 @@ def _export_onnx(
 
     check_packages()
     answerer = clipvil_mmf.from_pretrained(model, backbone=backbone or None)
+    typer.echo("writing the graph, and comparing it with torch ...", err=True)
     found = export_onnx(answerer, output, quantize or FP32, tolerance)
     typer.echo(
         f"{output}: model.onnx ({quantize or FP32}, {found.size / 2**20:.1f} MiB); on "

@@ -144,7 +144,15 @@ def _options(
 
 def _call(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        parser = subcommand(name)
+        try:
+            parser = subcommand(name)
+        except Exception as e:  # MMF without the bridge fails in many ways
+            typer.echo(
+                f"error: clipvil {name} cannot be imported ({type(e).__name__}: {e}). "
+                "`clipvil doctor` says what is missing",
+                err=True,
+            )
+            raise typer.Exit(1) from e
         # Imported here, so that `clipvil --help` stays fast.
         from omegaconf.errors import OmegaConfBaseException
         from yaml import YAMLError

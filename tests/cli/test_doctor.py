@@ -168,3 +168,16 @@ def test_every_command_shows_its_own_help(name):
     result = CliRunner().invoke(app, [name, "--help"])
     assert result.exit_code == 0
     assert f"Usage: clipvil {name}" in result.stdout
+
+
+def test_a_command_that_cannot_be_imported_names_doctor(monkeypatch):
+    """As where MMF is missing, or the bridge is switched off."""
+
+    def fails(name):
+        raise AttributeError("module 'transformers' has no attribute 'x'")
+
+    monkeypatch.setattr("clipvil_mmf.cli.main.subcommand", fails)
+    result = CliRunner().invoke(app, ["config", "--search", "x"])
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert "error: clipvil config cannot be imported (AttributeError" in result.output
+    assert "clipvil doctor" in result.output
