@@ -96,12 +96,14 @@ class PretrainingNetwork(ClipVilNetwork):
         masked = word_labels != NO_CLASS
         words = heads.score_words(states[masked], table)
         matching = heads.score_matching(pooled)
-        if not scores.shape[1]:  # no head: no label counts
-            answer_labels = torch.full_like(answer_labels, NO_CLASS)
+        if scores.shape[1]:
+            answers = class_cross_entropy(scores, answer_labels)
+        else:  # no head: no label counts; compiled, a cross entropy over no class fails
+            answer_labels, answers = torch.full_like(answer_labels, NO_CLASS), scores.sum()
         losses = PretrainingLosses(
             class_cross_entropy(words, word_labels[masked]),
             class_cross_entropy(matching, matching_labels),
-            class_cross_entropy(scores, answer_labels),
+            answers,
         )
         right = torch.zeros_like(masked)
         right[masked] = words.argmax(dim=1) == word_labels[masked]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipvil_mmf.config import ConfigError
-from clipvil_mmf.loss_functions import NO_CLASS
+from clipvil_mmf.loss_functions import NO_CLASS, class_cross_entropy
 from clipvil_mmf.network import ClipVilNetwork
 from clipvil_mmf.pretraining import PretrainingNetwork
 from tests.golden.compare import TINY
@@ -89,3 +89,18 @@ def test_a_tuning_method_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"clipvil\.tuning\.method: got lora.*expected full"):
         PretrainingNetwork.from_config(**TINY, tuning=tuning)
     PretrainingNetwork.from_config(**TINY, tuning={"method": "full"})
+
+
+def test_without_an_answer_head_there_is_no_cross_entropy_over_no_class(monkeypatch) -> None:
+    """Which eager torch computes, and code that inductor writes does not."""
+    network = PretrainingNetwork.from_config(**{**TINY, "num_labels": 0})
+    classes = []
+
+    def cross_entropy(scores, labels):
+        classes.append(scores.shape[1])
+        return class_cross_entropy(scores, labels)
+
+    monkeypatch.setattr("clipvil_mmf.pretraining.class_cross_entropy", cross_entropy)
+    losses = network(**pretraining_inputs(load()[1])).losses
+    losses.total.backward()
+    assert len(classes) == 2 and min(classes) > 0 and losses.answers == 0
