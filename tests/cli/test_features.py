@@ -180,8 +180,15 @@ def test_several_processes_write_the_same(features, tmp_path, monkeypatch) -> No
     shutil.rmtree(features.out)
     (features.data / "val2014" / f"{VAL[1]}.jpg").write_bytes(b"no image")
     assert f"{VAL[1]}.jpg (8 bytes) cannot be decoded" in features("--processes", "2", code=1)
-    # So is its end.
-    monkeypatch.setattr(run, "_encode", lambda *given: os.kill(os.getpid(), signal.SIGKILL))
+    # So is its end. Both processes have something to do again, so that neither is this one.
+    shutil.rmtree(features.out, ignore_errors=True)
+    here = os.getpid()
+
+    def killed(*given: object) -> None:
+        assert os.getpid() != here
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(run, "_encode", killed)
     assert "SIGKILL. What is written stays" in features("--processes", "2", code=1)
 
 
