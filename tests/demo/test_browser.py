@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,14 @@ def photos(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def visitor(browser, address) -> Visitor:
-    return Visitor(browser, address)
+def visitor(browser, address) -> Iterator[Visitor]:
+    yield Visitor(browser, address)
+    # Each tab keeps connections open, of which a browser has six for a server.
+    first, *tabs = browser.window_handles
+    for tab in tabs:
+        browser.switch_to.window(tab)
+        browser.close()
+    browser.switch_to.window(first)
 
 
 def test_ask_and_ask_more(visitor, photos) -> None:
