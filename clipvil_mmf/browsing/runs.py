@@ -18,7 +18,7 @@ from clipvil_mmf.prediction.submission import (
     Layout,
     SubmissionError,
     layout_of_rows,
-    read_submission,
+    read_answers,
 )
 from clipvil_mmf.tasks.confidence import CONFIDENCE, TOP
 from clipvil_mmf.text_files import READ_ERRORS, open_text
@@ -158,11 +158,7 @@ def _read_whole(
     choices: Mapping[Any, Sequence[str]] | None,
 ) -> Run:
     """A run of any file, whose rows are all held meanwhile; see ``read_run``."""
-    found = read_submission(file, places.keys(), choices=choices)
-    if found.layout.is_number:
-        raise SubmissionError(
-            f"{file} holds numbers ({found.layout.answer_key}); expected a file of answers"
-        )
+    found = read_answers(file, places.keys(), choices=choices)
     is_chosen = not found.predictions
     answers = found.chosen if is_chosen else found.predictions
     sure = found.choice_confidences if is_chosen else found.confidences

@@ -12,13 +12,15 @@ import typer
 from clipvil_mmf.browsing.html import commands
 from clipvil_mmf.browsing.server import Server
 from clipvil_mmf.browsing.view import Browser
+from clipvil_mmf.cli.pages import HostOption
 from clipvil_mmf.cli.questions import (
     NAMES,
+    AnnotationsOption,
     RootOption,
     image_folder,
+    labelled_split,
     load_questions,
 )
-from clipvil_mmf.data.catalogue import CATALOGUES
 
 
 def command(
@@ -38,19 +40,14 @@ def command(
         ),
     ] = None,
     root: RootOption = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(help="The annotation file beside an official VQA v2 question file."),
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")
-    ] = "127.0.0.1",
+    annotations: AnnotationsOption = None,
+    host: HostOption = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Of the page; 0 for a free one.", min=0, max=65535)
     ] = 7870,
 ) -> None:
     """Open a page in the browser: a data set, predictions, what is right and wrong."""
-    split = split or ("val" if questions in CATALOGUES else "test")
+    split = split or labelled_split(questions)
     files = named_files(predictions or [])
     options = f"--questions {shlex.quote(questions)}"
     options += f" --split {shlex.quote(split)}" if questions in NAMES else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,9 @@ from typing import Annotated
 import typer
 
 from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption, ModelArgument
+from clipvil_mmf.cli.pages import HostOption, ThresholdOption
 from clipvil_mmf.cli.questions import RootOption, SplitOption, image_folder, load_questions
+from clipvil_mmf.extras import check_extra
 
 
 def command(
@@ -21,23 +22,16 @@ def command(
     ] = None,
     split: SplitOption = "test",
     root: RootOption = None,
-    host: Annotated[
-        str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")
-    ] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the page.", min=1, max=65535)] = 7860,
     max_upload: Annotated[int, typer.Option(help="Largest photo, in MB.", min=1)] = 20,
-    threshold: Annotated[
-        float, typer.Option(help="Confidence below which it does not answer.", min=0, max=1)
-    ] = 0.5,
+    threshold: ThresholdOption = 0.5,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "fp32",
     backbone: BackboneOption = None,
 ) -> None:
     """Open a page in the browser: a photo, questions, answers, and where the model looked."""
-    if importlib.util.find_spec("gradio") is None:
-        raise ModuleNotFoundError(
-            'clipvil demo needs gradio, which is not installed: pip install "clipvil-mmf[demo]"'
-        )
+    check_extra("clipvil demo", "demo", {"gradio": "gradio"})
     chosen = [] if examples is None else _examples(examples, split, root)
     # Imported here: what is wrong with the options is said at once.
     import clipvil_mmf

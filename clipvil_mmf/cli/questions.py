@@ -44,6 +44,9 @@ RootOption = Annotated[
     Path | None,
     typer.Option(help="The folder of the dataset, or of the images of a question file."),
 ]
+AnnotationsOption = Annotated[
+    Path | None, typer.Option(help="The annotation file beside an official VQA v2 question file.")
+]
 # Format -> the task whose rows answer its questions.
 _ROWS = (
     *((vqa_official, "vqa"), (gqa_official, "gqa"), (aokvqa, "aokvqa")),
@@ -82,6 +85,11 @@ def load_questions(
         split = CATALOGUES[name].aliases.get(split, split)
         return open_or_read(files, store_folder(root, split), keep=True)
     return open_or_read(files, store_folder(path.parent, path.stem), keep=False)
+
+
+def labelled_split(name: str) -> str:
+    """The split of a dataset whose answers are known and that is not trained on."""
+    return "val" if name in CATALOGUES else "test"
 
 
 def task_of(name: str) -> str | None:

@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from clipvil_mmf.cli.questions import (
+    AnnotationsOption,
     FileArgument,
     Format,
     QuestionsOption,
     RootOption,
     choices_of,
+    labelled_split,
     load_questions,
 )
-from clipvil_mmf.data.catalogue import CATALOGUES
 from clipvil_mmf.prediction.answerability import RULE, Answerability, score_answerability
 from clipvil_mmf.prediction.rules import EXACT, OF_ANNOTATORS
 from clipvil_mmf.prediction.scoring import Mean, Scores, score_predictions
@@ -32,10 +33,7 @@ from clipvil_mmf.text_files import read_labels
 def command(
     file: FileArgument,
     questions: QuestionsOption,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(help="The annotation file beside an official VQA v2 question file."),
-    ] = None,
+    annotations: AnnotationsOption = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +58,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a prediction file by the dataset's own rule; unanswered questions count as wrong."""
-    split = split or ("val" if questions in CATALOGUES else "test")
+    split = split or labelled_split(questions)
     table = load_questions(questions, split, root, annotations)
     truths = Truths(table)
     if vocab is not None and truths.rule in OF_ANNOTATORS:

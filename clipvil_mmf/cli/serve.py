@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Annotated
 
 import typer
 
 from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption, ModelArgument
+from clipvil_mmf.cli.pages import HostOption, ThresholdOption
+from clipvil_mmf.extras import check_extra
 
 _PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
 
 def command(
     model: ModelArgument,
-    host: Annotated[
-        str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")
-    ] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 for a free one.", min=0, max=65535)] = 8000,
     max_batch: Annotated[
         int, typer.Option(help="Questions that are computed together, at most.", min=1)
@@ -36,20 +35,13 @@ def command(
     timeout: Annotated[
         float, typer.Option(help="Seconds from a request to its answer.", min=0, max=86_400)
     ] = 30.0,
-    threshold: Annotated[
-        float, typer.Option(help="Confidence below which it does not answer.", min=0, max=1)
-    ] = 0.0,
+    threshold: ThresholdOption = 0.0,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "fp32",
     backbone: BackboneOption = None,
 ) -> None:
     """Answer over HTTP: POST /answer, GET /health, GET /metrics."""
-    missing = [name for file, name in _PACKAGES.items() if importlib.util.find_spec(file) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"clipvil serve needs {', '.join(missing)}, which is not installed: "
-            'pip install "clipvil-mmf[serve]"'
-        )
+    check_extra("clipvil serve", "serve", _PACKAGES)
     # Imported here: what is wrong with the options is said at once.
     import clipvil_mmf
     from clipvil_mmf.deploying.asking import Limits

@@ -23,7 +23,7 @@ from clipvil_mmf.cli.questions import (
 )
 from clipvil_mmf.data.questions import Question, below
 from clipvil_mmf.prediction.picture import Answered, Cell, draw, judge
-from clipvil_mmf.prediction.submission import SubmissionError, read_submission
+from clipvil_mmf.prediction.submission import read_answers
 
 
 class Only(str, Enum):
@@ -68,11 +68,7 @@ def command(
         raise ValueError("--explain METHOD and --model MODEL belong together: give both.")
     folder = image_folder(questions, root)
     asked = [below(folder, question) for question in load_questions(questions, split, root)]
-    found = read_submission(file, [question.question_id for question in asked])
-    if found.layout.is_number:
-        raise SubmissionError(
-            f"{file} holds numbers ({found.layout.answer_key}); expected a file of answers"
-        )
+    found = read_answers(file, [question.question_id for question in asked])
     if ids is not None:
         asked = _chosen(asked, ids)
     sure = found.confidences

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import shutil
@@ -29,6 +28,7 @@ from clipvil_mmf.deploying.onnx_graph import (
     random_inputs,
     write_graph,
 )
+from clipvil_mmf.extras import check_extra
 from clipvil_mmf.hub import Answerer
 from clipvil_mmf.weight_files import new_folder
 
@@ -53,12 +53,7 @@ class Exported:
 
 def check_packages() -> None:
     """Raise ``ModuleNotFoundError`` unless what an export needs is installed."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"--format onnx needs {', '.join(missing)}, which is not installed: "
-            'pip install "clipvil-mmf[onnx]"'
-        )
+    check_extra("--format onnx", "onnx", {name: name for name in _PACKAGES})
 
 
 def export_onnx(

@@ -259,6 +259,20 @@ def read_submission(
     )
 
 
+def read_answers(
+    path: Path,
+    question_ids: Collection[int | str],
+    choices: Mapping[int | str, Sequence[str]] | None = None,
+) -> Submission:
+    """As ``read_submission``, of answers alone; ``SubmissionError``: the file holds numbers."""
+    found = read_submission(path, question_ids, choices=choices)
+    if found.layout.is_number:
+        raise SubmissionError(
+            f"{path} holds numbers ({found.layout.answer_key}); expected a file of answers"
+        )
+    return found
+
+
 def has_further_fields(rows: Sequence[Any]) -> bool:
     """Whether rows have confidences or further answers, which no leaderboard file has."""
     return any(isinstance(row, dict) and not row.keys().isdisjoint(FIELDS) for row in rows)

@@ -118,7 +118,7 @@ def test_examples_of_a_data_set() -> None:
 
 
 def test_without_gradio(monkeypatch) -> None:
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["demo", "nowhere"])
     assert result.exit_code == 1
     assert result.output == (
