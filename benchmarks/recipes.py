@@ -116,7 +116,10 @@ class Cost:
 
 
 def main() -> None:
-    """Run the recipes, then print the table; exit code 1 where one failed."""
+    """Run the recipes, then print the table; exit code 1 where one failed, 130 when interrupted.
+
+    Interrupted, it prints the table of the commands that have ended.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(RECIPES))
     parser.add_argument("--sizes", default=f"{FULL},{TINY}", help="full, tiny or both")
@@ -139,22 +142,34 @@ def main() -> None:
         chosen.remove("mcan_grid")
     console = Console(highlight=False, width=140)
     table = new_table(f"Batches of {options.batch_size} at full size; {os.cpu_count()} cores")
-    failed = False
+    exit_code = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         copy_data(folder / "data")
-        for size in sizes:
-            for name in chosen:
-                for step in steps(name, size, folder, options.batch_size):
-                    cost = run(step, python, folder / "logs", f"{name}, {size}")
-                    add_row(table, name, size, step, cost)
-                    if cost.exit_code:
-                        failed = True
-                        break
-                if size == FULL and not any(RECIPES[other].start == name for other in chosen):
-                    shutil.rmtree(folder / FULL / name, ignore_errors=True)
+        try:
+            for size in sizes:
+                for name in chosen:
+                    ended = run_recipe(name, size, folder, options.batch_size, python, table)
+                    exit_code = exit_code if ended else 1
+                    if size == FULL and not any(RECIPES[other].start == name for other in chosen):
+                        shutil.rmtree(folder / FULL / name, ignore_errors=True)
+        except KeyboardInterrupt:
+            print("interrupted: the table has what has ended", flush=True)
+            exit_code = 128 + signal.SIGINT
     console.print(table)
-    sys.exit(failed)
+    sys.exit(exit_code)
+
+
+def run_recipe(
+    name: str, size: str, folder: Path, batch_size: int, python: Path, table: Table
+) -> bool:
+    """Run the commands of a recipe until one fails, a row each; say whether all ended well."""
+    for step in steps(name, size, folder, batch_size):
+        cost = run(step, python, folder / "logs", f"{name}, {size}")
+        add_row(table, name, size, step, cost)
+        if cost.exit_code:
+            return False
+    return True
 
 
 def with_starts(names: Sequence[str]) -> list[str]:

@@ -98,7 +98,7 @@ def patch(module: ModuleType) -> None:
                 if not go_on:
                     return
             else:
-                ckpt = self._torch_load(file)
+                ckpt = self._torch_load(file, mapped=force)
             if not isinstance(ckpt, Mapping):
                 raise ValueError(f"{file} holds a {type(ckpt).__name__}, not a checkpoint")
             if "model" not in ckpt:
@@ -177,11 +177,10 @@ def patch(module: ModuleType) -> None:
                 return None, False
             return {"model": zoo["checkpoint"]}, True
 
-        def _torch_load(self, file: str) -> Any:
+        def _torch_load(self, file: str, mapped: bool = False) -> Any:
             module._hack_imports()
-            return files.safe_load(
-                file, map_location=self.device or "cpu", trusted=self._option("trust_pickle")
-            )
+            device, trusted = self.device or "cpu", self._option("trust_pickle")
+            return files.safe_load(file, map_location=device, trusted=trusted, mapped=mapped)
 
         def _get_vcs_fields(self) -> dict[str, str]:
             head = self.git_repo.head

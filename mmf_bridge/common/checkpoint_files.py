@@ -80,6 +80,7 @@ def safe_load(
     path: str | os.PathLike[str],
     map_location: Any = "cpu",
     trusted: str | Sequence[str] | None = None,
+    mapped: bool = False,
 ) -> Any:
     """``torch.load`` that runs no code from the file, unless the user names the file as trusted.
 
@@ -88,6 +89,8 @@ def safe_load(
             its tensors.
         map_location: where its tensors go, as ``torch.load`` takes it.
         trusted: ``checkpoint.trust_pickle``: a path or paths whose pickled code may run.
+        mapped: tensors of a file of ``torch.save`` stay in the file until they are looked at:
+            for those who copy some of them.
 
     Raises:
         ValueError: the file is not a checkpoint, or holds pickled code and is not trusted.
@@ -98,7 +101,7 @@ def safe_load(
     names = [trusted] if isinstance(trusted, str) else list(trusted or [])
     trusts = any(Path(name).resolve() == path.resolve() for name in names)
     try:
-        return _load(path, map_location, trusts)
+        return _load(path, map_location, trusts, mapped)
     except (FileNotFoundError, _UnreadableError):
         raise
     # Damaged files raise whatever their half-read bytes lead to.
@@ -120,7 +123,7 @@ class _UnreadableError(ValueError):
     """A file that is understood, but not read; the message names it and what to do."""
 
 
-def _load(path: Path, map_location: Any, trusts: bool) -> Any:
+def _load(path: Path, map_location: Any, trusts: bool, mapped: bool) -> Any:
     found = format_of(path)
     if found == SAFETENSORS:
         return _load_safetensors(path, map_location)
@@ -139,6 +142,8 @@ def _load(path: Path, map_location: Any, trusts: bool) -> Any:
                 f"{path} was saved with pickle_protocol={protocol}, which torch's safe reader does "
                 "not know: save it again without that option of torch.save"
             )
+    if mapped and found == TORCH_ZIP:
+        return torch.load(path, map_location=map_location, weights_only=not trusts, mmap=True)
     with open(path, "rb") as file:  # of a name, torch would look at the ending
         return torch.load(file, map_location=map_location, weights_only=not trusts)
 

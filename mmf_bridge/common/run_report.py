@@ -162,6 +162,16 @@ class RunReport:
             + "".join(f"; not found out: {failure}" for failure in self.failures)
         )
 
+    def ended(self, folder: str) -> None:
+        """Take the peak of memory again, in a report that stands: the final files have a share."""
+        if self.written is None:
+            return
+        self.written["peak_memory_bytes"] = peak_memory(self.device)
+        try:
+            _write(os.path.join(folder, NAME), self.written)
+        except OSError as error:
+            self.failures.append(f"{NAME} could not be written again: {error.strerror}")
+
 
 def read_report(folder: str) -> dict[str, Any]:
     """What ``run_report.json`` of a folder says; nothing where it is absent or damaged."""

@@ -276,6 +276,8 @@ class Trainer(Evaluator):
             say("restoring the best weights, writing the final files ...")
             self.checkpoint.restore()
             self.checkpoint.finalize()
+            if get_rank() == 0:
+                self.run_report.ended(self.config.env.save_dir)
         synchronize()
 
     def _run_epochs(self) -> None:
@@ -435,7 +437,8 @@ class Trainer(Evaluator):
             extra["max mem"] = torch.cuda.max_memory_allocated() // 2**20
         if training.experiment_name:
             extra["experiment"] = training.experiment_name
-        self.track({"train/lr": lr, "train/ups": rate})
+        norm = {} if self.gradient_norm is None else {"grad_norm": self.gradient_norm}
+        self.track({"train/lr": lr, "train/ups": rate, **norm})
         self.summarize(self.meter, extra)
         self._begin_log_line()
 
@@ -619,10 +622,6 @@ class Trainer(Evaluator):
             self.scaler.unscale_(self.optimizer)
             norm = clip_gradients(self.model, self.optimizer, self.max_norm)
         self.gradient_norm = norm
-        update = self.num_updates + 1
-        due = update % self.config.training.log_interval == 0
-        if due and norm is not None:
-            self.track({"grad_norm": norm})
         if not self.config.training.exit_on_nan_losses:
             return
         bad = bad_loss = torch.isnan(self._update_loss)
@@ -631,7 +630,7 @@ class Trainer(Evaluator):
         if any_process(bad):
             what = "loss is NaN" if any_process(bad_loss) else "norm of the gradients is not finite"
             raise RuntimeError(
-                f"The {what} at update {update}: training stopped. The last checkpoint is in "
-                f"{self.config.env.save_dir}; try a lower learning rate, or "
+                f"The {what} at update {self.num_updates + 1}: training stopped. The last "
+                f"checkpoint is in {self.config.env.save_dir}; try a lower learning rate, or "
                 "training.detect_anomaly=true to find where it comes from"
             )

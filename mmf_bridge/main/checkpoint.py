@@ -22,9 +22,9 @@ def patch(module: ModuleType) -> None:
     class Checkpoint(module.Checkpoint):
         __doc__ = module.Checkpoint.__doc__
 
-        def _torch_load(self, file: str) -> Any:
+        def _torch_load(self, file: str, mapped: bool = False) -> Any:
             """Read a file, or a remote one that MMF's file layer knows; Lightning's too."""
-            ckpt = super()._torch_load(module.PathManager.get_local_path(file, force=True))
+            ckpt = super()._torch_load(module.PathManager.get_local_path(file, force=True), mapped)
             if isinstance(ckpt, Mapping) and self._is_pl_trainer_checkpoint(ckpt):
                 return {"model": ckpt["state_dict"]}
             if isinstance(ckpt, Mapping) and "fp16_scaler" in ckpt:  # main's name for it

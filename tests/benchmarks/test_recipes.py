@@ -95,6 +95,22 @@ def test_a_failure_is_shown_and_the_others_run(run) -> None:
     assert [call.split()[0] for call in calls] == ["mmf_run", "mmf_run", "mmf_predict"]
 
 
+def test_interrupted_it_prints_what_has_ended(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = recipes.measured
+
+    def measure(command, log):
+        if any("nlvr2" in str(word) for word in command):
+            raise KeyboardInterrupt
+        return measured(command, log)
+
+    monkeypatch.setattr(recipes, "measured", measure)
+    code, printed, calls = run("snli_ve", "nlvr2", "snli_ve_unipt", "--sizes", "full")
+    assert code == 130 and "interrupted" in printed
+    assert len(calls) == 2 and all("snli_ve" in call for call in calls)
+    rows = [line for line in printed.splitlines() if line.startswith("│")]
+    assert [row.split("│")[1].strip() for row in rows] == ["snli_ve", "snli_ve_unipt"]
+
+
 def test_what_a_process_costs(tmp_path: Path) -> None:
     code = "import sys; found = bytearray(100 * 2**20); print(len(found)); sys.exit(4)"
     cost = recipes.measured([sys.executable, "-c", code], tmp_path / "log")

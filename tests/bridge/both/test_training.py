@@ -5,11 +5,13 @@ import json
 import math
 import multiprocessing
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mmf_bridge.common import checkpoint_files
 from tests.bridge.runs import Run, order_of, run_here, sizes
 
 SHORT = ("run_type=train", "training.evaluation_interval=100", "training.checkpoint_interval=100")
@@ -211,7 +213,7 @@ def test_the_gradient_norm_is_logged_at_the_log_interval(tmp_path):
     )
     (file,) = tmp_path.rglob("events.out.*")
     norms = EventAccumulator(str(file)).Reload().Scalars("grad_norm")
-    assert [event.step for event in norms] == [4, 9]
+    assert [event.step for event in norms] == [5, 10]
     assert all(event.value > 0.1 for event in norms)
 
 
@@ -328,6 +330,18 @@ def test_the_last_updates_are_saved_without_a_val_split(tmp_path):
     assert not (tmp_path / "best.ckpt").exists()
     final, last = run.checkpoint("tiny_final.pth"), run.checkpoint()["model"]
     assert all(torch.equal(final[name], last[name]) for name in final)
+
+
+def test_the_best_weights_are_restored_without_the_optimizers_state(tmp_path, monkeypatch):
+    mapped, stock = {}, checkpoint_files.safe_load
+
+    def load(path, **options):
+        mapped[Path(path).name] = options["mapped"]
+        return stock(path, **options)
+
+    monkeypatch.setattr(checkpoint_files, "safe_load", load)
+    run_here(tmp_path, "run_type=train_val", "training.max_updates=10")
+    assert mapped == {"best.ckpt": True}
 
 
 def test_a_stale_best_checkpoint_is_not_restored(tmp_path):

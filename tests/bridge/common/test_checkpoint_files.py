@@ -28,6 +28,19 @@ def test_a_save_is_whole_and_leaves_nothing_else(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="Linux tells what is mapped")
+def test_what_is_mapped_stays_in_its_file(tmp_path):
+    file = tmp_path / "a.ckpt"
+    files.atomic_save(WHOLE, file)
+    for mapped in (False, True):
+        weight = files.safe_load(file, mapped=mapped)["model"]["a"]
+        with open("/proc/self/maps") as maps:
+            assert (str(file) in maps.read()) is mapped
+        assert torch.equal(weight, WHOLE["model"]["a"])
+    weight += 1  # of the process's own page
+    assert torch.equal(files.safe_load(file)["model"]["a"], WHOLE["model"]["a"])
+
+
 def test_a_disk_that_is_full_leaves_the_earlier_file(tmp_path):
     file = tmp_path / "a.ckpt"
     files.atomic_save({"model": 1}, file)

@@ -155,6 +155,26 @@ def test_a_report_that_cannot_be_written_ends_no_run(tmp_path):
     assert "could not be written: " in report.write(str(tmp_path / "file"))
 
 
+def test_the_peak_of_memory_is_that_of_the_runs_end(monkeypatch, tmp_path):
+    peaks = iter([5, 7])
+    monkeypatch.setattr("mmf_bridge.common.run_report.peak_memory", lambda device: next(peaks))
+    report = RunReport(torch.nn.Linear(1, 1), CPU)
+    report.ended(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    report.write(str(tmp_path))
+    before = json.loads((tmp_path / "run_report.json").read_text())
+    report.ended(str(tmp_path))
+    after = json.loads((tmp_path / "run_report.json").read_text())
+    assert before["peak_memory_bytes"] == 5 and after == {**before, "peak_memory_bytes": 7}
+
+
+def test_a_run_that_ends_takes_the_peak_of_memory_again(monkeypatch, tmp_path):
+    ended = []
+    monkeypatch.setattr(RunReport, "ended", lambda report, folder: ended.append(report.written))
+    run_here(tmp_path, "run_type=train", "training.max_updates=3")
+    assert [report["updates"] for report in ended] == [3]
+
+
 def test_a_run_of_a_model_that_changes_its_batch_ends_well(tmp_path):
     changes = {"model_config.tiny.changes_batch": True}
     run_here(tmp_path, "run_type=train", "training.max_updates=3", changes=changes)
