@@ -42,6 +42,7 @@ from clipvil_mmf.tasks import build_task
 from clipvil_mmf.text.tokenizer import WordPieceTokenizer
 from clipvil_mmf.text.vocabulary import find_vocabulary, read_tokens
 from clipvil_mmf.vision import saved_section
+from mmf_bridge.common.checkpoint_files import listed, not_finite
 from mmf_bridge.common.compiling import check_compiler, compile_model, compile_options
 from mmf_bridge.common.device import check_device
 
@@ -519,5 +520,11 @@ def _network(sections: dict[str, Any], saved: SavedModel, path: str, passes: int
                 f"{path}: the file of weights has {name} as {found[name].dtype}; expected floating "
                 "point numbers. Fetch or import the checkpoint again."
             )
+    bad = not_finite(found)
+    if bad:
+        raise CheckpointError(
+            f"{path}: {listed(bad, 1)} of the weights hold NaN or infinity. Fetch or train the "
+            "model again."
+        )
     network.load_state_dict(found, assign=True)
     return network.eval()

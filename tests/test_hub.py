@@ -424,6 +424,16 @@ def test_weights_that_are_not_floating_point(imported: Path, tmp_path: Path) -> 
         clipvil_mmf.from_pretrained(tmp_path / "copy")
 
 
+def test_weights_that_are_not_finite(imported: Path) -> None:
+    file = imported / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.startswith("classifier"))
+    weights[name][0] = float("nan")
+    save_file(weights, file)
+    with pytest.raises(CheckpointError, match=rf"model: {name} of the weights hold NaN or inf"):
+        clipvil_mmf.from_pretrained(imported)
+
+
 def test_a_length_without_room(imported: Path, tmp_path: Path) -> None:
     shutil.copytree(imported, tmp_path / "copy")
     file = tmp_path / "copy" / "config.yaml"

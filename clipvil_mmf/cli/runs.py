@@ -36,7 +36,7 @@ def command(
         check_matplotlib()
         if png.suffix.lower() != ".png":
             raise ValueError(f"--png {png}: expected a name ending in .png")
-    runs = read_runs(find_runs(folders))
+    runs = read_runs(find_runs(folders), lambda line: typer.echo(line, err=True))
     if as_json:
         typer.echo(json.dumps([_as_json(run) for run in runs], indent=2))
     else:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
+import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -27,6 +30,7 @@ from clipvil_mmf.hub import Answerer
 # How much more than a request may have is read and dropped, so that the client hears why.
 _PATIENCE = 4
 _HEAD_SECONDS = 30.0  # for the headers of a request
+_LOADING_SECONDS = 2.0  # that a model may still take when the server is to end
 
 
 class _Connection(H11Protocol):
@@ -141,15 +145,37 @@ def serve(
     loading = threading.Thread(target=start, name="clipvil-load", daemon=True)
     try:
         loading.start()
-        server.run(sockets=[listening])
+        with _ended_by_hangup(server):
+            server.run(sockets=[listening])
     # uvicorn repeats the signal when all is finished.
     except (KeyboardInterrupt, SystemExit):
-        say("stopped")
+        pass
     finally:
         listening.close()
-        loading.join()  # a process that ends while a thread is in torch is aborted
+    if not failures:
+        say("stopped")
+    loading.join(_LOADING_SECONDS)
+    if loading.is_alive():
+        # A model that is being loaded is not waited for, and an interpreter that ends while a
+        # thread is in torch is aborted: the process ends at once. Nothing is left to finish.
+        sys.stdout.flush()
+        os._exit(0)
     if failures:
         raise failures[0]
+
+
+@contextmanager
+def _ended_by_hangup(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGHUP end the server as Ctrl-C does; ignored, as nohup has it, it stays so."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, server.handle_exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _response(reply: Reply) -> Response:

@@ -90,6 +90,9 @@ def check_output(path: Path) -> None:
         raise ValueError(f"--output {path}: expected a name ending in {', '.join(RESULTS)}")
     if path.exists():
         raise ValueError(f"--output {path} exists: remove it, or give another name")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ValueError(f"--output {path}: {above} is a file; expected a folder")
     if _partial(path).exists():
         raise ValueError(
             f"--output {path}: {_partial(path)} exists, the answers of a command that has not come "
@@ -109,6 +112,7 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
         return
     rows: list[dict[str, Any]] = []
     partial = _partial(path)
+    partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("w", encoding="utf-8") as file:
 
         def write(row: dict[str, Any]) -> None:

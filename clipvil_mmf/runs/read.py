@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,29 @@ def _below(folder: Path, depth: int) -> list[Path]:
     return [run for path in below for run in _below(path, depth - 1)]
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path], say: Callable[[str], None] = print) -> list[Run]:
     """Runs with the keys in which they differ; folders of other kinds are left out.
 
+    Args:
+        folders: with a ``config.yaml`` each.
+        say: is told of each that is damaged, where others are not.
+
     Raises:
-        RunError: a configuration is damaged, or none is one of MMF's.
+        RunError: no configuration is one of MMF's.
     """
-    runs = [run for folder in folders if (run := read_run(folder)) is not None]
+    runs, damaged = [], []
+    for folder in folders:
+        try:
+            run = read_run(folder)
+        except RunError as error:
+            damaged.append(error)
+            continue
+        if run is not None:
+            runs.append(run)
     if not runs:
-        raise RunError(f"no {CONFIG} there is one of mmf_run's")
+        raise damaged[0] if damaged else RunError(f"no {CONFIG} there is one of mmf_run's")
+    for error in damaged:
+        say(f"left out: {error}")
     keys = changed_keys([run.settings for run in runs])
     return [
         replace(run, changed={key: run.settings[key] for key in keys if key in run.settings})
@@ -96,9 +110,7 @@ def read_run(folder: Path) -> Run | None:
     try:
         config = OmegaConf.load(path)
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as e:
-        raise RunError(
-            f"{path} cannot be read: {e}. Leave this folder out, or correct the file"
-        ) from e
+        raise RunError(f"{path} cannot be read: {e}. Correct the file, or remove its folder") from e
     if not isinstance(config, DictConfig) or "training" not in config:
         return None
     report = read_report(str(folder))

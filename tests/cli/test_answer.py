@@ -61,11 +61,12 @@ def test_one_image(model: Answerer, imported: Path, photos: Path) -> None:  # no
 
 
 def test_a_folder(imported: Path, photos: Path, tmp_path: Path) -> None:  # noqa: F811
-    result = run(imported, photos, "is it red?", "--output", tmp_path / "found.csv")
+    file = tmp_path / "new" / "found.csv"
+    result = run(imported, photos, "is it red?", "--output", file)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"{tmp_path / 'found.csv'}: 2 answers\n"
-    with (tmp_path / "found.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    assert result.stdout == f"{file}: 2 answers\n"
+    with file.open(newline="") as rows_of:
+        rows = list(csv.DictReader(rows_of))
     assert [row["image"] for row in rows] == ["a.png", "more/b.JPG"]
     assert list(rows[0]) == ["image", "question", "answer", "confidence"]
     assert run(imported, photos).exit_code == 1
@@ -159,6 +160,7 @@ def test_damaged_files_are_named_before_the_model_is_read(tmp_path, name, conten
         (["a.png"], "a.png: give a question about it"),
         (["a.png", "?", "--output", "a.txt"], "expected a name ending in .csv, .json, .jsonl"),
         (["a.png", "?", "--output", "a.json"], "no-model: no such file or folder"),
+        (["a.png", "?", "--output", f"{__file__}/a/b.json"], "test_answer.py is a file; expected"),
         (["a.png", "?", "--dtype", "int8"], "dtype: got 'int8'"),
         (["a.png", "?", "--device", "gpu"], "device: got 'gpu'"),
     ],

@@ -60,6 +60,14 @@ def test_nothing_is_told_elsewhere() -> None:
     assert page.options()["share"] is False
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "no machine"])
+def test_an_address_that_cannot_be_had(monkeypatch, host: str) -> None:
+    monkeypatch.setattr(clipvil_mmf, "from_pretrained", None)  # it is not come to
+    result = CliRunner().invoke(app, ["demo", "run", "--host", host])
+    assert result.exit_code == 1
+    assert f"error: --host {host} --port 7860: " in result.output
+
+
 def test_the_command(monkeypatch) -> None:
     launched = {}
 
@@ -69,6 +77,7 @@ def test_the_command(monkeypatch) -> None:
 
     monkeypatch.setattr(clipvil_mmf, "from_pretrained", lambda *given: asked())
     monkeypatch.setattr(gradio.Blocks, "launch", launch)
+    monkeypatch.setattr("clipvil_mmf.cli.demo.check_address", lambda host, port: None)
     monkeypatch.setattr(gradio.Blocks, "block_thread", lambda self: None)
     result = CliRunner().invoke(app, ["demo", "run", "--examples", "easy_vqa", "--max-upload", "5"])
     assert result.exit_code == 0, result.output

@@ -221,6 +221,40 @@ def test_the_end_waits_for_a_model_that_is_being_loaded(service, monkeypatch) ->
     assert said[1:] == ["stopped", "loaded"]
 
 
+LOADS_FOR_EVER = """
+import signal, time
+import clipvil_mmf
+from clipvil_mmf.cli.main import app
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background
+clipvil_mmf.from_pretrained = lambda *given: time.sleep(600)
+app(["serve", "a-model", "--port", "0"])
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_model_that_is_being_loaded_for_long_is_not_waited_for(signum) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADS_FOR_EVER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        address = process.stdout.readline().strip()
+        while True:
+            try:
+                assert httpx.get(f"{address}health").json()["status"] == "loading"
+                break
+            except httpx.ConnectError:
+                time.sleep(0.05)
+        process.send_signal(signum)
+        assert process.wait(60) == 0
+        assert process.stdout.read() == "stopped\n"
+    finally:
+        process.kill()
+
+
 def test_a_model_that_is_not_there() -> None:
     done = CliRunner().invoke(app, ["serve", "nowhere", "--port", "0"])
     assert done.exit_code == 1 and "error: nowhere: no such file or folder" in done.output

@@ -138,6 +138,14 @@ def test_what_is_not_a_run(tmp_path, folder, text, message):
     assert len(done.stderr.strip().splitlines()) <= 6 and "Traceback" not in done.stderr
 
 
+def test_a_damaged_run_among_others_is_named_and_left_out(save):
+    (save / "cut").mkdir()
+    (save / "cut" / "config.yaml").write_text("a: [")
+    done = run(save, "--json")
+    assert done.exit_code == 0 and "cut" not in done.stdout
+    assert done.stderr.startswith(f"left out: {save / 'cut' / 'config.yaml'} cannot be read")
+
+
 def test_a_damaged_report_leaves_its_figures_open(tmp_path):
     folder = leave(tmp_path / "one")
     (folder / "run_report.json").write_text("{")
