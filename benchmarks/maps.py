@@ -1,9 +1,10 @@
 """What maps are worth: on the object? and does the answer depend on what they mark?
 
-    python benchmarks/maps.py MODEL [--questions 500] [--device cpu]
+    python benchmarks/maps.py MODEL [--questions 500] [--right] [--device cpu]
 
 MODEL was trained on easy-VQA (`make train`). Of as many of its test questions, with one object an
-image, each method of `clipvil_mmf.explaining` gives a line:
+image, each method of `clipvil_mmf.explaining` that fits the model gives a line. `--right` takes
+those that it answers right: for a model of `make tune`, which knows some types of questions alone.
 
 - in box: the share of the map's mass inside the object's box; a map that says nothing has the
   box's share of the image, which is printed first;
@@ -71,9 +72,21 @@ def answers_without(
     return [model.answers[row] for row in scores.argmax(1).tolist()]
 
 
+def answered_right(model: Answerer, questions: list[Question], count: int) -> list[Question]:
+    """The first questions that the model answers right, `count` of them."""
+    found: list[Question] = []
+    answers = model.stream(((question.image, question.text) for question in questions), 1)
+    for question, ((answer, _), *_) in zip(questions, answers, strict=False):
+        if answer in question.answers:
+            found.append(question)
+        if len(found) == count:
+            break
+    return found
+
+
 def measure(model: Answerer, questions: list[Question]) -> tuple[float, dict[str, list[float]]]:
     """The box's mean share of the image, and for each method: in box, most first, least first."""
-    names = [*METHODS, "random"]
+    names = [*model.methods, "random"]
     inside = {name: [] for name in names}
     right = {name: np.zeros(2 * len(SHARES)) for name in names}
     areas, path, seen = [], None, None
@@ -105,10 +118,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--right", action="store_true", help="of those that it answers right")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     model = clipvil_mmf.from_pretrained(given.model, given.device)
-    questions = random.Random(0).sample(easy_vqa_files.read_questions("test"), given.questions)
+    questions = easy_vqa_files.read_questions("test")
+    count = len(questions) if given.right else given.questions
+    questions = random.Random(0).sample(questions, count)
+    if given.right:
+        questions = answered_right(model, questions, given.questions)
     share, found = measure(model, sorted(questions, key=lambda question: question.image))
     print(f"{len(questions)} questions; the object's box is {share:.3f} of the image")
     print(f"{'method':<12}{'in box':>9}{'most first':>12}{'least first':>13}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -25,12 +26,12 @@ from clipvil_mmf.data.images import (
     side_by_side,
 )
 from clipvil_mmf.explaining import (
-    DEFAULT,
-    METHODS,
     Explanation,
     Photo,
     Seen,
-    find_method,
+    cells_of,
+    check_method,
+    fitting_methods,
     forward_pass,
     make_explanation,
 )
@@ -109,8 +110,9 @@ class Answerer:
             question: a question, or a list; one question is asked of all images.
             top_k: answers to give, the best first; all of them if there are fewer.
             batch_size: questions of one pass of the network, at most.
-            explain: say where the model looked: True, or a method of
-                :data:`clipvil_mmf.explaining.METHODS`. Questions are then answered one by one.
+            explain: say where the model looked: by a method of
+                :data:`clipvil_mmf.explaining.METHODS`, or True for the first that fits the model.
+                Questions are then answered one by one.
 
         Returns:
             Pairs of a label and its score in [0, 1], as the task has it: for answers the sigmoid of
@@ -245,7 +247,7 @@ class Answerer:
         self,
         seen: Seen | Picture | Sequence[Picture],
         question: str,
-        method: str = DEFAULT,
+        method: str | None = None,
         label: str | None = None,
         top_k: int = 5,
     ) -> Explanation:
@@ -254,7 +256,7 @@ class Answerer:
         Args:
             seen: what :meth:`look` gave, or the image or images of the question.
             question: a question.
-            method: of :data:`clipvil_mmf.explaining.METHODS`.
+            method: of :data:`clipvil_mmf.explaining.METHODS`; None for the first that fits.
             label: the answer to explain; None for the best.
             top_k: as for :meth:`answer`.
 
@@ -262,7 +264,8 @@ class Answerer:
             ExplainError: there is no such method, or it does not fit the model.
             ValueError: there is no such label; and what :meth:`look` raises.
         """
-        method = find_method(method)
+        if method is not None:
+            check_method(method)
         if label is not None and label not in self.answers:
             raise ValueError(f"{label!r} is not among the {len(self.answers):,} answers.")
         seen = seen if isinstance(seen, Seen) else self.look(seen)
@@ -271,7 +274,15 @@ class Answerer:
         words = self._tokenizer.words(question)
         (answers,) = self._best(scores[None].float().cpu(), top_k)
         label = answers[0][0] if label is None else label
-        return make_explanation(METHODS[method](forward), seen, words, answers, method, label)
+        method, cells = cells_of(forward, method)
+        return make_explanation(cells, seen, words, answers, method, label)
+
+    @functools.cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The methods of maps that fit this model, found out on a blank image."""
+        blank = [Image.new("RGB", (32, 32))] * self.task.images_per_sample
+        seen = self.look(blank if len(blank) > 1 else blank[0])
+        return fitting_methods(forward_pass(self.network, seen, self.texts("what?"), None)[0])
 
     def tokenizer_json(self) -> str:
         """Its tokenizer, as the library ``tokenizers`` reads it."""
@@ -286,7 +297,8 @@ class Answerer:
 
     def _explained(self, samples: list[Any], explain: bool | str, top_k: int) -> list[Explanation]:
         """The samples one by one; those that follow one another on an image encode it once."""
-        method, key, seen, found = find_method(explain), None, None, []
+        method = None if explain is True else explain
+        key, seen, found = None, None, []
         for image, question in samples:
             sample = as_sample((image, question), self.task)
             if seen is None or sample.key != key:

@@ -66,7 +66,12 @@ def command(
             "first question, and so on."
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help=f"Of --explain: {METHODS_IN_WORDS}.")] = "relevance",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of --explain: {METHODS_IN_WORDS}; by default the first that fits the model."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Threads that read images; by default up to 4.", min=0)
     ] = None,
@@ -91,7 +96,7 @@ def command(
         )
     # Imported here: what is wrong with the files is said at once.
     import clipvil_mmf
-    from clipvil_mmf.explaining import find_method
+    from clipvil_mmf.explaining import check_method
     from mmf_bridge.common.progress import Progress
 
     answerer = clipvil_mmf.from_pretrained(model, device, dtype, backbone or None)
@@ -106,7 +111,8 @@ def command(
                 "expected so many and a question behind them"
             )
     if explain is not None:
-        find_method(method)
+        if method is not None:
+            check_method(method)
         explain.mkdir(parents=True)
     samples = [(one.image, one.question) for one in asked]
     found = answerer.stream(samples, top_k, batch_size, workers, return_errors=True)
@@ -139,7 +145,9 @@ def command(
         raise typer.Exit(1)
 
 
-def _draw_maps(answerer: Answerer, asked: Asked, answer: str, method: str, path: Path) -> None:
+def _draw_maps(
+    answerer: Answerer, asked: Asked, answer: str, method: str | None, path: Path
+) -> None:
     """Save the photo of a question, or several side by side, under the map of the answer."""
     from clipvil_mmf.explaining.drawing import overlay, side_by_side
 

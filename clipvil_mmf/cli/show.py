@@ -138,10 +138,10 @@ def explained(cells: Sequence[Cell], model: str, method: str) -> list[Cell]:
     """A cell for each question, with the map of its answer over the images."""
     # Imported here: torch is for this alone.
     import clipvil_mmf
-    from clipvil_mmf.explaining import find_method
+    from clipvil_mmf.explaining import check_method
     from clipvil_mmf.explaining.drawing import overlay
 
-    find_method(method)
+    check_method(method)
     answerer = clipvil_mmf.from_pretrained(model)
     found = []
     for cell in cells:

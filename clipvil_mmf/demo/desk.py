@@ -45,8 +45,12 @@ class Desk:
     """Answers visitors, one question at a time.
 
     Args:
-        answerer: a model of a task with one image per question; a ``ValueError`` for others.
+        answerer: a model of a task with one image per question, which a method of maps fits; a
+            ``ValueError`` for others.
         top_k: answers to show.
+
+    Attributes:
+        methods: the names of those that fit.
     """
 
     def __init__(self, answerer: Answerer, top_k: int = 5) -> None:
@@ -57,6 +61,9 @@ class Desk:
                 "per question; the page takes models of one. Ask it with clipvil answer."
             )
         self.answerer, self._top_k = answerer, top_k
+        self.methods = list(answerer.methods)
+        if not self.methods:
+            raise ValueError(f"{answerer.name}: no method of maps fits this model.")
         # A model notes what it computes in hooks, which are the same for all threads.
         self._lock = threading.Lock()
 

@@ -15,7 +15,7 @@ import gradio as gr
 from clipvil_mmf.data.images import BadImageError
 from clipvil_mmf.demo import html
 from clipvil_mmf.demo.desk import Asked, Desk, DeskError, shown
-from clipvil_mmf.explaining import DEFAULT, METHODS, ExplainError, Seen
+from clipvil_mmf.explaining import ExplainError, Seen
 
 _HISTORY = 50  # questions of a visitor that are kept
 # Fonts of the visitor's machine: others would be fetched.
@@ -87,7 +87,9 @@ def build(
                 question = gr.Textbox(label="Question", max_length=500, elem_id="question")
                 button = gr.Button("Ask", variant="primary", elem_id="ask")
                 given = gr.Slider(0, 1, threshold, step=0.01, label="Answer from a confidence of")
-                method = gr.Radio(list(METHODS), value=DEFAULT, label="Map", elem_id="method")
+                method = gr.Radio(
+                    desk.methods, value=desk.methods[0], label="Map", elem_id="method"
+                )
                 # gradio would open the file itself, and not say what is wrong with it.
                 by_gradio = photo.preprocess
                 photo.preprocess = lambda sent: getattr(sent, "path", None) or by_gradio(sent)

@@ -20,24 +20,48 @@ from clipvil_mmf.explaining.rollout import rollout
 from clipvil_mmf.registry import Registry
 
 # Name -> a function: a pass -> (P, T, N) float32, none negative, for each text token; or (P, 1, N)
-# for the answer alone.
+# for the answer alone. The first that fits a model is its default.
 METHODS: Registry[Callable[[ForwardPass], Tensor]] = Registry(
     "method of maps", {"relevance": relevance, "rollout": rollout, "grad_cam": grad_cam}
 )
-DEFAULT = "relevance"
 
 
-def find_method(name: str | bool) -> str:
-    """The name of a method, ``True`` for the default; an :class:`ExplainError` for others."""
-    name = DEFAULT if name is True else name
+def check_method(name: str) -> None:
+    """Raise an :class:`ExplainError` unless it is the name of a method."""
     if name not in METHODS:
-        near = near_matches(str(name), METHODS)
+        near = near_matches(name, METHODS)
         raise ExplainError(f"explain: unknown method {name!r}.{near} Choices: {', '.join(METHODS)}")
-    return name
+
+
+def cells_of(forward: ForwardPass, method: str | None) -> tuple[str, Tensor]:
+    """The name of a method, None for the first that fits, and what it gives of a pass.
+
+    Raises:
+        ExplainError: it does not fit the model, or none does.
+    """
+    reasons = []
+    for name in METHODS if method is None else [method]:
+        try:
+            return name, METHODS[name](forward)
+        except ExplainError as error:
+            reasons.append(error)
+    raise reasons[0]
+
+
+def fitting_methods(forward: ForwardPass) -> tuple[str, ...]:
+    """The names of the methods that fit the model of a pass."""
+
+    def fits(name: str) -> bool:
+        try:
+            METHODS[name](forward)
+        except ExplainError:
+            return False
+        return True
+
+    return tuple(filter(fits, METHODS))
 
 
 __all__ = [
-    "DEFAULT",
     "METHODS",
     "Attended",
     "ExplainError",
@@ -45,7 +69,9 @@ __all__ = [
     "ForwardPass",
     "Photo",
     "Seen",
-    "find_method",
+    "cells_of",
+    "check_method",
+    "fitting_methods",
     "forward_pass",
     "make_explanation",
 ]

@@ -64,7 +64,7 @@ def forward_pass(
     """
     passes = len(seen.grid)
     index = torch.arange(passes, device=seen.grid.device)
-    recording = Recording(network.fusion)
+    recording = Recording(network.fusion, network.tuning)
     with ExitStack() as stack:
         stack.callback(setattr, network.tuning, "keeps_graph", network.tuning.keeps_graph)
         network.tuning.keeps_graph = True
@@ -80,7 +80,8 @@ def forward_pass(
         row = int(scores.argmax()) if row is None else row
     text_length, visual_length = texts[0].shape[1], visual.tokens.shape[1]
     steps, reason = recording.steps(text_length, visual_length)
-    found = ForwardPass(text_length, grid, visual_length, scores[row], steps, reason)
+    read = recording.read if steps else []
+    found = ForwardPass(text_length, grid, visual_length, scores[row], steps, reason, read)
     return found, scores.detach()
 
 

@@ -58,6 +58,9 @@ class ForwardPass:
     # Calls in their order; those of a step read the same states. Empty where they are unknown.
     steps: Sequence[Sequence[Attended]]
     unreadable: str = ""  # why there are no steps
+    # (P, T+N, D) each: the hidden states that a side network reads, the embeddings and what the
+    # steps give in turn. Empty where the answer is read of token 0 behind the last step.
+    read: Sequence[Tensor] = ()
 
     @property
     def attention(self) -> Sequence[Sequence[Attended]]:

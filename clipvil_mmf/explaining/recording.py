@@ -15,20 +15,25 @@ from torch import Tensor, nn
 from clipvil_mmf.explaining.method import Attended
 from clipvil_mmf.fusion import Fusion
 from clipvil_mmf.layers.transformer import Attention
+from clipvil_mmf.tuning.method import TuningMethod
+from clipvil_mmf.tuning.side import SideNetwork
 
 
 class Recording:
-    """The calls of a fusion's attention layers.
+    """The calls of a fusion's attention layers, and the hidden states that a side network reads.
 
     Args:
         fusion: they are named by its `attention_steps`.
+        tuning: the network's.
     """
 
-    def __init__(self, fusion: Fusion) -> None:
+    def __init__(self, fusion: Fusion, tuning: TuningMethod) -> None:
         self._fusion = fusion
+        self._side = tuning if isinstance(tuning, SideNetwork) else None
         self._expected = fusion.attention_steps()
         self._calls: list[tuple[Attention, dict[str, Any]]] = []
         self._is_read = False
+        self._states: dict[int, Tensor] = {}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -38,6 +43,9 @@ class Recording:
         with ExitStack() as hooks:
             hooks.callback(setattr, config, "checkpoint_activations", recomputes)
             config.checkpoint_activations = False  # what is recomputed has no graph
+            if self._side is not None:
+                hooks.callback(setattr, self._side, "read_tensors", None)
+                self._side.read_tensors = self._states
             hooks.callback(self._fusion.register_forward_hook(self._note_fusion).remove)
             for layer in layers:
                 for remove in self._hook(layer):
@@ -49,12 +57,15 @@ class Recording:
         kind = type(self._fusion).__name__
         if not self._expected:
             return [], f"the fusion {kind} does not say which tokens attend to which"
-        if not self._is_read:
-            return [], "the tuning method reads the fusion's hidden states by a network of its own"
+        expected = self._expected
+        if self._states:
+            expected = expected[: len(self._states) - 1]
+        elif not self._is_read:
+            return [], "the tuning method has a network of its own in the fusion's place"
         total = text_length + visual_length
         parts = {"text": (0, text_length), "visual": (text_length, total), "both": (0, total)}
         calls, steps = iter(self._calls), []
-        for step in self._expected:
+        for step in expected:
             steps.append([])
             for layer, queries, keys in step:
                 called, tensors = next(calls, (None, {}))
@@ -64,6 +75,11 @@ class Recording:
                 rows = slice(first, first + tensors["query"].shape[2])
                 steps[-1].append(Attended(rows, slice(start, end), **tensors))
         return steps, ""
+
+    @property
+    def read(self) -> list[Tensor]:
+        """The hidden states that a side network has read, (P, T+N, D) each."""
+        return [self._states[number] for number in sorted(self._states)]
 
     def _note_fusion(self, fusion: nn.Module, inputs: Any, output: Any) -> None:
         self._is_read = True

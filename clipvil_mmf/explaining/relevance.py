@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,26 +18,52 @@ def relevance(forward: ForwardPass) -> Tensor:
     where tokens attend to those of their own stream, as in VisualBERT, and by eq. 8 to 11 across
     streams, as in LXMERT.
 
+    The paper's models read the answer of the first token behind the last layer. Where a side
+    network reads the hidden states of all layers (UniPT, SHERL, ladder), the relevance that has
+    come to each token of each is weighed by its part in the answer, gradient times state; that of
+    a word by the parts of all tokens of a layer together.
+
     Returns:
         (P, T, N) float32, of each of T text tokens; the answer is read of the first.
     """
     length = forward.text_length
     total = length + forward.visual_length
     calls = [call for step in forward.attention for call in step]
-    gradients = iter(forward.gradients([call.output for call in calls]))
+    gradients = forward.gradients([*(call.output for call in calls), *forward.read])
+    by_call, by_state = iter(gradients[: len(calls)]), gradients[len(calls) :]
     found = torch.eye(total, device=forward.grid.device).repeat(len(forward.grid), 1, 1)
+    layers = [found]
     for step in forward.attention:
         before = found
         found = before.clone()
         for call in step:
-            gradient = call.probability_gradient(next(gradients))
+            gradient = call.probability_gradient(next(by_call))
             weights = (gradient * call.probabilities()).clamp(min=0).mean(1)
             rows = call.queries
             if call.queries.start == call.keys.start:  # the same stream
                 found[:, rows] += weights @ before[:, call.keys]
             else:
                 found[:, rows] += _across(call, weights, before)
+        layers.append(found)
+    if forward.read:
+        found = _of_all(layers, forward.read, by_state)
     return found[:, :length, length:]
+
+
+def _of_all(
+    layers: Sequence[Tensor], states: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> Tensor:
+    """The relevance (P, S, S) behind what reads the states of all layers; the answer's is row 0."""
+    parts = [
+        (state.detach().float() * gradient.float()).sum(-1).abs()
+        for state, gradient in zip(states, gradients, strict=True)
+    ]
+    shares = torch.stack(parts, dim=1)  # (P, K, S)
+    shares = shares / shares.sum((1, 2), keepdim=True).clamp(min=1e-12)
+    relevances = torch.stack(list(layers), dim=1)  # (P, K, S, S)
+    found = (shares.sum(2)[..., None, None] * relevances).sum(1)
+    found[:, 0] = torch.einsum("pks,pksr->pr", shares, relevances)
+    return found
 
 
 def _across(call: Attended, weights: Tensor, before: Tensor) -> Tensor:

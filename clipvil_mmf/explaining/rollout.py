@@ -14,6 +14,7 @@ def rollout(forward: ForwardPass) -> Tensor:
     Abnar and Zuidema, arXiv 2005.00928: a layer passes on half of its input by the residual, half
     by its attention, averaged over heads; layers multiply. It is the same for every answer. Of a
     word other than the first it says what the last layer, which the answer is read of, found there.
+    Of a side network it is the backbone's, as far as the states that are read.
 
     Returns:
         (P, T, N) float32, of each of T text tokens; the answer is read of the first.

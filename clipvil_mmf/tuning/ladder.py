@@ -163,7 +163,7 @@ class Ladder(SideNetwork):
             return super().joint(fusion, text, visual, count)
         states = self.hidden_states(fusion, text, visual)
         words = next(states)[:, : text.input_ids.shape[1]]
-        first = torch.cat([words, self.visual(visual.features)], dim=1)
+        first = self.noted(0, torch.cat([words, self.visual(visual.features)], dim=1))
         return self.read_states(chain([first], states), joint_mask(text, visual), fusion, count)
 
     def read_states(

@@ -58,7 +58,8 @@ class Sherl(SideNetwork):
         self, states: HiddenStates, mask: Tensor, fusion: Fusion, count: int | None
     ) -> Tensor:
         """See :meth:`SideNetwork.read_states`."""
-        reduced = reduce_states(self.reductions, states, self.config.recompute_states)
+        recompute = self.config.recompute_states and not self.keeps_graph
+        reduced = reduce_states(self.reductions, states, recompute)
         guide = reduced.pop()
         gathered = self._gather(torch.stack(reduced, dim=2), guide)
         share = torch.tanh(self.residual_gate / _TEMPERATURE)

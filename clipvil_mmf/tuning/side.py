@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,10 +85,17 @@ class HiddenStates(Iterator[Tensor]):
 class SideNetwork(Frozen):
     """A small network beside the backbone, `name` in errors; it and the answer head are trainable.
 
+    Attributes:
+        read_tensors: while a map of where a model looked is made, the hidden states that are read,
+            by their number, each a tensor of its own in the graph: its gradient is that of the
+            reading alone, not of the layers behind; else None.
+
     Raises:
         ConfigError: the fusion gives no hidden states, or `reduction_factor` does not divide its
             width.
     """
+
+    read_tensors: dict[int, Tensor] | None = None
 
     def __init__(self, config: SideConfig, network: Network, name: str) -> None:
         super().__init__(config, network)
@@ -126,7 +134,7 @@ class SideNetwork(Frozen):
     def _states(self, fusion: Fusion, text: Text, visual: Visual) -> Iterator[Tensor]:
         """The backbone's hidden states, computed under `no_grad` one by one, not in half."""
         states = fusion.hidden_states(text, visual)
-        while True:
+        for number in itertools.count():
             # Not around the `yield`: what the side network does with a state needs its graph.
             with (
                 torch.set_grad_enabled(self.keeps_graph),
@@ -135,4 +143,11 @@ class SideNetwork(Frozen):
                 state = next(states, None)
             if state is None:
                 return
-            yield at_least_float32(state)
+            yield self.noted(number, at_least_float32(state))
+
+    def noted(self, number: int, state: Tensor) -> Tensor:
+        """A hidden state as it is read; see `read_tensors`."""
+        if self.read_tensors is None:
+            return state
+        self.read_tensors[number] = state.clone()
+        return self.read_tensors[number]

@@ -58,7 +58,8 @@ class UniPT(SideNetwork):
         """See :meth:`SideNetwork.read_states`."""
         weights = at_least_float32(mask.unsqueeze(-1).to(self.gate.weight.dtype))
         downs = [self.first, *self.downs]
-        reduced = reduce_states(downs, states, self.config.recompute_states)
+        recompute = self.config.recompute_states and not self.keeps_graph
+        reduced = reduce_states(downs, states, recompute)
         last = reduced.pop()
         mean = _mean(last, weights)
         scores = torch.cat([self.gate(mean * _mean(state, weights)) for state in reduced], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,3 +38,14 @@ def test_masked_tokens_are_removed_ones() -> None:
     assert list(found) == ["relevance", "rollout", "grad_cam", "random"]
     for inside, most, least in found.values():
         assert 0 <= inside <= 1 and 0 <= most <= 1 and 0 <= least <= 1
+
+
+def test_questions_that_are_answered_right() -> None:
+    questions = easy_vqa_files.read_questions("test")[:12]
+    model = asked()
+    given = [model.answer(question.image, question.text, 1)[0][0] for question in questions]
+    known = [
+        replace(question, answers={answer: 1.0} if number % 3 else {})
+        for number, (question, answer) in enumerate(zip(questions, given, strict=True))
+    ]
+    assert MAPS["answered_right"](model, known, 5) == [q for q in known if q.answers][:5]

@@ -67,6 +67,19 @@ def test_what_is_wrong_is_said() -> None:
         model.explain(PHOTO, QUESTION, label="purple")
 
 
+def test_the_default_is_the_first_method_that_fits(monkeypatch) -> None:
+    model = asked()
+    assert model.methods == tuple(METHODS)
+    assert model.answer(PHOTO, QUESTION, explain=True).method == "relevance"
+    model = asked()
+    monkeypatch.setattr(model.network.fusion, "attention_steps", list)
+    assert model.methods == ("grad_cam",)
+    assert model.answer(PHOTO, QUESTION, explain=True).method == "grad_cam"
+    assert model.explain(PHOTO, QUESTION).method == "grad_cam"
+    with pytest.raises(ExplainError, match="JointFusion does not say which tokens attend to which"):
+        model.explain(PHOTO, QUESTION, "rollout")
+
+
 def test_a_method_is_a_function_and_a_line(monkeypatch) -> None:
     monkeypatch.setitem(METHODS, "first", lambda forward: torch.eye(forward.visual_length)[None])
     assert asked().answer(PHOTO, QUESTION, explain="first").map.argmax() == 0

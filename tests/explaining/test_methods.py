@@ -26,7 +26,7 @@ def spelled_out(model, monkeypatch, row: int = 3) -> tuple[list[Tensor], list[Te
     seen, texts = model.look(PHOTO), model.texts(QUESTION)
     with monkeypatch.context() as patch:
         patch.setattr(Attention, "_attend", attend)
-        visual = model.network.visual_embedding(seen.grid)
+        visual = model.network.visual_embedding(seen.grid.clone().requires_grad_())
         scores = model.network(visual, torch.tensor([0]), *texts).scores
         gradients = torch.autograd.grad(scores[0, row], kept, allow_unused=True)
     filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, kept, strict=True)]
@@ -169,16 +169,55 @@ def test_a_frozen_network_has_the_maps_of_a_trained_one(method: str) -> None:
     torch.testing.assert_close(found, mapped(whole, method))
 
 
-@pytest.mark.parametrize("tuning", ["unipt", "ladder", "sherl"])
-def test_side_networks_read_otherwise(tuning: str) -> None:
-    """A gradient reaches the image through the states that they read; attention is not all."""
-    model = asked(tuning={"method": tuning, "params": {"reduction_factor": 2}})
-    for method in ("rollout", "relevance"):
-        with pytest.raises(ExplainError, match="reads the fusion's hidden states by a network of"):
-            mapped(model, method)
-    found = mapped(model, "grad_cam")
-    assert torch.isfinite(found).all() and found.sum() > 0
-    assert not model.network.tuning.keeps_graph
+SIDE_NETWORKS = {
+    "unipt": {"method": "unipt"},
+    "unipt_recomputing": {"method": "unipt", "params": {"recompute_states": True}},
+    "ladder": {"method": "ladder"},
+    "ladder_projecting": {"method": "ladder", "params": {"visual_projection": True}},
+    "sherl": {"method": "sherl"},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("tuning", SIDE_NETWORKS)
+def test_side_networks(tuning: str, method: str) -> None:
+    section = SIDE_NETWORKS[tuning]
+    params = {"reduction_factor": 2, **section.get("params", {})}
+    model = asked(tuning={**section, "params": params})
+    found = mapped(model, method)
+    assert torch.isfinite(found).all() and found[0, 0].sum() > 0
+    tuned = model.network.tuning
+    assert not tuned.keeps_graph and tuned.read_tensors is None
+    if method != "rollout":
+        assert not torch.allclose(found, mapped(model, method, 1))
+
+
+def test_relevance_behind_a_side_network(monkeypatch) -> None:
+    """The parts of all layers' tokens in the score, gradient times state, weigh eq. 6's R."""
+    model = asked(tuning={"method": "unipt", "params": {"reduction_factor": 2}})
+    found, tuned = mapped(model, "relevance")[0], model.network.tuning
+    monkeypatch.setattr(tuned, "keeps_graph", True)
+    probabilities, gradients, length = spelled_out(model, monkeypatch)
+    layers = [torch.eye(probabilities[0].shape[-1])]
+    for attention in map(positive, probabilities, gradients):
+        layers.append(layers[-1] + attention @ layers[-1])
+
+    states, read = [], tuned.read_states
+
+    def read_leaves(given, *others):
+        states.extend(state.detach().requires_grad_() for state in given)
+        return read(iter(states), *others)
+
+    monkeypatch.setattr(tuned, "read_states", read_leaves)
+    visual = model.network.visual_embedding(model.look(PHOTO).grid)
+    score = model.network(visual, torch.tensor([0]), *model.texts(QUESTION)).scores[0, 3]
+    by_state = torch.autograd.grad(score, states)
+    parts = [(g * s.detach())[0].sum(-1).abs() for g, s in zip(by_state, states, strict=True)]
+    total = sum(part.sum() for part in parts)
+    answer = sum(part @ layer for part, layer in zip(parts, layers, strict=True)) / total
+    word = sum(part.sum() * layer[2] for part, layer in zip(parts, layers, strict=True)) / total
+    torch.testing.assert_close(found[0], answer[length:])
+    torch.testing.assert_close(found[2], word[length:])
 
 
 def test_without_a_gradient_only_rollout_is_there(monkeypatch) -> None:
