@@ -19,7 +19,6 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -42,6 +41,7 @@ from clipvil_mmf.data import locking, store, table
 from clipvil_mmf.data.formats import read_table
 from clipvil_mmf.data.images import Pictures
 from clipvil_mmf.data.table import SoftAnswers
+from mmf_bridge.common.resident import peak_resident
 from mmf_bridge.common.shared_batches import HandOver
 
 QUESTIONS, IMAGES, ANSWERS = 443_757, 82_783, 3_129
@@ -331,14 +331,14 @@ def opened(kind: str, files: list[Path], folder: Path) -> Any:
 
 def measure_conversion(kind: str, files: list[Path], folder: Path) -> dict:
     """Time and peak memory of one conversion."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_resident() / 2**20
     began = time.perf_counter()
     if kind == DATASETS:
         convert_with_datasets(files, folder / kind)
     else:
         store.open_or_convert(files, folder / kind)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_resident() / 2**20
     return {"seconds": seconds, "peak": peak, "before": before}
 
 

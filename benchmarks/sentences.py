@@ -4,7 +4,7 @@
 
 Writes synthetic files in LXMERT's format of pre-training, and measures, each in processes of its
 own, as `benchmarks/annotations.py` does for questions: no image file exists, every picture is the
-same small constant one.
+same small constant one. Files are converted without torch and MMF, as by `clipvil prepare`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.annotations import BATCH, BATCHES, OneEach, memory
+from mmf_bridge.common.resident import peak_resident
 
 SENTENCES, IMAGES, ANSWERS = 9_180_000, 180_000, 9_500
 # Share of all records and, of each, numbers of sentences by source: a caption of COCO has 52
@@ -87,6 +86,7 @@ def dataset_on(files: list[Path], stores: Path) -> tuple[Any, Any]:
     from omegaconf import OmegaConf
 
     import clipvil_mmf.data.dataset as module
+    from benchmarks.annotations import BATCH, OneEach
     from clipvil_mmf.data.pretraining import PretrainingDataset
     from clipvil_mmf.data.store import open_or_convert
     from clipvil_mmf.data.table import QuestionTable
@@ -120,22 +120,23 @@ def dataset_on(files: list[Path], stores: Path) -> tuple[Any, Any]:
 
 def measure(what: str, stores: str, *arguments: str) -> None:
     """What ``child`` runs: prints its figures as JSON."""
-    import clipvil_mmf.data.labels
-    import clipvil_mmf.data.pretraining
-    import clipvil_mmf.text.wordpiece  # noqa: F401 (MMF, which is no part of the time)
+    import clipvil_mmf.data.store
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if what != "convert":  # MMF and torch are no part of the time; `clipvil prepare` has neither
+        import clipvil_mmf.data.labels
+        import clipvil_mmf.data.pretraining
+        import clipvil_mmf.text.wordpiece
+
+    before = peak_resident() / 2**20
     began = time.perf_counter()
     if what == "convert":
-        from clipvil_mmf.data.store import open_or_convert
-
         (file,) = map(Path, arguments)
-        count = len(open_or_convert([file], Path(stores) / file.stem))
+        count = len(clipvil_mmf.data.store.open_or_convert([file], Path(stores) / file.stem))
         found: dict[str, Any] = {"count": count, "seconds": time.perf_counter() - began}
     else:
         workers, *files = arguments
         found = _measure_workers(int(workers), [*map(Path, files)], Path(stores), began)
-    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["peak"] = peak_resident() / 2**20
     print(json.dumps({**found, "before": before}))
 
 
@@ -145,6 +146,7 @@ def _measure_workers(workers: int, files: list[Path], stores: Path, began: float
 
     from torch.utils.data import DataLoader
 
+    from benchmarks.annotations import BATCHES, memory
     from mmf_bridge.common.loading import EpochBatches, HandOver
 
     dataset, batches = dataset_on(files, stores)

@@ -68,8 +68,9 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
     # Imported here: easy-VQA's files are read without it.
     import numpy as np
 
-    values, counts = np.unique(np.asarray(hashes), return_counts=True)
-    suspected = set(values[counts > 1].tolist())
+    values = np.frombuffer(hashes, np.int64)
+    values.sort()  # in place
+    suspected = set(values[1:][values[1:] == values[:-1]].tolist())
     seen: set[int | str] = set()
     for position, key in enumerate(ids if suspected else ()):
         if key in seen:

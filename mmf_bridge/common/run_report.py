@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mmf_bridge.common.resident import peak_resident
 from mmf_bridge.common.whole_files import whole_file
 from mmf_bridge.protocols import CountsMultiplyAdds
 
@@ -216,5 +215,4 @@ def peak_memory(device: torch.device) -> int:
     """The largest memory so far, in bytes: of tensors on CUDA, of this process elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_resident()

@@ -1,9 +1,12 @@
 """What a run says of itself at its end."""
 
 import json
+import subprocess
+import sys
 
 import torch
 
+from mmf_bridge.common.resident import peak_resident
 from mmf_bridge.common.run_report import RunReport, peak_memory
 from tests.bridge.main.conftest import mmf  # noqa: F401 (a fixture)
 from tests.bridge.runs import run_here
@@ -180,3 +183,14 @@ def test_a_run_of_a_model_that_changes_its_batch_ends_well(tmp_path):
     run_here(tmp_path, "run_type=train", "training.max_updates=3", changes=changes)
     found = json.loads((tmp_path / "run_report.json").read_text())
     assert found["seconds_per_prediction"] > 0 and found["failures"] == []
+
+
+def test_the_peak_is_not_that_of_who_started_the_process():
+    code = "from mmf_bridge.common.resident import peak_resident as peak; print(peak())"
+    size = 200 * 2**20
+    held = bytearray(size)
+    held[::4096] = b"1" * len(held[::4096])
+    found = int(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    )
+    assert peak_resident() > size > found > 2**20
