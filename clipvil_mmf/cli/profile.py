@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from clipvil_mmf.config import ConfigError, check_choice, from_config
+from clipvil_mmf.extras import check_extra
 from clipvil_mmf.layers.dtypes import PRECISIONS, precision_name
 from clipvil_mmf.profiling.batch import BatchSizes
-from clipvil_mmf.profiling.figure import check_matplotlib, draw
+from clipvil_mmf.profiling.figure import draw
 from clipvil_mmf.profiling.processes import Request, Row, measure_apart
 from clipvil_mmf.profiling.table import as_table, footnotes, write_csv
 from clipvil_mmf.tasks import saved_task
@@ -70,7 +71,7 @@ def command(
 ) -> None:
     """Measure what tuning methods cost; no data is needed, the batch is synthetic."""
     if output is not None:
-        check_matplotlib()
+        check_extra("--output", "plot", {"matplotlib": "matplotlib"})
         _check_folder(output)
     settings = read_settings(config, overrides or [])
     device = check_device(device, "--device") if device else settings.training.device

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clipvil_mmf.profiling.figure import check_matplotlib
+from clipvil_mmf.extras import check_extra
 from clipvil_mmf.runs.figure import draw, score_name
 from clipvil_mmf.runs.read import Run, find_runs, read_runs
 from mmf_bridge.common.progress import clock, short
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Put runs side by side: changed keys, best score, parameters, memory, time."""
     if png is not None:
-        check_matplotlib()
+        check_extra("--png", "plot", {"matplotlib": "matplotlib"})
         if png.suffix.lower() != ".png":
             raise ValueError(f"--png {png}: expected a name ending in .png")
     runs = read_runs(find_runs(folders), lambda line: typer.echo(line, err=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,6 @@ from clipvil_mmf.profiling.table import writing
 
 _GIB = 2**30
 _STRONG, _LIGHT = "#2f5d8a", "#b9cde0"
-
-
-def check_matplotlib() -> None:
-    """Raise ModuleNotFoundError at once, and not after minutes of measuring, without matplotlib."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ModuleNotFoundError(
-            'the picture needs matplotlib: pip install -e ".[plot]", or leave its option away'
-        )
 
 
 def draw(rows: Sequence[Row], title: str, path: Path) -> None:
