@@ -95,8 +95,8 @@ def check_output(path: Path) -> None:
         raise ValueError(f"--output {path}: {above} is a file; expected a folder")
     if _partial(path).exists():
         raise ValueError(
-            f"--output {path}: {_partial(path)} exists, the answers of a command that has not come "
-            "to its end: remove or rename it, or give another name"
+            f"--output {path}: {_partial(path)} exists, the answers of a command that runs, or has "
+            "not come to its end: wait for it, remove or rename the file, or give another name"
         )
 
 
@@ -106,6 +106,9 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
 
     Until then they are lines of JSON in a file beside it, ``NAME.partial.jsonl``, which stays where
     that end is not reached, and stderr names it. None: rows go nowhere.
+
+    Raises:
+        ValueError: as :func:`check_output`; another command may have begun since that was called.
     """
     if path is None:
         yield lambda row: None
@@ -113,7 +116,8 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
     rows: list[dict[str, Any]] = []
     partial = _partial(path)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as file:
+    check_output(path)
+    with partial.open("x", encoding="utf-8") as file:
 
         def write(row: dict[str, Any]) -> None:
             rows.append(row)

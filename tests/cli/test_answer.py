@@ -228,11 +228,35 @@ def test_what_was_answered_before_an_interruption_is_kept(
     (row,) = map(json.loads, partial.read_text().splitlines())
     assert row["image"] == "a.png" and row["answer"] and not output.exists()
     result = run(imported, photos, "what?", "--output", output)
-    assert result.exit_code == 1 and "has not come to its end: remove or rename" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "not come to its end: wait for it, remove or rename" in result.stderr
+    )
     ends.clear()
     partial.unlink()
     assert run(imported, photos, "what?", "--output", output).exit_code == 0
     assert output.exists() and not partial.exists()
+
+
+def test_another_command_of_the_same_output_has_begun_meanwhile(
+    imported: Path,  # noqa: F811
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It keeps its rows; the second one ends before it answers anything."""
+    stock, other = clipvil_mmf.from_pretrained, tmp_path / "found.json.partial.jsonl"
+
+    def from_pretrained(*args, **kwargs):
+        other.write_text("{}\n")
+        return stock(*args, **kwargs)
+
+    monkeypatch.setattr(clipvil_mmf, "from_pretrained", from_pretrained)
+    result = run(imported, photos, "what?", "--output", tmp_path / "found.json")
+    assert (
+        result.exit_code == 1 and f"{other} exists, the answers of a command that" in result.stderr
+    )
+    assert other.read_text() == "{}\n" and not (tmp_path / "found.json").exists()
 
 
 def test_the_help_names_the_methods_of_maps() -> None:
