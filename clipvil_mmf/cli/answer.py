@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipvil_mmf.atomic import replacing
 from clipvil_mmf.cli.models import (
     METHODS_IN_WORDS,
     BackboneOption,
@@ -21,6 +22,7 @@ from clipvil_mmf.inference.question_files import (
     ERROR,
     Asked,
     check_output,
+    explained,
     is_table,
     read_folder,
     read_table,
@@ -146,7 +148,8 @@ def _draw_maps(answerer: Answerer, asked: Asked, answer: str, method: str, path:
     seen = answerer.look(asked.image)
     maps = answerer.explain(seen, asked.question, method, answer).maps
     drawn = [overlay(photo.image, one) for photo, one in zip(seen.photos, maps, strict=True)]
-    side_by_side(drawn).save(path)
+    with explained(path), replacing(path) as partial:
+        side_by_side(drawn).save(partial)
 
 
 def _row(asked: Asked, found: Answers | ValueError, top_k: int) -> dict[str, Any]:

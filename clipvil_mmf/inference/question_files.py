@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,21 +120,36 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
     with partial.open("x", encoding="utf-8") as file:
 
         def write(row: dict[str, Any]) -> None:
+            with explained(partial):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
             rows.append(row)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
 
         try:
             yield write
-            write_results(rows, path)
+            with explained(path):
+                write_results(rows, path)
         except BaseException:
-            file.close()
+            with suppress(OSError):  # what the disk did not take, it does not take now
+                file.close()
             if rows:
                 print(f"{partial}: the {len(rows):,} rows until here", file=sys.stderr)
             else:
                 partial.unlink()
             raise
     partial.unlink()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say of an ``OSError`` which file could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written: {error.strerror or error}. Free some disk space, or "
+            "name another place"
+        ) from error
 
 
 def _partial(path: Path) -> Path:
