@@ -109,7 +109,8 @@ def command(
             )
     if explain is not None:
         find_method(method)
-        explain.mkdir(parents=True)
+        with explained(explain):
+            explain.mkdir(parents=True)
     samples = [(one.image, one.question) for one in asked]
     found = answerer.stream(samples, top_k, batch_size, workers, return_errors=True)
     prints = as_json or output is None

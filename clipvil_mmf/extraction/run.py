@@ -76,9 +76,13 @@ def reserved(folder: Path) -> Iterator[None]:
     """Hold a folder that features are written into; nobody else writes into it meanwhile.
 
     Raises:
-        ExtractionError: somebody else does.
+        ExtractionError: somebody else does, or it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"{folder} cannot be made: {error.strerror}. Name another --output"
+        raise ExtractionError(text) from error
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(holding(folder, waits=False))

@@ -115,9 +115,11 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
         return
     rows: list[dict[str, Any]] = []
     partial = _partial(path)
-    partial.parent.mkdir(parents=True, exist_ok=True)
     check_output(path)
-    with partial.open("x", encoding="utf-8") as file:
+    with explained(partial):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        opened = partial.open("x", encoding="utf-8")
+    with opened as file:
 
         def write(row: dict[str, Any]) -> None:
             with explained(partial):

@@ -268,7 +268,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_left(
     tmp_path: Path,
     option: str,
 ) -> None:
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     target = tmp_path / ("found.json" if option == "--output" else "maps")
@@ -280,6 +280,10 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_left(
     expected = f"error: {file} could not be written: No space left on device. Free some disk space"
     assert expected in result.stderr
     assert not [path for path in tmp_path.rglob("*") if path.name in (file.name, ".partial-")]
+    monkeypatch.setattr(Path, "mkdir", full)
+    result = run(imported, photos, "what?", option, tmp_path / "new" / target.name)
+    assert result.exit_code == 1
+    assert "could not be written: No space left on device. Free some disk space" in result.stderr
 
 
 def test_the_help_names_the_methods_of_maps() -> None:

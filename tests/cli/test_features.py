@@ -171,6 +171,11 @@ def test_two_commands_do_not_write_into_one_folder(features, layout) -> None:
     assert not list(features.out.rglob("*.unfinished"))
 
 
+def test_a_folder_that_cannot_be_made(features) -> None:
+    features.out.write_text("")
+    assert f"{features.out / 'val'} cannot be made: Not a directory. Name" in features(code=1)
+
+
 def test_several_processes_write_the_same(features, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(layouts, "_SHARD_IMAGES", 2)
     monkeypatch.setattr(
