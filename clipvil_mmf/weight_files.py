@@ -78,6 +78,18 @@ def read_file(path: str | Path) -> Any:
     if not path.is_file():
         raise WeightFileError(f"{path}: no such file.")
     try:
+        return _read_or_explain(path)
+    except WeightFileError as error:
+        kept = path.resolve()
+        if kept.parent.name != "blobs":
+            raise
+        raise WeightFileError(
+            f"{error} This one is in the hub's cache: remove {kept}, and it is fetched once more."
+        ) from error
+
+
+def _read_or_explain(path: Path) -> Any:
+    try:
         _refuse_other_files(path)
         return _read(path)
     except WeightFileError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipvil_mmf.atomic import replacing
 from clipvil_mmf.cli.models import (
     METHODS_IN_WORDS,
     BackboneOption,
@@ -21,6 +22,7 @@ from clipvil_mmf.inference.question_files import (
     ERROR,
     Asked,
     check_output,
+    explained,
     is_table,
     read_folder,
     read_table,
@@ -113,7 +115,8 @@ def command(
     if explain is not None:
         if method is not None:
             check_method(method)
-        explain.mkdir(parents=True)
+        with explained(explain):
+            explain.mkdir(parents=True)
     samples = [(one.image, one.question) for one in asked]
     found = answerer.stream(samples, top_k, batch_size, workers, return_errors=True)
     prints = as_json or output is None
@@ -154,7 +157,8 @@ def _draw_maps(
     seen = answerer.look(asked.image)
     maps = answerer.explain(seen, asked.question, method, answer).maps
     drawn = [overlay(photo.image, one) for photo, one in zip(seen.photos, maps, strict=True)]
-    side_by_side(drawn).save(path)
+    with explained(path), replacing(path) as partial:
+        side_by_side(drawn).save(partial)
 
 
 def _row(asked: Asked, found: Answers | ValueError, top_k: int) -> dict[str, Any]:

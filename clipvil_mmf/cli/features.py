@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,13 +22,14 @@ from clipvil_mmf.data.table import QuestionTable
 from clipvil_mmf.extraction import mmf_annotations
 from clipvil_mmf.extraction.layouts import LAYOUTS, ExtractionError, Images
 from clipvil_mmf.extraction.pictures import DEFAULT_SIZES, Preprocessing
-from clipvil_mmf.extraction.run import Job, claim, describe, extract, probe
+from clipvil_mmf.extraction.run import Job, claim, describe, extract, probe, reserved
 from clipvil_mmf.extraction.towers import PUBLISHED_TAG, RANDOM, read_tower
 from clipvil_mmf.preprocessing import CLIP_MEAN, CLIP_STD
 from clipvil_mmf.user_dir import IMPORTED
 from mmf_bridge.common.device import check_device
 
 _STOPPED = 130  # what a shell gives for Ctrl-C
+_KEPT = "stopped. What is done is kept: the same command goes on from there"
 
 LayoutName = Enum("LayoutName", {name: name for name in LAYOUTS}, type=str)  # type: ignore[misc]
 PreprocessingName = Enum(  # type: ignore[misc]
@@ -110,36 +112,38 @@ def command(
     number = dtype.value if dtype else kind.default_dtype
     folder = image_folder(dataset, root)
     parts = []
-    for name, table in tables.items():
-        names = [table.image_path(row) for row in range(table.image_count)]
-        names = list(dict.fromkeys(names))
-        paths = [str(folder / path) for path in names]
-        canvas = (chosen.height, chosen.width)
-        images = Images(paths, names, grid, canvas, number)
-        target = output / f"{name}{kind.ending}"
-        job = Job(
-            target,
-            layout.value,
-            images,
-            model,
-            chosen,
-            device,
-            batch_size,
-            num_workers,
-            (*IMPORTED,),
-            content.value,
-        )
-        claim(job, describe(job, weights, dataset, name))
-        writer = kind(target, images)
-        units = writer.units()
-        parts.append(_Part(job, table, units, writer.lacking_bytes(units)))
-    _check_room(parts, output)
-    try:
-        for part in parts:
-            extract(part.job, part.units, processes, encoder)
-    except KeyboardInterrupt as error:
-        typer.echo("stopped. What is done is kept: the same command goes on from there", err=True)
-        raise typer.Exit(_STOPPED) from error
+    with ExitStack() as held:
+        for name, table in tables.items():
+            names = [table.image_path(row) for row in range(table.image_count)]
+            names = list(dict.fromkeys(names))
+            paths = [str(folder / path) for path in names]
+            canvas = (chosen.height, chosen.width)
+            images = Images(paths, names, grid, canvas, number)
+            target = output / f"{name}{kind.ending}"
+            job = Job(
+                target,
+                layout.value,
+                images,
+                model,
+                chosen,
+                device,
+                batch_size,
+                num_workers,
+                (*IMPORTED,),
+                content.value,
+            )
+            writer = kind(target, images)
+            held.enter_context(reserved(writer.written))
+            claim(job, describe(job, weights, dataset, name))
+            units = writer.units()
+            parts.append(_Part(job, table, units, writer.lacking_bytes(units)))
+        _check_room(parts, output)
+        try:
+            for part in parts:
+                extract(part.job, part.units, processes, encoder)
+        except KeyboardInterrupt as error:
+            typer.echo(_KEPT, err=True)
+            raise typer.Exit(_STOPPED) from error
     if kind.is_mmfs:
         _write_annotations(tables, output / mmf_annotations.FOLDER)
     for part in parts:

@@ -84,6 +84,11 @@ class Layout:
                     "by their file names. Rename one of them, or use --layout compact"
                 )
 
+    @property
+    def written(self) -> Path:
+        """The folder that is written into, by one command at a time."""
+        return self.folder
+
     def units(self) -> list[list[int]]:
         """The rows of images whose features are lacking, in the parts that are written at once."""
         raise NotImplementedError(f"{type(self).__name__} lacks units")
@@ -171,6 +176,10 @@ class Lmdb(Layout):
                 )
         self._unfinished = folder.with_name(f"{folder.name}.unfinished")
         self._env: lmdb.Environment | None = None
+
+    @property
+    def written(self) -> Path:
+        return self.folder if self.folder.is_dir() else self._unfinished
 
     def _opened(self) -> lmdb.Environment:
         if self._env is None:

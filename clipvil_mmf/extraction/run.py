@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from clipvil_mmf.extraction.pictures import Picture, PictureFiles, Preprocessing
 from clipvil_mmf.extraction.towers import read_tower
 from clipvil_mmf.preprocessing import normalize, pixel_statistics
 from clipvil_mmf.user_dir import import_user_dir
+from mmf_bridge.common.locking import holder_of, holding
 from mmf_bridge.common.progress import Progress
 
 
@@ -67,6 +69,29 @@ def claim(job: Job, described: dict[str, Any]) -> None:
             f"{file}: the features there were made with {key} {there.get(key)}, not {plain[key]}. "
             "Name another --output, or remove that folder"
         )
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Hold a folder that features are written into; nobody else writes into it meanwhile.
+
+    Raises:
+        ExtractionError: somebody else does, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"{folder} cannot be made: {error.strerror}. Name another --output"
+        raise ExtractionError(text) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(holding(folder, waits=False))
+        except BlockingIOError as error:
+            raise ExtractionError(
+                f"{folder} is taken: another `clipvil features` writes there (process "
+                f"{holder_of(folder)}). Wait for its end, or name another --output"
+            ) from error
+        yield
 
 
 def probe(encoder: nn.Module, preprocessing: Preprocessing) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,8 @@ def check_output(path: Path) -> None:
         raise ValueError(f"--output {path}: {above} is a file; expected a folder")
     if _partial(path).exists():
         raise ValueError(
-            f"--output {path}: {_partial(path)} exists, the answers of a command that has not come "
-            "to its end: remove or rename it, or give another name"
+            f"--output {path}: {_partial(path)} exists, the answers of a command that runs, or has "
+            "not come to its end: wait for it, remove or rename the file, or give another name"
         )
 
 
@@ -106,31 +106,52 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
 
     Until then they are lines of JSON in a file beside it, ``NAME.partial.jsonl``, which stays where
     that end is not reached, and stderr names it. None: rows go nowhere.
+
+    Raises:
+        ValueError: as :func:`check_output`; another command may have begun since that was called.
     """
     if path is None:
         yield lambda row: None
         return
     rows: list[dict[str, Any]] = []
     partial = _partial(path)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as file:
+    check_output(path)
+    with explained(partial):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        opened = partial.open("x", encoding="utf-8")
+    with opened as file:
 
         def write(row: dict[str, Any]) -> None:
+            with explained(partial):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
             rows.append(row)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
 
         try:
             yield write
-            write_results(rows, path)
+            with explained(path):
+                write_results(rows, path)
         except BaseException:
-            file.close()
+            with suppress(OSError):  # what the disk did not take, it does not take now
+                file.close()
             if rows:
                 print(f"{partial}: the {len(rows):,} rows until here", file=sys.stderr)
             else:
                 partial.unlink()
             raise
     partial.unlink()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say of an ``OSError`` which file could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written: {error.strerror or error}. Free some disk space, or "
+            "name another place"
+        ) from error
 
 
 def _partial(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,21 @@ def _scores(found: Any, metrics: set[str]) -> list[Score]:
     for name, value in figures.items():
         split, _, rest = name.partition("/")
         dataset, _, metric = rest.partition("/")
-        if split in _SPLITS and metrics & {*metric.split("/")} and isinstance(value, float):
+        if split in _SPLITS and metrics & {*metric.split("/")} and _is_number(value):
             scores.append(Score(dataset, split, metric, value))
     return sorted(scores, key=lambda score: (_SPLITS.index(score.split), score.metric))
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value of a report is one that a card can have."""
+    return isinstance(value, (int, float)) and isfinite(value)
+
+
 def _costs(report: Mapping[str, Any]) -> dict[str, str]:
     """What the training has cost, in words."""
-    number = {key: value for key, value in report.items() if isinstance(value, (int, float))}
+    number = {key: value for key, value in report.items() if _is_number(value)}
     costs = {}
-    if {"trainable", "total"} <= number.keys():
+    if "trainable" in number and number.get("total"):
         share = 100 * number["trainable"] / number["total"]
         costs["trainable parameters"] = (
             f"{number['trainable']:,} of {number['total']:,} ({share:.2f} %)"

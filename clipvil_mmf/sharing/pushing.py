@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from clipvil_mmf.checkpoints.native import (
     describe_run,
     read_run_config,
     run_config,
+    weights_file,
     write_files,
 )
 from clipvil_mmf.checkpoints.tuned import (
@@ -35,9 +38,15 @@ from clipvil_mmf.sharing.card import LIBRARY, Model, model_card, run_facts
 from clipvil_mmf.sharing.repositories import HubError, Repository, explained, find_repository
 from clipvil_mmf.tasks import build_task
 from clipvil_mmf.weight_files import new_folder
+from mmf_bridge.common.checkpoint_files import listed, not_finite
+from mmf_bridge.tracking.secrets import is_secret, without_secrets
+
+logger = logging.getLogger(__name__)
 
 CARD = "README.md"
-_PATH = re.compile(r"[/~]|\.{1,2}/|[A-Za-z]:\\")  # how a path begins, unless it is of this folder
+# How a path begins, unless it is of this folder.
+_PATH = re.compile(r"[/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:")
+_SECRET_LENGTH = 8  # characters from which on a variable's value is looked for
 
 
 def write_shared(
@@ -65,11 +74,16 @@ def write_shared(
         What it holds, in words.
 
     Raises:
-        HubError: it names a path of this machine, or cannot answer.
+        HubError: it has a secret or a path of this machine, cannot answer, or has weights that are
+            not finite.
         CheckpointError, WeightFileError: as :func:`clipvil_mmf.checkpoints.tuned.merge`.
     """
     path = model_path(path)
     tuned = find_tuned(path)
+    if path.is_dir():
+        file = weights_file(path) if tuned is None else tuned[0]
+        if file.suffix == ".ckpt":
+            logger.warning("%s has not ended: these are the weights of %s", path, file.name)
     with new_folder(folder) as partial:
         if tuned is None or merge or not _is_shared(tuned[0], _backbones(tuned[0], backbone)):
             model, backbones = read_model(path, backbone), []
@@ -89,6 +103,12 @@ def write_shared(
             description = _write_tuned(file, run, backbones, partial)
             method, tensors = description.network["tuning"]["method"], run.tensors
             what = f"what {method} has trained, for the backbone {', '.join(backbones)}"
+        bad = not_finite(tensors)
+        if bad:
+            raise HubError(
+                f"{path}: {listed(bad, 1)} of the weights hold NaN or infinity. Train the model "
+                "again, or name a checkpoint of the run from before"
+            )
         card = _describe(description, tensors, name, method, backbones, license)
         (partial / CARD).write_text(model_card(card, run_facts(path)), encoding="utf-8")
         _refuse_private(partial)
@@ -109,9 +129,11 @@ def check_name(name: str) -> None:
 
 
 def check_login() -> None:
-    """Raise HubError where nobody is logged in to the hub."""
-    from huggingface_hub import get_token
+    """Raise HubError where nobody is logged in to the hub, or it shall not be asked."""
+    from huggingface_hub import constants, get_token
 
+    if constants.is_offline_mode():
+        raise HubError("HF_HUB_OFFLINE is set: unset it to push, or write a folder with --output")
     if get_token() is None:
         raise HubError(
             "not logged in to the hub: run `hf auth login`, or set HF_TOKEN to a token that may "
@@ -233,8 +255,10 @@ def _describe(
 
 
 def _refuse_private(folder: Path) -> None:
-    """Raise HubError for a path of this machine in what is to be read by everybody."""
+    """Raise HubError for a secret, or a path of this machine, in what everybody is to read."""
     config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
+    if without_secrets(config) != config:
+        raise HubError(f"{CONFIG} would have a password, a token or a signed address")
     for key, text in _texts(config):
         if _PATH.match(text) or ("/" in text and Path(text).exists()):
             raise HubError(
@@ -245,6 +269,10 @@ def _refuse_private(folder: Path) -> None:
     if (folder / TUNED).is_file():
         texts.append(json.dumps((read_extra(folder / TUNED) or {}).get("backbone")))
     own = {str(place) for place in (Path.home(), Path.cwd()) if place != place.parent}
+    for name, value in os.environ.items():
+        written = [*texts, (folder / CONFIG).read_text(encoding="utf-8")]
+        if is_secret(name) and len(value) >= _SECRET_LENGTH and value in "\n".join(written):
+            raise HubError(f"the value of the variable {name} would be pushed")
     for text in texts:
         for place in own:
             if place in text:

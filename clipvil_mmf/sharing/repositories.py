@@ -9,9 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
+
+from mmf_bridge.common.checksums import sha256_of
 
 _SCHEMES = ("hf://", "hf-hub:")  # ours, and open_clip's
 _BARE = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
+_PAGE = re.compile(r"https?://[^/]+/([\w.-]+/[\w.-]+)?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")  # the name of a large file in the cache
 
 
 class HubError(ValueError):
@@ -30,8 +35,18 @@ class Repository:
 
 
 def find_repository(text: str | PathLike[str]) -> Repository | None:
-    """The repository that ``hf://NAME`` or ``hf-hub:NAME`` names; None of any other text."""
+    """The repository that ``hf://NAME`` or ``hf-hub:NAME`` names; None of any other text.
+
+    Raises:
+        HubError: the text is the address of a page.
+    """
     text = fspath(text)
+    page = _PAGE.match(text)
+    if page is not None:
+        raise HubError(
+            f"{text} is the address of a page; expected the name of a repository, such as "
+            f"hf://{page[1] or 'org/name'}, or a file or folder here"
+        )
     for scheme in _SCHEMES:
         if text.startswith(scheme):
             name, _, revision = text.removeprefix(scheme).partition("@")
@@ -70,10 +85,27 @@ def fetch(repository: Repository, files: Sequence[str]) -> Path:
     # Every repository has the last one: where none is found, huggingface_hub warns.
     wanted = [*files, ".gitattributes"]
     with explained(repository):
+        before = _large_files(repository)
         folder = snapshot_download(
             repository.name, revision=repository.revision, allow_patterns=wanted
         )
+        # huggingface_hub compares sizes alone.
+        for file in _large_files(repository) - before:
+            if sha256_of(file) != file.name:
+                file.unlink()
+                raise HubError(
+                    f"{repository}: a file of {file.name} arrived damaged, and was removed. Fetch "
+                    "it once more"
+                )
     return Path(folder)
+
+
+def _large_files(repository: Repository) -> set[Path]:
+    """The files in the cache that have their content's SHA-256 as their name."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE, f"models--{repository.name.replace('/', '--')}", "blobs")
+    return {file for file in folder.glob("*") if _SHA256.fullmatch(file.name)}
 
 
 @contextmanager
@@ -100,8 +132,6 @@ def explained(repository: Repository) -> Iterator[None]:
     """
     from huggingface_hub import constants, errors, get_token
 
-    # What the HTTP library raises: another one than that of older versions of huggingface_hub.
-    failures = (errors.HfHubHTTPError.__mro__[1], OSError)
     name, hub = repository.name, constants.ENDPOINT
     login = "Log in (`hf auth login`), or set HF_TOKEN"
     stranger = "you are not logged in" if get_token() is None else "your token does not open it"
@@ -123,17 +153,37 @@ def explained(repository: Repository) -> Iterator[None]:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{name} has no revision {repository.revision or 'main'}") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        offline = constants.is_offline_mode()
-        why = "HF_HUB_OFFLINE is set" if offline else f"{hub} cannot be reached"
-        raise HubError(
-            f"{repository} is not (or not whole) in the cache {constants.HF_HUB_CACHE}, and {why}"
-        ) from error
-    except failures as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
+    # An answer that is not the hub's, such as the page of a proxy, leads to any error.
+    except Exception as error:
+        answer = _answer(error)
+        status = None if answer is None else answer.response.status_code
         if status in (401, 403):
-            raise HubError(f"{hub} refuses this ({stranger}): {_line(error)}. {login}") from error
-        raise HubError(f"{name}: {hub} failed: {_line(error)}") from error
+            raise HubError(f"{hub} refuses this ({stranger}): {_line(answer)}. {login}") from error
+        if answer is None and isinstance(error, errors.LocalEntryNotFoundError):
+            offline = constants.is_offline_mode()
+            why = "HF_HUB_OFFLINE is set" if offline else f"{hub} cannot be reached"
+            cache = constants.HF_HUB_CACHE
+            raise HubError(
+                f"{repository} is not (or not whole) in the cache {cache}, and {why}"
+            ) from error
+        if answer is None and isinstance(error, OSError) and error.errno is not None:
+            raise HubError(
+                f"{repository}: its cache {constants.HF_HUB_CACHE} cannot be read or written: "
+                f"{_line(error)}. Free some disk space, or set HF_HOME to another folder"
+            ) from error
+        said = _line(answer or error)
+        if answer is None and isinstance(error, (LookupError, TypeError, ValueError)):
+            said = f"what it sends is not a hub's ({type(error).__name__}: {said})"
+        code = "" if status is None else f" with {status}"
+        later = ". Try again later" if status is None or status >= 429 else ""
+        raise HubError(f"{name}: {hub} failed{code}: {said}{later}") from error
+
+
+def _answer(error: BaseException | None) -> Any:
+    """The error that has the hub's answer, among an error and those that led to it, or None."""
+    while error is not None and getattr(error, "response", None) is None:
+        error = error.__cause__
+    return error
 
 
 def _line(error: Exception) -> str:

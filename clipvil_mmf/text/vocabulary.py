@@ -10,6 +10,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from clipvil_mmf.config import ConfigError
+from clipvil_mmf.sharing.repositories import HubError, Repository, explained
 from clipvil_mmf.text_files import TextFileError, read_text
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -72,13 +73,13 @@ def find_vocabulary(vocab: str, data_dir: str | None = None) -> Path:
         )
     # Imported here: it starts slowly, and most runs have their vocabulary at hand.
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(vocab, "vocab.txt"))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
+        with explained(Repository(vocab)):
+            return Path(hf_hub_download(vocab, "vocab.txt"))
+    except HubError as e:
         raise ConfigError(
             f"{WHERE}.vocab: {vocab!r} is not a file here, and vocab.txt of a hub repository of "
-            f"that name could not be fetched ({type(e).__name__}). Without a network, fetch "
+            f"that name could not be fetched ({e}). Without a network, fetch "
             f"https://huggingface.co/{vocab}/resolve/main/vocab.txt elsewhere and give its path."
         ) from e

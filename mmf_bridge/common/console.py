@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,6 +24,8 @@ _speaker = logging.getLogger(_SPEAKER)
 _speaker.propagate = False
 # What was put on the root logger; the next run of this process takes it away.
 _on_root: list[logging.Handler] = []
+# What has lines that could not be written, which has been said.
+_lacking: set[str] = set()
 
 
 def is_watched() -> bool:
@@ -86,7 +89,19 @@ class ConsoleHandler(logging.StreamHandler):
             with tqdm.external_write_mode(self.stream):
                 print(text, file=self.stream, flush=True)
         except (OSError, ValueError):  # the stream is closed
-            self.handleError(record)
+            _lacks_lines("the console")
+
+
+def _lacks_lines(name: str) -> None:
+    """Say once on stderr that something cannot be written, of whose error this is called.
+
+    The run goes on; ``logging`` would print a traceback for each line.
+    """
+    if name in _lacking:
+        return
+    _lacking.add(name)
+    with suppress(OSError, ValueError):  # stderr is closed, too
+        print(f"warning: {name} lacks lines: {sys.exc_info()[1]}", file=sys.stderr, flush=True)
 
 
 def speak(files: list[logging.Handler], own: Iterable[str], level: int) -> None:
@@ -98,6 +113,10 @@ def speak(files: list[logging.Handler], own: Iterable[str], level: int) -> None:
         level: of the run, ``training.logger_level``.
     """
     console = ConsoleHandler(own, level)
+    _lacking.clear()
+    for file in files:
+        name = f"the log {file.stream.name}"
+        file.handleError = lambda record, name=name: _lacks_lines(name)  # type: ignore[method-assign]
     _speaker.handlers, _speaker.level = [console], logging.INFO
     logging.getLogger(_WARNINGS).handlers = list(files)
     for handler in (*files, console):

@@ -99,7 +99,10 @@ class Evaluator:
         say(line)
         self.evaluated.append(line)
         found = {"update": self.num_updates, **figures}
-        note_scores(self.config.env.save_dir, {split: found})
+        try:
+            note_scores(self.config.env.save_dir, {split: found})
+        except OSError as error:  # a report ends no run
+            self.writer.write(f"The scores of {split} are not in the report: {error}", "warning")
 
     @torch.no_grad()
     def evaluation_loop(

@@ -229,17 +229,14 @@ def work(trainer: Any, predict: bool) -> None:
         if speaks:
             trainer.trackers.close(is_complete)
         # Left to the interpreter's end, closing may wait for a thread that is gone by then.
-        writer = tensorboard_writer(trainer)
-        if writer is not None:
-            writer.close()
+        tensorboard = tensorboard_logger(trainer)
+        if tensorboard is not None:
+            tensorboard.close()
 
 
-def tensorboard_writer(trainer: Any) -> Any:
-    """The open ``SummaryWriter`` of a trainer of either line; None where it has none."""
-    logger = getattr(getattr(trainer, "logistics_callback", trainer), "tb_writer", None)
-    # Main's public name opens one.
-    held = {} if logger is None else vars(logger)
-    return held.get("_summary_writer", held.get("summary_writer"))
+def tensorboard_logger(trainer: Any) -> Any:
+    """The ``TensorboardLogger`` of a trainer of either line; None where it has none."""
+    return getattr(getattr(trainer, "logistics_callback", trainer), "tb_writer", None)
 
 
 def _spawn(module: ModuleType, configuration: Any, predict: bool, processes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from mmf_bridge.tracking.tracker import TrackedRun, Tracker, check_params
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 100  # params that MLflow takes at once
 _LONGEST = 500  # characters of a value of theirs that every one of its stores takes
@@ -27,13 +30,28 @@ class MLflow(Tracker):
 
         self._entities = entities
         self._client = MlflowClient(tracking_uri=run.params.get("tracking_uri"))
-        if run.id is None:
+        if run.id is None or not self._is_there(run.id):
             self.id = _begin(self._client, run, **run.params)
             self._log_config(run.config)
         else:
             self.id = run.id
             self._client.update_run(self.id, status="RUNNING")
         self.place = f"{self._client.tracking_uri}, run {self.id}"
+
+    def _is_there(self, run_id: str) -> bool:
+        """Whether a run can go on: it has not been deleted, and the store is the same."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            is_there = self._client.get_run(run_id).info.lifecycle_stage == "active"
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            is_there = False
+        if not is_there:
+            store = self._client.tracking_uri
+            logger.warning("mlflow begins a new run: %s has no run %s any more", store, run_id)
+        return is_there
 
     def _log_config(self, config: Mapping[str, Any]) -> None:
         params = [self._entities.Param(name, text[:_LONGEST]) for name, text in _leaves(config)]

@@ -18,6 +18,11 @@ _USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+@")
 _QUERY = re.compile(r"(?<=[?&])([^=&\s]*(?:token|signature|key|secret)[^=&\s]*)=[^&\s]+", re.I)
 
 
+def is_secret(name: str) -> bool:
+    """Whether a key or a variable of that name holds a password, a token or the like."""
+    return _WORDS.search(name) is not None
+
+
 def without_secrets(value: Any, name: str = "") -> Any:
     """A copy without passwords, tokens and keys: by the names of keys, and in addresses."""
     if isinstance(value, Mapping):
@@ -25,7 +30,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
     if isinstance(value, (list, tuple)):
         return [without_secrets(inside, name) for inside in value]
     if isinstance(value, str):
-        if value and _WORDS.search(name):
+        if value and is_secret(name):
             return HIDDEN
         return _QUERY.sub(rf"\1={HIDDEN}", _USER_OF_URL.sub(f"{HIDDEN}@", value))
     return value

@@ -115,9 +115,13 @@ def begin(trainer: Any) -> Trackers:
         except Exception as error:  # noqa: BLE001
             logger.warning("%s did not begin, and is left out: %s", name, in_short(error))
     ids |= {name: tracker.id for name, tracker in begun.items() if tracker.id is not None}
-    if ids:
-        with whole_file(folder / IDS) as file:
-            file.write((json.dumps(ids, indent=2) + "\n").encode())
+    try:
+        if ids:
+            with whole_file(folder / IDS) as file:
+                file.write((json.dumps(ids, indent=2) + "\n").encode())
+    except OSError as error:
+        text = "%s could not be written: %s. A resumed run will be a new one to the trackers"
+        logger.warning(text, folder / IDS, error)
     trackers = Trackers(begun)
     for place in trackers.places():
         trainer.announce(labelled("tracker", place))
@@ -144,8 +148,8 @@ def _read_ids(folder: Path) -> dict[str, str]:
         found = json.loads((folder / IDS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError:
-        logger.warning("%s is damaged: trackers begin a new run", folder / IDS)
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be read (%s): trackers begin a new run", folder / IDS, error)
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -26,7 +27,10 @@ class Wandb(Tracker):
         check_params("wandb", run.params, wandb.init, but=("config", "id", "resume"))
         params = dict(run.params)
         # The run has a console of its own, which wandb is neither to copy nor to fill.
-        settings = {"console": "off", "quiet": True, **(params.pop("settings", None) or {})}
+        is_offline = (params.get("mode") or os.environ.get("WANDB_MODE")) == "offline"
+        # Online it may have to ask for the account.
+        settings = {"console": "off", "quiet": True, "silent": is_offline}
+        settings |= params.pop("settings", None) or {}
         given = {"project": run.project, "name": run.name, "dir": str(run.folder), **params}
         self.id = run.id or token_hex(4)
         self._image = wandb.Image
@@ -41,7 +45,9 @@ class Wandb(Tracker):
         # does that goes on from a checkpoint.
         self._run.define_metric(_STEP)
         self._run.define_metric("*", step_metric=_STEP)
-        self.place = self._run.url or f"wandb sync {self._run.settings.sync_dir}"
+        # Offline, looking at the address is a warning of wandb's.
+        address = None if self._run.offline else self._run.url
+        self.place = address or f"wandb sync {self._run.settings.sync_dir}"
 
     def scalars(self, figures: Mapping[str, float], step: int) -> None:
         self._run.log({**figures, _STEP: step})

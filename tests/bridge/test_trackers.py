@@ -38,9 +38,8 @@ def track(name, folder, run_id=None, first=1, **params):
     return tracker
 
 
-def test_wandb(tmp_path, monkeypatch):
+def test_wandb(tmp_path, capfd):
     pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_SILENT", "true")
     params = {"mode": "offline", "tags": ["a"]}
     first = track("wandb", tmp_path, **params)
     second = track("wandb", tmp_path, first.id, first=2, **params)
@@ -52,11 +51,12 @@ def test_wandb(tmp_path, monkeypatch):
     for text in (b"train/lr", b"val/a/b", b"run/best", b"seed"):
         assert text in written
     assert first.place.startswith("wandb sync ")
+    assert capfd.readouterr() == ("", "")  # the run's console names the place
     with pytest.raises(ValueError, match=r"params\.wandb\.entitty.* Did you mean entity\?"):
         track("wandb", tmp_path, entitty="me")
 
 
-def test_mlflow(tmp_path, monkeypatch):
+def test_mlflow(tmp_path, monkeypatch, caplog):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -77,6 +77,15 @@ def test_mlflow(tmp_path, monkeypatch):
     assert [file.path for file in client.list_artifacts(first.id, "images")]
     with pytest.raises(ValueError, match=r"Choices: tracking_uri, tags$"):
         track("mlflow", tmp_path, uri=store)
+    # A run that is gone, and a store that has never had it.
+    client.delete_run(first.id)
+    for other in (store, f"file:{tmp_path}/other"):
+        again = track("mlflow", tmp_path, first.id, first=4, tracking_uri=other)
+        assert again.id != first.id
+        assert (
+            MlflowClient(tracking_uri=other).get_run(again.id).data.params["training.seed"] == "1"
+        )
+        assert f"mlflow begins a new run: {other} has no run {first.id} any more" in caplog.text
 
 
 def test_trackio(tmp_path, monkeypatch, capfd):

@@ -18,6 +18,7 @@ from clipvil_mmf.cli.main import app
 from clipvil_mmf.cli.models import METHODS_IN_WORDS
 from clipvil_mmf.explaining import METHODS
 from clipvil_mmf.hub import Answerer
+from clipvil_mmf.inference import question_files
 from mmf_bridge.common import progress
 from tests.bridge.runs import ROOT
 from tests.checkpoints.conftest import publish  # noqa: F401 (a fixture)
@@ -228,11 +229,61 @@ def test_what_was_answered_before_an_interruption_is_kept(
     (row,) = map(json.loads, partial.read_text().splitlines())
     assert row["image"] == "a.png" and row["answer"] and not output.exists()
     result = run(imported, photos, "what?", "--output", output)
-    assert result.exit_code == 1 and "has not come to its end: remove or rename" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "not come to its end: wait for it, remove or rename" in result.stderr
+    )
     ends.clear()
     partial.unlink()
     assert run(imported, photos, "what?", "--output", output).exit_code == 0
     assert output.exists() and not partial.exists()
+
+
+def test_another_command_of_the_same_output_has_begun_meanwhile(
+    imported: Path,  # noqa: F811
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It keeps its rows; the second one ends before it answers anything."""
+    stock, other = clipvil_mmf.from_pretrained, tmp_path / "found.json.partial.jsonl"
+
+    def from_pretrained(*args, **kwargs):
+        other.write_text("{}\n")
+        return stock(*args, **kwargs)
+
+    monkeypatch.setattr(clipvil_mmf, "from_pretrained", from_pretrained)
+    result = run(imported, photos, "what?", "--output", tmp_path / "found.json")
+    assert (
+        result.exit_code == 1 and f"{other} exists, the answers of a command that" in result.stderr
+    )
+    assert other.read_text() == "{}\n" and not (tmp_path / "found.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--output", "--explain"])
+def test_a_full_disk_is_named_and_nothing_half_written_is_left(
+    imported: Path,  # noqa: F811
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    option: str,
+) -> None:
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    target = tmp_path / ("found.json" if option == "--output" else "maps")
+    monkeypatch.setattr(question_files, "whole_file", full)
+    monkeypatch.setattr(Image.Image, "save", full)
+    result = run(imported, photos, "what?", option, target)
+    assert result.exit_code == 1
+    file = target if option == "--output" else target / "1.png"
+    expected = f"error: {file} could not be written: No space left on device. Free some disk space"
+    assert expected in result.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.name in (file.name, ".partial-")]
+    monkeypatch.setattr(Path, "mkdir", full)
+    result = run(imported, photos, "what?", option, tmp_path / "new" / target.name)
+    assert result.exit_code == 1
+    assert "could not be written: No space left on device. Free some disk space" in result.stderr
 
 
 def test_the_help_names_the_methods_of_maps() -> None:

@@ -159,6 +159,23 @@ def test_it_goes_on_after_a_kill(features, layout, monkeypatch) -> None:
     assert not list(features.out.rglob("*.unfinished"))
 
 
+@pytest.mark.parametrize("layout", ["compact", "lmdb"])
+def test_two_commands_do_not_write_into_one_folder(features, layout) -> None:
+    written = features.out / ("val.lmdb.unfinished" if layout == "lmdb" else "val")
+    with run.reserved(written):
+        said = features("--layout", layout, code=1)
+        assert f"error: {written} is taken: another `clipvil features` writes there (pro" in said
+        assert not list(features.out.rglob("*.json"))
+    features("--layout", layout)
+    assert "0 to write" in features("--layout", layout)
+    assert not list(features.out.rglob("*.unfinished"))
+
+
+def test_a_folder_that_cannot_be_made(features) -> None:
+    features.out.write_text("")
+    assert f"{features.out / 'val'} cannot be made: Not a directory. Name" in features(code=1)
+
+
 def test_several_processes_write_the_same(features, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(layouts, "_SHARD_IMAGES", 2)
     monkeypatch.setattr(

@@ -53,7 +53,7 @@ def card_of(files):
     return yaml.safe_load(text.split("---")[1]), text
 
 
-def test_a_whole_run(trained, account, picture, run_mmf, tmp_path):  # noqa: F811
+def test_a_whole_run(trained, account, picture, run_mmf, tmp_path, caplog):  # noqa: F811
     done = push(trained, "me/vqa2")
     assert done.exit_code == 0 and "a whole model" in done.output, done.output
     files = pushed(account, "me/vqa2")
@@ -69,6 +69,12 @@ def test_a_whole_run(trained, account, picture, run_mmf, tmp_path):  # noqa: F81
 
     expected = answers(clipvil_mmf.from_pretrained(trained), picture)
     assert answers(clipvil_mmf.from_pretrained("me/vqa2"), picture) == expected
+
+    # While it trains, the best weights so far can be pushed, which is said.
+    (trained / "clipvil_final.pth").rename(tmp_path / "clipvil_final.pth")
+    assert push(trained, "me/early").exit_code == 0
+    assert f"{trained} has not ended: these are the weights of best.ckpt" in caplog.text
+    (tmp_path / "clipvil_final.pth").rename(trained / "clipvil_final.pth")
 
     # Another run starts from it, and predicts with it as it is.
     options = (f"{START}=hf://me/vqa2", "run_type=test")

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmf_bridge.tracking import TRACKERS
+from mmf_bridge.common import evaluator
+from mmf_bridge.tracking import TRACKERS, trackers
 from tests.bridge import recorder
 from tests.bridge.runs import ROOT, Run, assert_same_end, run_here
 
@@ -184,6 +185,26 @@ def test_tensorboard_gets_pictures_and_the_configuration_too(tmp_path, drawn):
     assert [event.step for event in events.Images("val/tiny/predictions")] == [10]
     assert {"config/text_summary", "summary/text_summary"} <= set(tags["tensors"])
     assert "AdamW" in str(events.Tensors("config/text_summary")[0])
+
+
+def test_a_disk_without_room_for_figures_ends_no_run(tmp_path, capfd, made, monkeypatch):
+    """TensorBoard's files, the trackers' ids and the scores of a report."""
+    from tensorboard.compat.tensorflow_stub.io import gfile
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gfile.LocalFileSystem, "append", full)
+    monkeypatch.setattr(trackers, "whole_file", full)
+    monkeypatch.setattr(evaluator, "note_scores", full)
+    run_here(tmp_path, *SHORT, USE, "training.tensorboard=true")
+    said = capfd.readouterr()
+    full = "[Errno 28] No space left on device"
+    assert re.search(rf"TensorBoard is left out from here on: .*: {re.escape(full)}", said.out)
+    assert f"trackers.json could not be written: {full}. A resumed run will be" in said.out
+    assert f"The scores of test are not in the report: {full}" in said.out
+    assert said.out.count("warning: ") == 3 and "Traceback" not in said.out + said.err
+    assert "done     20 updates" in said.out and made[0].is_complete
 
 
 def test_a_tracker_of_a_plugin(tmp_path, monkeypatch):

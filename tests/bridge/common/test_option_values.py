@@ -96,10 +96,10 @@ def test_a_prediction_names_its_split(tmp_path):
 
 
 def test_the_writer_of_tensorboard_is_closed_after_an_evaluation(tmp_path):
-    from mmf_bridge.common.launch import tensorboard_writer
+    from mmf_bridge.common.launch import tensorboard_logger
 
     run = run_here(tmp_path, "run_type=val", "training.tensorboard=true")
-    writer = tensorboard_writer(run.trainer)
+    writer = vars(tensorboard_logger(run.trainer))["_summary_writer"]
     assert writer is not None and writer.all_writers is None
 
 
