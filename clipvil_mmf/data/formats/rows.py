@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.text_files import half_character
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 _COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
 
@@ -53,10 +53,10 @@ def string(value: Any, what: str, where: str) -> str:
     if not isinstance(value, str):
         kind = type(value).__name__
         raise AnnotationError(f"{where} has the {what} {short(value)} ({kind}); expected a string")
-    half = None if value.isascii() else _SURROGATE.search(value)
+    half = half_character(value)
     if half:
         raise AnnotationError(
-            f"{where} has the {what} {short(value)} with {half[0]!r}, half of a character; "
+            f"{where} has the {what} {short(value)} with {half!r}, half of a character; "
             "expected Unicode text. Was it cut within an emoji?"
         )
     return value
