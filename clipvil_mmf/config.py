@@ -50,7 +50,7 @@ def check_choice(key: str, value: str, choices: Collection[str]) -> None:
     """Raise :class:`ConfigError` unless `value` is one of `choices`."""
     if value not in tuple(choices):  # it may be a list
         raise ConfigError(
-            f"{key}: unknown value {value!r}.{near_matches(str(value), choices)} "
+            f"{key}: unknown value {value!r:.200}.{near_matches(str(value), choices)} "
             f"Choices: {', '.join(choices)}."
         )
 
@@ -110,11 +110,11 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
             OmegaConf.update(node, key, value)
         except OmegaConfBaseException as error:
             raise ConfigError(
-                f"{where}.{key}: got {value!r} ({type(value).__name__}), "
+                f"{where}.{key}: got {value!r:.200} ({type(value).__name__}), "
                 f"expected {fields[key].type}."
                 f"{list_on_command_line(value) if 'list' in str(fields[key].type) else ''}"
             ) from error
-        _check_numbers(f"{where}.{key}", node[key])
+        _check_values(f"{where}.{key}", node[key])
     try:
         return OmegaConf.to_object(node)
     except ConfigError as error:  # it starts with a bare field name
@@ -148,7 +148,7 @@ def build(
         raise ConfigError(f"{where}.{key}: missing. Choices: {', '.join(registry)}.")
     if plain[key] not in tuple(registry):  # it may be a list
         raise ConfigError(
-            f"{where}.{key}: unknown value {plain[key]!r}."
+            f"{where}.{key}: unknown value {plain[key]!r:.200}."
             f"{near_matches(str(plain[key]), registry)} Choices: {', '.join(registry)}. One of a "
             "package of your own is known once that is imported: env.user_dir=PACKAGE for mmf_run, "
             "--user-dir PACKAGE for clipvil, `import PACKAGE` in Python."
@@ -172,14 +172,18 @@ def build(
     return component
 
 
-def _check_numbers(key: str, value: Any) -> None:
-    """Raise :class:`ConfigError` for numbers that are infinite, NaN, or beyond 64 bits."""
+def _check_values(key: str, value: Any) -> None:
+    """Raise :class:`ConfigError` for numbers that are infinite, NaN, or beyond 64 bits, and for
+    texts that no file can have as its name.
+    """
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _check_numbers(f"{key}.{name}", inner)
+            _check_values(f"{key}.{name}", inner)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         for inner in value:
-            _check_numbers(key, inner)
+            _check_values(key, inner)
+    elif isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{key}: got {value!r:.200}, which has a null character.")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}: got {value}, expected a finite number.")
     elif isinstance(value, int) and abs(value) >= 2**63:
@@ -195,5 +199,5 @@ def _plain(section: Any, where: str) -> dict[str, Any]:
     if isinstance(section, DictConfig):
         section = OmegaConf.to_container(section, resolve=True)
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{where}: expected a mapping of keys, got {section!r}.")
+        raise ConfigError(f"{where}: expected a mapping of keys, got {section!r:.200}.")
     return dict(section)
