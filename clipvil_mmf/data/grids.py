@@ -268,7 +268,8 @@ def _open(file: Path) -> pa.Table:
             raise ValueError(f"its fields are {', '.join(map(str, table.schema))}")
         table.validate(full=True)
         _check_grids(table)
-    except (OSError, ValueError) as error:
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as error:
         raise BadGridsError(
             f"{file} is not a shard of grid features ({error}). Remove it and extract it again: "
             "`clipvil features` goes on where it stopped"
