@@ -34,7 +34,8 @@ def patch(module: ModuleType) -> None:
             # Plugins may have added some by now.
             known, name = mapping[f"{kind}_name_mapping"], name_of(*args)
             torchs = _torch_optimizers() if kind == "optimizer" else {}
-            is_needed = name is not None or kind != "scheduler"
+            # MMF has a scheduler for a section that names none.
+            is_needed = kind != "scheduler" or "type" in (args[1].get(kind) or {})
             # Not in one list: whoever lists the registry's names imports all of MMF.
             is_known = isinstance(name, str) and (name in torchs or name in known)
             if is_needed and not is_known:

@@ -251,6 +251,7 @@ def test_a_name_that_nobody_registered(tmp_path, changes, message):
     [
         ({"optimizer.type": None}, r"No optimizer\.type named None is registered"),
         ({"optimizer.type": ["SGD"]}, r"No optimizer\.type named \['SGD'\] is registered"),
+        ({"scheduler.type": None}, r"No scheduler\.type named None is registered"),
         ({"optimizer.params": 3}, r"optimizer\.params is 3: expected a section"),
         ({"optimizer.params.lr": "fast"}, r"optimizer\.params\.lr is 'fast': expected a number"),
         ({"optimizer.params.lr": None}, r"optimizer\.params\.lr is None: expected a number"),
