@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -47,17 +48,23 @@ def check_keys(where: str, given: Iterable[Any], choices: Collection[str]) -> No
 
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
     """Raise :class:`ConfigError` unless `value` is one of `choices`."""
-    if value not in choices:
+    if value not in tuple(choices):  # it may be a list
         raise ConfigError(
-            f"{key}: unknown value {value!r}.{near_matches(str(value), choices)} "
+            f"{key}: unknown value {value!r:.200}.{near_matches(str(value), choices)} "
             f"Choices: {', '.join(choices)}."
         )
 
 
 def check_at_least(key: str, value: float, least: float) -> None:
     """Raise :class:`ConfigError` unless `value >= least`."""
-    if value < least:
+    if not value >= least:
         raise ConfigError(f"{key}: got {value}, expected at least {least}.")
+
+
+def check_at_most(key: str, value: float, most: float) -> None:
+    """Raise :class:`ConfigError` unless `value <= most`."""
+    if not value <= most:
+        raise ConfigError(f"{key}: got {value}, expected at most {most}.")
 
 
 def check_probability(key: str, value: float) -> None:
@@ -81,7 +88,7 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
     """
     # Imported here: commands that read no yaml start without it.
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import OmegaConfBaseException, ValidationError
 
     if isinstance(params, cls):
         return params
@@ -96,14 +103,18 @@ def from_config(cls: type[T], params: Mapping[str, Any] | T | None, where: str) 
             raise ConfigError(f"{where}.{name}: missing, and it has no default.")
     node = OmegaConf.structured(cls)
     for key, value in plain.items():
+        is_other_number = type(value) in (int, float) and value not in (0, 1)
         try:
+            if fields[key].type == "bool" and is_other_number:
+                raise ValidationError("not a bool")  # OmegaConf takes each but 0 for true
             OmegaConf.update(node, key, value)
         except OmegaConfBaseException as error:
             raise ConfigError(
-                f"{where}.{key}: got {value!r} ({type(value).__name__}), "
+                f"{where}.{key}: got {value!r:.200} ({type(value).__name__}), "
                 f"expected {fields[key].type}."
                 f"{list_on_command_line(value) if 'list' in str(fields[key].type) else ''}"
             ) from error
+        _check_values(f"{where}.{key}", node[key])
     try:
         return OmegaConf.to_object(node)
     except ConfigError as error:  # it starts with a bare field name
@@ -135,9 +146,9 @@ def build(
     check_keys(where, plain, (key, "params"))
     if key not in plain:
         raise ConfigError(f"{where}.{key}: missing. Choices: {', '.join(registry)}.")
-    if plain[key] not in registry:
+    if plain[key] not in tuple(registry):  # it may be a list
         raise ConfigError(
-            f"{where}.{key}: unknown value {plain[key]!r}."
+            f"{where}.{key}: unknown value {plain[key]!r:.200}."
             f"{near_matches(str(plain[key]), registry)} Choices: {', '.join(registry)}. One of a "
             "package of your own is known once that is imported: env.user_dir=PACKAGE for mmf_run, "
             "--user-dir PACKAGE for clipvil, `import PACKAGE` in Python."
@@ -150,8 +161,33 @@ def build(
         # The component as such may not suit its inputs, or one of its params.
         place = where if str(error).startswith(f"{key}:") else f"{where}.params"
         raise ConfigError(f"{place}.{error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not any(word in str(error) for word in ("alloc", "overflow")):
+            raise
+        raise ConfigError(
+            f"{where}.params: there is not enough memory ({str(error).splitlines()[0]}). Make its "
+            "sizes smaller."
+        ) from error
     registry.check(plain[key], component)
     return component
+
+
+def _check_values(key: str, value: Any) -> None:
+    """Raise :class:`ConfigError` for numbers that are infinite, NaN, or beyond 64 bits, and for
+    texts that no file can have as its name.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_values(f"{key}.{name}", inner)
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        for inner in value:
+            _check_values(key, inner)
+    elif isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{key}: got {value!r:.200}, which has a null character.")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}: got {value}, expected a finite number.")
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"{key}: got {value.bit_length()} bits, expected a number of 64 at most.")
 
 
 def _plain(section: Any, where: str) -> dict[str, Any]:
@@ -163,5 +199,5 @@ def _plain(section: Any, where: str) -> dict[str, Any]:
     if isinstance(section, DictConfig):
         section = OmegaConf.to_container(section, resolve=True)
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{where}: expected a mapping of keys, got {section!r}.")
+        raise ConfigError(f"{where}: expected a mapping of keys, got {section!r:.200}.")
     return dict(section)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 _GZIP = b"\x1f\x8b"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # What reading a file raises that is cut short, damaged, or no UTF-8.
 READ_ERRORS = (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -38,6 +40,12 @@ def open_text(path: Path) -> TextIO:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
         raise TextFileError(f"{path} is in UTF-16 or UTF-32; expected UTF-8. Save it as UTF-8")
     return cast(TextIO, opener(path, "rt", encoding="utf-8-sig"))
+
+
+def half_character(text: str) -> str | None:
+    r"""The first lone surrogate (``\ud800`` to ``\udfff``), which cannot be written; or None."""
+    found = None if text.isascii() else _SURROGATE.search(text)
+    return found and found[0]
 
 
 def read_text(path: Path) -> str:
@@ -70,11 +78,17 @@ def read_labels(path: str | Path, sets: Collection[str] | None = None) -> list[s
             "trainval_label2ans.json or all_ans.json"
         )
     text = read_text(path)
+    is_json = path.name.removesuffix(".gz").lower().endswith(".json")
     try:
-        is_json = path.suffix == ".json"
-        entries = json.loads(text) if is_json else text.removesuffix("\n").split("\n")
+        entries = json.loads(text) if is_json or text.lstrip().startswith("[") else None
     except (ValueError, RecursionError) as e:
-        raise TextFileError(f"{path} is not valid JSON ({e}); expected a list of answers") from e
+        if is_json:
+            raise TextFileError(
+                f"{path} is not valid JSON ({e}); expected a list of answers"
+            ) from e
+        entries = None
+    if entries is None and not is_json:
+        entries = text.removesuffix("\n").split("\n")
     if not isinstance(entries, list):
         raise TextFileError(
             f"{path}: expected a list of answers, got a {type(entries).__name__}; such a list is "
@@ -89,6 +103,13 @@ def read_labels(path: str | Path, sets: Collection[str] | None = None) -> list[s
             f"{path} has {entries[wrong]!r} in entry {wrong}; expected a list of answers, or of "
             '{"ans": answer}'
         )
+    for row, label in enumerate(labels):
+        half = half_character(label)
+        if half is not None:
+            raise TextFileError(
+                f"{path} has {label!r:.80} in entry {row} with {half!r}, half of a character; "
+                "expected Unicode text"
+            )
     if not any(labels):
         raise TextFileError(f"{path}: no answers; expected at least one")
     return labels
@@ -97,7 +118,7 @@ def read_labels(path: str | Path, sets: Collection[str] | None = None) -> list[s
 def _answers_of(entries: list[Any], sets: Collection[str], path: Path) -> list[Any]:
     """The entries of ``all_ans.json`` that are tagged with one of the data sets."""
     tags = [entry.get("dsets") if isinstance(entry, dict) else None for entry in entries]
-    if not all(isinstance(tag, list) for tag in tags):
+    if not all(isinstance(tag, list) and all(isinstance(n, str) for n in tag) for tag in tags):
         raise TextFileError(
             f"{path} does not say which data sets its answers are of; expected entries as those of "
             'LXMERT\'s all_ans.json, {"ans": answer, "dsets": [data set]}'

@@ -7,7 +7,9 @@ A subcommand is a file of this folder with a function `command` (a typer command
 from __future__ import annotations
 
 import inspect
+import io
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,6 +159,9 @@ def _call(name: str) -> Callable[[typer.Context], None]:
         from omegaconf.errors import OmegaConfBaseException
         from yaml import YAMLError
 
+        # The name of a file may be no UTF-8, and what is printed may not suit the terminal.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             with _ended_by_signals():
                 parser(context.args, prog_name=f"clipvil {name}")

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
@@ -24,6 +24,7 @@ from clipvil_mmf.cli.questions import (
 from clipvil_mmf.data.questions import Question, below
 from clipvil_mmf.prediction.picture import Answered, Cell, draw, judge
 from clipvil_mmf.prediction.submission import read_answers
+from clipvil_mmf.text_files import read_text
 
 
 class Only(str, Enum):
@@ -88,17 +89,24 @@ def _chosen(questions: Sequence[Question], file: Path) -> list[Question]:
     if not file.is_file():
         raise FileNotFoundError(f"--ids {file}: there is no such file; expected a JSON list of ids")
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
-        wanted = set(listed) if isinstance(listed, list) else None
-    except (ValueError, TypeError, RecursionError):
-        wanted = None
-    if wanted is None:
-        raise ValueError(f"--ids {file}: expected a JSON list of ids")
-    found = [question for question in questions if question.question_id in wanted]
-    other = next(iter(wanted - {question.question_id for question in found}), None)
+        wanted = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--ids {file}: expected a JSON list of ids ({error})") from error
+    if not isinstance(wanted, list) or not wanted or not all(map(_is_id, wanted)):
+        raise ValueError(f"--ids {file}: expected a JSON list of ids, one at least")
+    chosen = set(wanted)
+    found = [question for question in questions if question.question_id in chosen]
+    known = {question.question_id for question in found}
+    other = next((key for key in chosen if key not in known), None)
     if other is not None:
-        raise ValueError(f"--ids {file} has the id {other!r} of no question (--questions, --split)")
+        raise ValueError(
+            f"--ids {file} has the id {other!r:.80} of no question (--questions, --split)"
+        )
     return found
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def choose(

@@ -74,7 +74,8 @@ class ClipVilBuilder(MMFDatasetBuilder):
             DownloadError: a file cannot be fetched, or its checksum is another one.
         """
         mmfs = self.zoo_config_path
-        for name in config.get("zoo_requirements") or []:
+        params = from_config(self.params_class, config, f"dataset_config.{self.dataset_name}")
+        for name in params.zoo_requirements:
             if name == "none":  # how MMF's own yaml files skip downloads
                 continue
             self.zoo_config_path = self._zoo_with(name, mmfs)

@@ -36,6 +36,7 @@ from mmf.utils.distributed import is_master
 from clipvil_mmf.config import (
     ConfigError,
     check_at_least,
+    check_at_most,
     check_choice,
     check_keys,
     from_config,
@@ -105,10 +106,16 @@ class DatasetParams(ImageParams):
             self.task = type(self).task
         check_keys("processors", self.processors, _PROCESSORS)
         for name, section in self.processors.items():
-            if isinstance(section, dict):  # MMF passes over other keys
-                check_keys(f"processors.{name}", section, ("type", "params"))
+            inner = section.get("params") if isinstance(section, dict) else None
+            if not isinstance(section, dict | None) or not isinstance(inner, dict | None):
+                raise ConfigError(
+                    f"processors.{name}: got {section!r:.80}, expected {{type: ..., params: "
+                    "{...}}."
+                )
+            check_keys(f"processors.{name}", section or {}, ("type", "params"))  # MMF does not
         check_choice("on_unknown_answer", self.on_unknown_answer, ("raise", "keep", "skip"))
         check_at_least("aspect_ratio_factor", self.aspect_ratio_factor, 0)
+        check_at_most("aspect_ratio_factor", self.aspect_ratio_factor, 1000)
         check_at_least("subset_seed", self.subset_seed, 0)
         if self.subset is not None and not _is_share(self.subset) and not _is_count(self.subset):
             raise ConfigError(

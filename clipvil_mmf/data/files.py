@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mmf.utils.distributed import is_master
 
-from clipvil_mmf.config import ConfigError, check_at_least, check_keys
+from clipvil_mmf.config import ConfigError, check_at_least, check_keys, from_config
 from clipvil_mmf.data.builder import ClipVilBuilder
 from clipvil_mmf.data.catalogue import (
     CATALOGUES,
@@ -57,6 +57,13 @@ class FilesParams(DatasetParams):
                 self.annotations[split] = list(filter(None, map(str.strip, parts.split(","))))
             elif isinstance(parts, dict):
                 self.annotations[split] = [parts]
+            parts = self.annotations[split]
+            known = isinstance(parts, list) and all(isinstance(p, (str, dict)) for p in parts)
+            if parts is not None and not known:
+                raise ConfigError(
+                    f"annotations.{split}: got {parts!r:.80}; expected a list of names, files or "
+                    "{questions: FILE, annotations: FILE}."
+                )
 
 
 class FilesBuilder(ClipVilBuilder):
@@ -178,9 +185,11 @@ class CatalogueBuilder(FilesBuilder):
         Its vocabulary of labels may lie in every folder of the dataset's files; a ``ConfigError``
         says that it is in none of them.
         """
-        params = config.processors.answer_processor.params
-        vocab, root = params.get("vocab", FROM_DATASET), self.root(config)
-        if vocab == FROM_DATASET or Path(vocab).is_file():
+        params = from_config(self.params_class, config, f"dataset_config.{self.dataset_name}")
+        section = params.processors.get("answer_processor") or {}
+        vocab, root = (section.get("params") or {}).get("vocab", FROM_DATASET), self.root(params)
+        # What is no text the processor refuses.
+        if vocab == FROM_DATASET or not isinstance(vocab, str) or Path(vocab).is_file():
             return super().load(config, dataset_type, *args, **kwargs)
         found = self.catalogue.find(root, vocab)
         if found is None:
@@ -189,5 +198,5 @@ class CatalogueBuilder(FilesBuilder):
                 f"{vocab} is neither in the current directory nor in {root}. "
                 f"{self._vocabulary_hint()}"
             )
-        params.vocab = str(found)
+        config.processors.answer_processor.params.vocab = str(found)
         return super().load(config, dataset_type, *args, **kwargs)

@@ -27,10 +27,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from clipvil_mmf.atomic import replacing
 from clipvil_mmf.data.table import map_table
+from clipvil_mmf.text_files import read_text
 from mmf_bridge.common.shared_batches import empty
 
 DESCRIPTION = "features.json"
@@ -117,8 +119,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     """What made the features of a folder, by its ``features.json``."""
     file = folder / DESCRIPTION
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_text(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise BadGridsError(
             f"{file} cannot be read: {error}. Extract the features again"
         ) from error
@@ -184,7 +186,7 @@ class GridStore:
                 f"{folder} has grid features for MMF's own models ({layout}); expected those of "
                 "`clipvil features --layout compact`"
             )
-        if content not in FIELDS:
+        if content not in list(FIELDS):  # it may be no string
             raise BadGridsError(
                 f"{folder / DESCRIPTION}: its content is {content!r}; expected one of "
                 f"{', '.join(FIELDS)}. Extract the features again"
@@ -213,13 +215,13 @@ class GridStore:
         table = self._tables[number]
         width, height = self.sizes[row].tolist()
         numbers = table["features"][place].values.to_numpy(zero_copy_only=True)
-        if not len(numbers) or len(numbers) % (height * width):
+        if not _are_finite(numbers):
             raise BadGridsError(
-                f"{self._files[number]}: the grid of {table['image'][place]} has {len(numbers)} "
-                f"numbers for {height}x{width} cells. Extract it again"
+                f"{self._files[number]}: some numbers of the grid of {table['image'][place]} are "
+                "infinite or no numbers (NaN). Extract it again"
             )
         mask = table["mask"][place].values.to_numpy() if self._masks_padding else ()
-        shown = mask.reshape(height, width) if len(mask) == height * width else None
+        shown = mask.reshape(height, width) if len(mask) else None
         return ImageGrid(numbers.reshape(height, width, -1), shown)
 
     def batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -265,9 +267,36 @@ def _open(file: Path) -> pa.Table:
         if table.schema.remove_metadata() not in [schema(dtype) for dtype in DTYPES]:
             raise ValueError(f"its fields are {', '.join(map(str, table.schema))}")
         table.validate(full=True)
-    except (OSError, ValueError) as error:
+        _check_grids(table)
+    # Damaged files raise whatever their half-read bytes lead to.
+    except Exception as error:
         raise BadGridsError(
             f"{file} is not a shard of grid features ({error}). Remove it and extract it again: "
             "`clipvil features` goes on where it stopped"
         ) from error
     return table
+
+
+def _check_grids(table: pa.Table) -> None:
+    """Raise ``ValueError`` unless each grid of a shard has numbers, and a mask, of its size."""
+    lists = [chunk.values for name in ("features", "mask") for chunk in table[name].chunks]
+    if any(column.null_count for column in (*table.columns, *lists)):
+        raise ValueError("some of its values are missing")
+    height, width = (table[name].to_numpy().astype(np.int64) for name in ("height", "width"))
+    numbers, shown = (pc.list_value_length(table[n]).to_numpy() for n in ("features", "mask"))
+    cells = height * width
+    fits = (height > 0) & (width > 0) & (numbers > 0) & (numbers % np.maximum(cells, 1) == 0)
+    wrong = np.flatnonzero(~(fits & ((shown == 0) | (shown == cells))))
+    if len(wrong):
+        row = wrong[0]
+        raise ValueError(
+            f"the grid of {table['image'][int(row)]} has {numbers[row]} numbers and a mask of "
+            f"{shown[row]} for {height[row]}x{width[row]} cells"
+        )
+
+
+def _are_finite(numbers: np.ndarray) -> bool:
+    """As ``np.isfinite(numbers).all()``, which takes many times longer for float16."""
+    if numbers.dtype != np.float16:
+        return bool(np.isfinite(numbers).all())
+    return bool((numbers.view(np.uint16) & 0x7FFF).max() < 0x7C00)  # the exponent is not all ones

@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from reprlib import repr as short
 
 
 class AnnotationError(ValueError):
@@ -48,19 +49,20 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
         where = f"{source}: question {position} has the"
         if isinstance(key, bool) or not isinstance(key, (int, str)) or key == "":
             raise AnnotationError(
-                f"{where} id {key!r}; expected an integer or a non-empty string. Give each "
+                f"{where} id {short(key)}; expected an integer or a non-empty string. Give each "
                 "question its question_id"
             )
         first = key if first is None else first
         if type(key) is not type(first):
             raise AnnotationError(
-                f"{where} {type(key).__name__} id {key!r}, the first one the "
-                f"{type(first).__name__} id {first!r}; expected one type. Leaderboards tell 1 from "
-                "'1': write all ids alike"
+                f"{where} {type(key).__name__} id {short(key)}, the first one the "
+                f"{type(first).__name__} id {short(first)}; expected one type. Leaderboards tell "
+                "1 from '1': write all ids alike"
             )
         if isinstance(key, int) and not -(2**63) <= key < 2**63:
             raise AnnotationError(
-                f"{where} id {key}; expected one of 64 bits at most. Write such ids as strings"
+                f"{where} id {short(key)}; expected one of 64 bits at most. Write such ids "
+                "as strings"
             )
         hashes.append(hash(key))
     if first is None:
@@ -75,7 +77,7 @@ def check_ids(ids: Iterable[int | str], source: str) -> None:
     for position, key in enumerate(ids if suspected else ()):
         if key in seen:
             raise AnnotationError(
-                f"{source}: question id {key!r} occurs twice, again at question {position}; "
+                f"{source}: question id {short(key)} occurs twice, again at question {position}; "
                 "expected unique ids. Remove or renumber one of them"
             )
         if hash(key) in suspected:

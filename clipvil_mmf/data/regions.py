@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import os
+import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class RegionStore:
             )
         self._lmdb = str(path.resolve())
         self._files: dict[str, Path] = {}
-        if path.suffix == ".lmdb":
+        if path.suffix == ".lmdb" or (path / "data.mdb").is_file():
             present: Collection[str] = _lmdb_reader(self._lmdb).present(self._names)
         else:
             present = self._files = _find_files(path, set(self._names))
@@ -115,21 +116,21 @@ class RegionStore:
                 raw = _read_mmf(_lmdb_reader(self._lmdb).read(name))
             else:
                 raw = _read_npz(file) if file.suffix == ".npz" else _read_mmf(_load_mmf(file))
-            features, boxes = (np.asarray(part, dtype=np.float32) for part in raw[:2])
-            width, height = (float(length) for length in raw[2:])
+            features, boxes = (_numbers(part) for part in raw[:2])
+            width, height = (float(np.asarray(length).item()) for length in raw[2:])
         # Damaged files raise whatever their half-read bytes lead to.
         except Exception as error:
-            what = f"{error} lacks" if isinstance(error, KeyError) else str(error)
+            what = f"it lacks {error.args[0]}" if isinstance(error, KeyError) else str(error)
             raise BadRegionsError(
                 f"{where} cannot be read: {what}. Expected {', '.join(_NPZ_KEYS)} "
                 f"in an .npz, or MMF's .npy with {', '.join(_INFO_KEYS)} in its {_INFO_SUFFIX}. "
                 "Extract it again"
             ) from error
         regions = min(len(features), self._max_regions) if features.ndim else 0
-        if features.ndim != 2 or boxes.shape != (len(features), 4) or regions == 0:
+        if features.ndim != 2 or boxes.shape != (len(features), 4) or features.size == 0:
             raise BadRegionsError(
-                f"{where}: features have shape {features.shape} and boxes "
-                f"{boxes.shape}; expected (R, C) and (R, 4), R being at least 1. Extract it again"
+                f"{where}: features have shape {features.shape} and boxes {boxes.shape}; expected "
+                "(R, C) and (R, 4), R and C being at least 1. Extract it again"
             )
         features, boxes = np.ascontiguousarray(features[:regions]), boxes[:regions]
         if not np.isfinite(features).all():
@@ -154,6 +155,11 @@ class RegionStore:
                 f"{where}: boxes reach from {scaled.min():.3g} to "
                 f"{scaled.max():.3g} of the image's size; expected 0 to 1. Are they left, top, "
                 f"right, bottom in pixels of an image of {width:g}x{height:g} (width x height)?"
+            )
+        if ((scaled[:, 2:] - scaled[:, :2]) < -OVERSHOOT).any():
+            raise BadRegionsError(
+                f"{where}: some boxes end before they begin. Are they left, top, width, height? "
+                "Expected are left, top, right, bottom in pixels: add left and top to them"
             )
         return ImageRegions(torch.from_numpy(features), torch.from_numpy(scaled.clip(0, 1)))
 
@@ -191,10 +197,24 @@ def pad_regions(images: Sequence[ImageRegions]) -> dict[str, torch.Tensor]:
 _Raw = tuple[Any, Any, Any, Any]
 
 
+def _numbers(values: Any) -> np.ndarray:
+    """The values as float32; what else numpy would make numbers of is a ``ValueError``."""
+    found = np.asarray(values)
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"it has values of type {found.dtype}, not numbers")
+    with np.errstate(over="ignore"):  # infinite ones are refused
+        return found.astype(np.float32, copy=False)
+
+
 def _read_npz(file: Path) -> _Raw:
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not an .npz file, or was cut short")
     with np.load(file, allow_pickle=False) as arrays:
         if sum(record.file_size for record in arrays.zip.infolist()) > _LARGEST:
             raise ValueError(f"it unpacks to more than {_LARGEST} bytes")
+        for key in _NPZ_KEYS:
+            if key not in arrays.files:
+                raise KeyError(key)
         features, boxes, width, height = (arrays[key] for key in _NPZ_KEYS)
     return features, boxes, width, height
 

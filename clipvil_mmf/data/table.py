@@ -425,6 +425,8 @@ class TableBuilder:
         self._choices, self._correct = _Names(), _Names()
         self._choice_counts = array("i")
         self._images_per_sample = 1
+        # The first question that has an answer where those before it have none, or the reverse.
+        self._odd: int | None = None
 
     def leave_out(self, reason: str) -> None:
         """Count a row of the file that is not a question of the table."""
@@ -468,6 +470,8 @@ class TableBuilder:
         """Add a question whose label ``add_annotators`` adds, if it has one; see ``add``."""
         if not len(self.ids):
             self._description["fields"] = [str(name) for name in fields]
+        elif self._odd is None and len(self._sizes or self._people) not in (0, len(self.ids)):
+            self._odd = len(self.ids) - 1
         self.ids.append(question_id)
         self._texts.append(text)
         images = (image,) if isinstance(image, str) else image
@@ -523,12 +527,19 @@ class TableBuilder:
         """
         source = self._description["source"]
         check_ids(self.ids, source)
-        for counted in (self._sizes, self._people, self._correct):
+        for counted in (self._sizes, self._people):
             if 0 < len(counted) < len(self.ids):
+                odd = len(self.ids) - 1 if self._odd is None else self._odd
                 raise AnnotationError(
                     f"{source}: {len(counted)} of {len(self.ids)} questions have answers; expected "
-                    "all or none. Split the file"
+                    f"all or none. Question {odd} is the first that differs from those before it: "
+                    "correct it, or split the file"
                 )
+        if 0 < len(self._correct) < len(self.ids):
+            raise AnnotationError(
+                f"{source}: {len(self._correct)} of {len(self.ids)} questions have a right choice; "
+                "expected all or none. Split the file"
+            )
         label: dict[str, pa.Array] = {}
         sizes, answers, scores = self._sizes, self._answers.column(), self._scores
         if self._people:

@@ -105,8 +105,9 @@ def _limits(tree: ast.ClassDef, cls: type) -> Iterator[tuple[str, dict[str, Any]
     for method in tree.body:
         if isinstance(method, ast.FunctionDef) and method.name == "__post_init__":
             for call, names in _calls(method):
-                for name in names:
-                    yield name, _limit(call, cls)
+                limit = _limit(call, cls)
+                # Of two checks of a field the second may say nothing that is kept here.
+                yield from ((name, limit) for name in names if limit)
 
 
 def _calls(method: ast.FunctionDef) -> Iterator[tuple[ast.Call, list[str]]]:

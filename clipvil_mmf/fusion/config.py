@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from clipvil_mmf.config import ConfigError, check_at_least, check_probability
 
+# Of a kind; more are a mistake, and would be built for hours.
+MOST_LAYERS = 1000
+
 
 @dataclass
 class FusionConfig:

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from clipvil_mmf.config import check_at_least
+from clipvil_mmf.config import check_at_least, check_at_most
 from clipvil_mmf.fusion.base import AttentionRead, BertFusion, transformer_layers
-from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.fusion.config import MOST_LAYERS, FusionConfig
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
 from clipvil_mmf.layers.published import (
     BERT,
@@ -40,6 +40,8 @@ class CrossModalConfig(FusionConfig):
         check_at_least("language_layers", self.language_layers, 0)
         check_at_least("cross_layers", self.cross_layers, 1)
         check_at_least("visual_layers", self.visual_layers, 0)
+        for key in ("language_layers", "cross_layers", "visual_layers"):
+            check_at_most(key, getattr(self, key), MOST_LAYERS)
 
 
 class CrossModalLayer(nn.Module):

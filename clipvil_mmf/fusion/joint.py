@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from clipvil_mmf.config import check_at_least
+from clipvil_mmf.config import check_at_least, check_at_most
 from clipvil_mmf.fusion.base import AttentionRead, BertFusion, transformer_layers
-from clipvil_mmf.fusion.config import FusionConfig
+from clipvil_mmf.fusion.config import MOST_LAYERS, FusionConfig
 from clipvil_mmf.fusion.text_embedding import TextEmbedding
 from clipvil_mmf.layers.published import BERT, TEXT_EMBEDDING, TEXT_UNUSED, Names, layer_names
 from clipvil_mmf.layers.tokens import Text, Visual, joint_mask
@@ -28,6 +28,7 @@ class JointConfig(FusionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("num_hidden_layers", self.num_hidden_layers, 1)
+        check_at_most("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS)
 
 
 class JointFusion(BertFusion):

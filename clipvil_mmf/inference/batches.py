@@ -13,6 +13,7 @@ import numpy as np
 from clipvil_mmf.data.images import BadImageError
 from clipvil_mmf.inference.pictures import Picture, is_picture, picture_key
 from clipvil_mmf.tasks import Task
+from clipvil_mmf.text_files import half_character
 
 # In batches: the samples of an iterator that are looked at together, and for how many images a
 # batch that is not full is waited with, as the answers behind it wait too.
@@ -64,6 +65,8 @@ def as_sample(given: Any, task: Task, where: str = "") -> Sample:
         )
     if not isinstance(question, str):
         raise ValueError(f"{where}question: got {question!r}, expected a text.")
+    if half_character(question) is not None:
+        raise ValueError(f"{where}question: got {question!r:.80}, expected Unicode text.")
     shown = (image,) if is_picture(image) else tuple(image) if _is_list(image) else ()
     if not shown or not all(map(is_picture, shown)):
         raise ValueError(

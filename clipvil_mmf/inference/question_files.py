@@ -14,7 +14,7 @@ from typing import Any
 
 from clipvil_mmf.atomic import whole_file
 from clipvil_mmf.inference.fetching import is_url
-from clipvil_mmf.text_files import TextFileError, read_text
+from clipvil_mmf.text_files import TextFileError, half_character, read_text
 
 # What a row of a result has beside those of its question.
 ANSWER, ERROR = "answer", "error"
@@ -40,7 +40,8 @@ def is_table(path: str) -> bool:
 
 def read_folder(folder: Path, questions: Sequence[str]) -> list[Asked]:
     """Each question about each image file in a folder and those inside it, by name."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES)
+    named = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGES)
+    files = sorted(file for file in named if not file.is_dir())
     if not files:
         raise ValueError(f"{folder} holds no images; expected files ending in {', '.join(IMAGES)}")
     if not questions:
@@ -76,7 +77,9 @@ def read_table(path: Path, questions: Sequence[str], root: Path | None = None) -
             raise ValueError(f"{where}: has a question; give none on the command line")
         for text in questions or [row.get("question")]:
             if not isinstance(text, str) or not text:
-                raise ValueError(f"{where}: question: got {text!r}, expected a text. {_EXPECTED}")
+                raise ValueError(
+                    f"{where}: question: got {text!r:.80}, expected a text. {_EXPECTED}"
+                )
             image = _located(row.get("image"), root, where)
             found.append(Asked({**row, "question": text}, image, text))
     if not found:
@@ -118,7 +121,8 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]
     check_output(path)
     with explained(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        opened = partial.open("x", encoding="utf-8")
+        # The name of an image may be no UTF-8: then it is escaped, as JSON does.
+        opened = partial.open("x", encoding="utf-8", errors="backslashreplace")
     with opened as file:
 
         def write(row: dict[str, Any]) -> None:
@@ -176,7 +180,7 @@ def write_results(rows: Sequence[dict[str, Any]], path: Path) -> None:
             writer.writerow({name: _cell(value) for name, value in row.items()})
         text = table.getvalue()
     with whole_file(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def _cell(value: Any) -> Any:
@@ -185,11 +189,11 @@ def _cell(value: Any) -> Any:
 
 def _located(image: Any, root: Path, where: str) -> str | list[str]:
     """The path of an image of a row, or of each of a list."""
-    if isinstance(image, list) and image:
+    if isinstance(image, list) and image and all(isinstance(one, str) for one in image):
         return [str(_located(one, root, where)) for one in image]
-    if not isinstance(image, str) or not image:
+    if not isinstance(image, str) or not image or "\0" in image:
         raise ValueError(
-            f"{where}: image: got {image!r}, expected a path or an address. {_EXPECTED}"
+            f"{where}: image: got {image!r:.80}, expected a path or an address. {_EXPECTED}"
         )
     return image if is_url(image) else str(root / image)
 
@@ -201,6 +205,12 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         for number, row in enumerate(rows, 1):
             if not isinstance(row, dict):
                 raise TextFileError(f"{path}, row {number}: got {row!r:.80}; {_EXPECTED}")
+            half = half_character(json.dumps(row, ensure_ascii=False))
+            if half is not None:
+                raise TextFileError(
+                    f"{path}, row {number}: it has {half!r}, half of a character; expected Unicode "
+                    "text. Was it cut within an emoji?"
+                )
             yield row
     except csv.Error as error:
         raise TextFileError(f"{path} is not CSV ({error}); {_EXPECTED}") from error
@@ -211,7 +221,11 @@ def _csv_rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
     reader = csv.DictReader(text, delimiter="\t" if kind == ".tsv" else ",", strict=True)
     names = reader.fieldnames or []
     if "image" not in names:
-        raise TextFileError(f"{path}: its columns are {', '.join(names) or 'none'}; {_EXPECTED}")
+        found = ", ".join(names) or "none"
+        raise TextFileError(f"{path}: its columns are {found:.200}; {_EXPECTED}")
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise TextFileError(f"{path}: two of its columns are named {doubled!r}; expected one")
     for number, row in enumerate(reader, 1):
         if None in row or None in row.values():
             raise TextFileError(f"{path}, row {number}: expected {len(names)} columns")

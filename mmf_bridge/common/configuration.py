@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 from yaml import YAMLError
 
 from mmf_bridge.common.commandline import check_keys, check_option, decode_value, option_pairs
@@ -174,12 +174,18 @@ def _environment(name: str, default: str | None = None) -> str | None:
     return os.environ.get(name, default)
 
 
-_NO_LIST = "includes is not a list: write each file on a line of its own that begins with '- '"
+_NO_LIST = (
+    "includes is not a list of files: write each file on a line of its own that begins with '- '"
+)
 
 
-def _includes_text(path: str) -> bool:
-    """Whether a yaml file has a text as its includes, which MMF takes for a list of letters."""
-    return os.path.isfile(path) and isinstance(OmegaConf.load(path).get("includes"), str)
+def _includes_others(path: str) -> bool:
+    """Whether a yaml file has a text as its includes, which MMF takes for a list of letters, or
+    a list of something other than texts.
+    """
+    found = OmegaConf.load(path).get("includes") if os.path.isfile(path) else None
+    are_texts = isinstance(found, ListConfig) and all(isinstance(one, str) for one in found)
+    return found is not None and not are_texts
 
 
 def _is_default_yaml(module: ModuleType, path: str) -> bool:
@@ -210,7 +216,7 @@ def _patch_load_yaml(module: ModuleType) -> None:
             found = stock(f)
             return OmegaConf.merge(NEWER_DEFAULTS, found) if _is_default_yaml(module, f) else found
         except (FileNotFoundError, IsADirectoryError) as e:
-            if _includes_text(module.get_absolute_path(f)):
+            if _includes_others(module.get_absolute_path(f)):
                 raise ValueError(f"{f}: {_NO_LIST}") from e
             if isinstance(e, _MissingYamlError):
                 raise _MissingYamlError(f"{e}; {f} includes it") from e
@@ -219,6 +225,10 @@ def _patch_load_yaml(module: ModuleType) -> None:
                 "folder, env.user_dir and the installed plugins. Check the path of config= or of "
                 "includes"
             ) from e
+        except TypeError as e:
+            if not _includes_others(module.get_absolute_path(f)):
+                raise
+            raise ValueError(f"{f}: {_NO_LIST}") from e
         except AttributeError as e:
             if not str(e).startswith("Includes must be a list"):
                 raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from types import ModuleType
 from typing import Any
 
 from mmf_bridge.common.near import did_you_mean
+from mmf_bridge.common.user_errors import is_for_users
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
@@ -30,12 +33,23 @@ def patch(module: ModuleType) -> None:
         def checked(*args: Any, **kwargs: Any) -> Any:
             # Plugins may have added some by now.
             known, name = mapping[f"{kind}_name_mapping"], name_of(*args)
-            torchs = _torch_optimizers() if kind == "optimizer" else []
-            is_needed = name is not None or kind == "trainer"
+            torchs = _torch_optimizers() if kind == "optimizer" else {}
+            # MMF has a scheduler for a section that names none.
+            is_needed = kind != "scheduler" or "type" in (args[1].get(kind) or {})
             # Not in one list: whoever lists the registry's names imports all of MMF.
-            if is_needed and name not in torchs and name not in known:
+            is_known = isinstance(name, str) and (name in torchs or name in known)
+            if is_needed and not is_known:
                 raise ValueError(unknown(what, name, [*torchs, *known]))
-            return build(*args, **kwargs)
+            if name is None or kind == "trainer":
+                return build(*args, **kwargs)
+            params, where = args[1].get(kind).get("params"), f"{kind}.params"
+            _check_params(where, torchs.get(name) or known[name], params)
+            try:
+                return build(*args, **kwargs)
+            except (TypeError, ValueError) as error:
+                if is_for_users(error):
+                    raise
+                raise ValueError(f"{where}: {name} does not take {params} ({error})") from error
 
         setattr(module, f"build_{kind}", checked)
 
@@ -55,8 +69,48 @@ def _type_in(section: str) -> Callable[..., str | None]:
     return lambda _, config: (config.get(section) or {}).get("type", None)
 
 
-def _torch_optimizers() -> list[str]:
+def _check_params(where: str, builds: Callable[..., Any], params: Any) -> None:
+    """Check the arguments that a configuration gives by the signature of what takes them.
+
+    Raises:
+        ValueError: they are no section, there is no such argument, or it has to be a number.
+    """
+    if params is None:
+        return
+    if not isinstance(params, Mapping):
+        raise ValueError(f"{where} is {params}: expected a section of arguments")
+    known = inspect.signature(builds).parameters
+    takes_others = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    for key, value in params.items():
+        if key not in known:
+            if takes_others:
+                continue
+            raise ValueError(
+                f"{where}.{key}: there is no such argument.{did_you_mean(key, known)} "
+                f"{builds.__name__} takes {', '.join(known)}"
+            )
+        default = known[key].default
+        if _is_number(default) and not _is_number(value):
+            raise ValueError(
+                f"{where}.{key} is {value!r:.80}: expected a number, such as {default}"
+            )
+        if isinstance(default, tuple) and all(map(_is_number, default)):
+            given = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+            if len(given) != len(default) or not all(map(_is_number, given)):
+                raise ValueError(
+                    f"{where}.{key} is {value!s:.80}: expected {len(default)} numbers, such as "
+                    f"{list(default)}"
+                )
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _torch_optimizers() -> dict[str, type]:
     from torch import optim
 
-    classes = [name for name, value in vars(optim).items() if isinstance(value, type)]
-    return [name for name in classes if name != "Optimizer"]
+    classes = {name: value for name, value in vars(optim).items() if isinstance(value, type)}
+    classes.pop("Optimizer")
+    return classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -141,6 +142,11 @@ def test_a_bad_image_costs_its_own_answers_alone(imported, photos, tmp_path) -> 
         ("a.jsonl", '{"image": "a.png"', r"is not valid JSON"),
         ("a.jsonl", '["a.png"]', r"row 1: got \['a.png'\]"),
         ("a.json", '{"image": "a.png"}', r"holds a JSON dict"),
+        ("a.csv", "image,image,question\na,b,c\n", r"two of its columns are named 'image'"),
+        ("a.json", '[{"image": [["a"]], "question": "?"}]', r"row 1: image: got \[\['a'\]\]"),
+        ("a.json", '[{"image": "a\\u0000", "question": "?"}]', r"row 1: image: got 'a\\x00'"),
+        ("a.json", '[{"image": "a", "question": "a\\ud800"}]', r"row 1: it has .*half of a char"),
+        ("a.jsonl", '{"image": "a", "question": "?", "n": "\\udc00"}', r"row 1: it has .*half of"),
         ("a.csv", b"\xff\xfei\0", r"UTF-16"),
         ("a.csv", b"image,question\n\xff,a\n", r"cannot be read"),
         ("gone.csv", None, r"gone\.csv does not exist; expected"),
@@ -171,6 +177,26 @@ def test_bad_arguments_are_one_line(arguments, message) -> None:
     assert result.exit_code == 1
     (line,) = result.output.splitlines()
     assert line.startswith("error: ") and message in line
+
+
+def test_names_that_are_not_utf_8(imported, photos, tmp_path) -> None:  # noqa: F811
+    odd = os.fsdecode(b"\xff.png")
+    LANDSCAPE.save(photos / odd)
+    (photos / "folder.png").mkdir()  # an image by its name alone
+    results = [tmp_path / f"results.{kind}" for kind in ("json", "csv")]
+    for result in results:
+        done = run(imported, photos, "what?", "--output", result)
+        assert done.exit_code == 0, done.output
+    assert [row["image"] for row in json.loads(results[0].read_text())] == [
+        "a.png",
+        "more/b.JPG",
+        odd,
+    ]
+    assert r"\udcff.png" in results[1].read_text()
+    done = run(imported, photos, "what?")
+    assert done.exit_code == 0 and r"\udcff.png" in done.stdout
+    done = run(imported, photos, os.fsdecode(b"what \xff?"))
+    assert done.exit_code == 1 and "question: got 'what \\udcff?', expected Unicode" in done.stderr
 
 
 def test_images_without_a_question(monkeypatch) -> None:

@@ -61,11 +61,16 @@ def test_chosen_ids(tmp_path, perfect):
     given = ("--questions", "easy_vqa", "--ids", str(ids))
     result = run(tmp_path, perfect, *given)
     assert result.exit_code == 0 and result.stdout.endswith("right: 3 of 3\n"), result.output
+    ids.write_text(ids.read_text(), encoding="utf-8-sig")
+    assert run(tmp_path, perfect, *given).stdout == result.stdout
     for content, message in {
         "[99999]": "has the id 99999 of no question",
         "{}": "expected a JSON list of ids",
         "[[1]]": "expected a JSON list of ids",
         "[1": "expected a JSON list of ids",
+        "[]": "expected a JSON list of ids, one at least",
+        "[null]": "expected a JSON list of ids",
+        "[true]": "expected a JSON list of ids",
     }.items():
         ids.write_text(content)
         result = run(tmp_path, perfect, *given)

@@ -166,6 +166,43 @@ def test_training_questions_without_answers_are_named(make_dataset, questions, t
             builder.labels(params)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_dir": 3}, r"dataset_config\.vqa2\.data_dir: 3 is not a folder"),
+        (
+            {"data_dir": ["a"]},
+            r"dataset_config\.vqa2\.data_dir: got \['a'\] \(list\), expected str",
+        ),
+        ({"processors": True}, r"dataset_config\.vqa2\.processors: got True"),
+        ({"processors": {}}, r"dataset_config\.vqa2\.data_dir: nowhere is not a folder"),
+        (
+            {"processors": {"answer_processor": "a"}},
+            r"dataset_config\.vqa2\.processors\.answer_processor: got 'a', expected {type: ",
+        ),
+        (
+            {"processors": {"answer_processor": {"params": [1]}}},
+            r"dataset_config\.vqa2\.processors\.answer_processor: got .*, expected {type: ",
+        ),
+        ({"annotations": {"train": 5}}, r"vqa2\.annotations\.train: got 5; expected a list of"),
+        ({"annotations": {"train": [5]}}, r"vqa2\.annotations\.train: got \[5\]; expected a list"),
+        ({"aspect_ratio_factor": 10**9}, r"aspect_ratio_factor: got 10+, expected at most 1000"),
+        ({"zoo_requirements": True}, r"dataset_config\.vqa2\.zoo_requirements: got True"),
+        (
+            {"store_dir": "a\0b"},
+            r"dataset_config\.vqa2\.store_dir: got 'a\\x00b', which has a null",
+        ),
+    ],
+)
+def test_odd_values_of_a_section_are_named_before_anything_is_read(change, message):
+    section = {"data_dir": "nowhere", "processors": {"answer_processor": {"params": {}}}, **change}
+    for read in (VQA2Builder().build, VQA2Builder().load):
+        if read.__name__ == "build" and "is not a folder" in message:
+            continue  # it fetches what the folder lacks
+        with pytest.raises(ConfigError, match=message):
+            read(OmegaConf.create(section), "train")
+
+
 def test_unlabelled_split_has_no_targets(make_dataset, questions):
     dataset = make_dataset([replace(q, answers=None) for q in questions], dataset_type="test")
     assert "targets" not in batch_of(dataset, [0, 1])

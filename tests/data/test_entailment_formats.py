@@ -79,6 +79,16 @@ def test_a_damaged_database(uniter: Path) -> None:
     lengths.unlink()
     with pytest.raises(FileNotFoundError, match=r"id2len\.json does not exist"):
         read_table([uniter])
+    for text, message in {
+        "": r"id2len\.json is not valid JSON",
+        "[" * 100_000: r"id2len\.json is not valid JSON",
+        "\0": r"id2len\.json is in UTF-16 or UTF-32",
+        '{"\\ud800": 1}': r"id2len\.json has the id .* half of a character",
+        '{"": 1}': "entry '' is missing",
+    }.items():
+        lengths.write_text(text)
+        with pytest.raises(AnnotationError, match=message):
+            read_table([uniter])
     uniter.write_bytes(uniter.read_bytes()[:8192])  # reading behind the end would end the process
     lengths.write_text(json.dumps(ids))
     with pytest.raises(AnnotationError, match=r"data\.mdb cannot be read .* bytes"):
@@ -162,6 +172,16 @@ def test_nlvr2_has_two_images_a_sample(tmp_path: Path) -> None:
     shutil.copy(NLVR2 / "train.json", tmp_path)
     kept = open_or_convert([tmp_path / "train.json"], tmp_path / "stores" / "train")
     assert list(kept) == list(table) and (kept.image_rows == table.image_rows).all()
+
+
+def test_classes_may_be_written_as_floats(tmp_path: Path) -> None:
+    rows = lxmert_nlvr2("valid", rows_of(NLVR2 / "dev.json"))
+    (tmp_path / "whole.json").write_text(json.dumps(rows))
+    as_floats = [{**row, "label": float(row["label"])} for row in rows]
+    (tmp_path / "floats.json").write_text(json.dumps(as_floats))
+    assert list(read_table([tmp_path / "floats.json"])) == list(
+        read_table([tmp_path / "whole.json"])
+    )
 
 
 def test_lxmerts_conversion_says_the_same(tmp_path: Path) -> None:

@@ -509,6 +509,42 @@ def test_odd_types_are_an_error_that_names_the_file(tmp_path, row):
         read_table([pickled_npy(tmp_path / "bad.npy", pickle.dumps(rows))])
 
 
+@pytest.mark.parametrize("key", [["a"], {}, 1.5, True])
+def test_an_id_that_is_neither_a_number_nor_a_string_is_named(tmp_path, key):
+    files = official(tmp_path, [["red"]])
+    content = json.loads(files[0].read_text())
+    content["questions"][0]["question_id"] = key
+    files[0].write_text(json.dumps(content))
+    with pytest.raises(
+        AnnotationError, match=r"q\.json: question 0 has the question_id .*; expected"
+    ):
+        read_table(files)
+
+
+def test_annotations_beside_a_file_that_has_none_are_named(tmp_path):
+    files = official(tmp_path, [["red"]])
+    files[0].write_text(json.dumps([ROW]))
+    with pytest.raises(AnnotationError, match=r"q\.json is of the format .*, but \S*a\.json is"):
+        read_table(files)
+
+
+def test_a_source_of_sentences_has_to_be_text(tmp_path):
+    file = tmp_path / "mscoco_train.json"
+    file.write_text(json.dumps([{"img_id": "1", "sentf": {"a\ud800": ["A dog."]}}]))
+    with pytest.raises(AnnotationError, match=r"record 0 has the source .* half of a character"):
+        read_table([file])
+
+
+def test_long_values_are_cut_in_messages(tmp_path):
+    file = tmp_path / "long.json"
+    odd = [{"question_id": "x" * 9999}, {"label": {"a": "x" * 9999}}, {"x" * 9999: 1, "sent": None}]
+    for change in odd:
+        file.write_text(json.dumps([ROW, {**ROW, "question_id": 2, **change}]))
+        with pytest.raises(AnnotationError) as caught:
+            read_table([file])
+        assert len(str(caught.value)) < 500
+
+
 def test_deep_json_is_an_error_that_names_the_file(tmp_path):
     file = tmp_path / "deep.json"
     file.write_text("[" * 100_000)

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from clipvil_mmf.data.grids import (
     GridStore,
     ImageGrid,
     image_key,
+    schema,
     writing_shard,
 )
 
@@ -98,6 +100,61 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     (path / "features.json").write_text("[")
     with pytest.raises(BadGridsError, match=r"features\.json cannot be read"):
         GridStore([LANDSCAPE], path)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ("[" * 100_000, r"features\.json cannot be read"),
+        ('{"layout": "compact", "content": []}', r"features\.json: its content is \[\]; expected"),
+    ],
+)
+def test_odd_descriptions_are_named(tmp_path: Path, description: str, message: str) -> None:
+    (write(tmp_path, IMAGES) / "features.json").write_text(description)
+    with pytest.raises(BadGridsError, match=message):
+        GridStore([LANDSCAPE], tmp_path)
+
+
+def test_a_description_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = write(tmp_path, IMAGES) / "features.json"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(GridStore([LANDSCAPE], tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"height": 0}, "has 24 numbers and a mask of 0 for 0x3 cells"),
+        ({"height": -2, "width": -3}, "for -2x-3 cells"),
+        ({"width": 5}, "for 2x5 cells"),
+        ({"features": []}, "has 0 numbers"),
+        ({"mask": [1, 1]}, "a mask of 2 for 2x3 cells"),
+        ({"height": None}, "some of its values are missing"),
+        ({"features": None}, "some of its values are missing"),
+    ],
+)
+def test_grids_of_other_sizes_than_they_say_are_named(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    write(tmp_path, {})
+    numbers = list(np.zeros(24, np.float16))
+    row = {"image": "val2014/a", "height": 2, "width": 3, "features": numbers, "mask": [], **change}
+    kinds = schema("fp16")
+    with pa.OSFile(str(tmp_path / "0.arrow"), "wb") as file, pa.ipc.new_file(file, kinds) as writer:
+        columns = [pa.array([row[field.name]], field.type) for field in kinds]
+        writer.write_batch(pa.record_batch(columns, schema=kinds))
+    with pytest.raises(BadGridsError, match=rf"0\.arrow is not a shard .*{message}"):
+        GridStore([LANDSCAPE], tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_grids_that_are_not_finite_are_named(tmp_path: Path, dtype: str, value: float) -> None:
+    odd = grid(2, 3)
+    odd[1, 2, 3] = value
+    store = GridStore([LANDSCAPE], write(tmp_path, {LANDSCAPE: ImageGrid(odd)}, dtype))
+    with pytest.raises(BadGridsError, match=r"0\.arrow: some numbers of the grid of val2014/a are"):
+        store.batch([0])
 
 
 def test_what_files_hold_names_the_field_of_a_batch(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def without(row, key):
         ([{**AOKVQA, "image_id": "a"}], r"question 0 has the image_id 'a'; expected COCO's number"),
         (
             [AOKVQA, without({**AOKVQA, "question_id": "b"}, "correct_choice_idx")],
-            r"1 of 2 questions have answers; expected all or none",
+            r"1 of 2 questions have a right choice; expected all or none",
         ),
         ([{**VIZWIZ, "answerable": True}], r"question 0 has answerable True; expected 0 or 1"),
         ([without(VIZWIZ, "answerable")], r"question 0 has no 'answerable'"),
@@ -185,7 +185,24 @@ def without(row, key):
         ([VIZWIZ, VIZWIZ], r"question id 'VizWiz_val_00000028.jpg' occurs twice"),
         (
             [VIZWIZ, without({**VIZWIZ, "image": "VizWiz_val_1.jpg"}, "answers")],
-            r"1 of 2 questions have answers; expected all or none",
+            r"1 of 2 questions have answers; expected all or none\. Question 1 is the first that",
+        ),
+        (
+            [
+                {**AOKVQA, "question_id": "a"},
+                {**without(AOKVQA, "direct_answers"), "question_id": "b"},
+                {**AOKVQA, "question_id": "c"},
+                {**AOKVQA, "question_id": "d"},
+            ],
+            r"3 of 4 questions have answers; expected all or none\. Question 1 is the first that",
+        ),
+        (
+            {"data": [{**TEXTVQA, "set_name": "testing"}]},
+            r"question 0 has the set_name 'testing'; expected one of train, val, test",
+        ),
+        (
+            [{**without(VIZWIZ, "question"), "question": None}],
+            r"question 0 has no 'question' \(found 'answer_type', .*, 'answers', 'image'\); add it",
         ),
         ([{"id": 1, "qas": {}}], r"image 0 has the qas {}; expected a list of questions"),
         (

@@ -150,7 +150,24 @@ def test_an_image_that_is_there_twice(tmp_path: Path) -> None:
     ("layout", "change", "message"),
     [
         ("npz", {"boxes": np.zeros((4, 4))}, r"n17\.npz: .*\(5, 6\) and boxes \(4, 4\); expected"),
-        ("npz", {"features": np.zeros((0, 6)), "boxes": np.zeros((0, 4))}, r"R being at least 1"),
+        ("npz", {"features": np.zeros((0, 6)), "boxes": np.zeros((0, 4))}, r"R and C being at"),
+        ("npz", {"features": np.zeros((5, 0))}, r"n17\.npz: features have shape \(5, 0\)"),
+        ("npz", {"features": np.ones((5, 6), complex)}, r"n17\.npz .* values of type complex128"),
+        (
+            "npz",
+            {"features": np.full((5, 6), "1")},
+            r"n17\.npz cannot be read: it has values of ty",
+        ),
+        (
+            "lmdb",
+            {"features": np.full((5, 6), None)},
+            r"entry n17 .* values of type object, not num",
+        ),
+        (
+            "npz",
+            {"boxes": np.tile(np.float32([150, 60, 40, 30]), (5, 1))},
+            r"n17\.npz: some boxes end before they begin\. Are they left, top, width, height",
+        ),
         ("npz", {"width": 100}, r"n17\.npz: boxes reach from .* of an image of 100x100 \(width"),
         ("mmf", {"width": 100}, r"n17\.npy: boxes reach from"),
         ("lmdb", {"width": 100}, r"features\.lmdb, entry n17: boxes reach from"),
@@ -177,6 +194,37 @@ def test_bad_content(tmp_path: Path, layout: str, change: dict[str, Any], messag
         regions.read([0])
 
 
+def test_what_numpy_writes_in_other_ways_is_the_same(tmp_path: Path) -> None:
+    value = content(5)
+    written = {
+        "features": np.asfortranarray(value["features"].astype(">f8")),
+        "boxes": value["boxes"].astype(">f4"),
+        "width": np.array([200]),
+        "height": np.int64(100),
+    }
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    read = [
+        store(write(tmp_path / name, "npz", {"n17": each}), ["n17"]).read([0])[0]
+        for name, each in (("a", value), ("b", written))
+    ]
+    assert torch.equal(read[0].features, read[1].features)
+    assert torch.equal(read[0].boxes, read[1].boxes)
+
+
+def test_a_file_of_one_array_under_the_ending_of_several(tmp_path: Path) -> None:
+    path = write(tmp_path, "npz", {"n17": content(5)})
+    with (path / "val2014" / "n17.npz").open("wb") as file:
+        np.save(file, np.ones((5, 6)))
+    with pytest.raises(BadRegionsError, match=r"n17\.npz cannot be read: it is not an \.npz file"):
+        store(path, ["n17"]).read([0])
+
+
+def test_an_lmdb_is_known_by_its_content(tmp_path: Path) -> None:
+    path = write(tmp_path, "lmdb", {"n17": content(5)}).rename(tmp_path / "features")
+    assert len(store(path, ["n17"]).read([0])[0].features) == 5
+
+
 def test_rounding_of_boxes_is_clipped(tmp_path: Path) -> None:
     value = content(5)
     value["boxes"][0] = (-0.5, 0, 200.5, 100)
@@ -192,7 +240,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(BadRegionsError, match=r"n17\.npz cannot be read: .*Extract it again"):
         regions.read([0])
     np.savez(file, features=np.zeros((5, 6)))
-    with pytest.raises(BadRegionsError, match=r"n17\.npz cannot be read: .*boxes.* lacks"):
+    with pytest.raises(BadRegionsError, match=r"n17\.npz cannot be read: it lacks boxes"):
         regions.read([0])
     np.savez(file, **{**content(5), "boxes": np.array([{}])})  # would have to be unpickled
     with pytest.raises(BadRegionsError, match=r"n17\.npz cannot be read: .*allow_pickle=False"):
@@ -202,7 +250,9 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_mmf_features_without_their_boxes(tmp_path: Path) -> None:
     path = write(tmp_path, "mmf", {"n17": content(5)})
     (path / "val2014" / "n17_info.npy").unlink()
-    with pytest.raises(BadRegionsError, match=r"n17\.npy cannot be read: 'bbox' lacks.*_info\.npy"):
+    with pytest.raises(
+        BadRegionsError, match=r"n17\.npy cannot be read: it lacks bbox.*_info\.npy"
+    ):
         store(path, ["n17"]).read([0])
 
 

@@ -30,16 +30,31 @@ from PIL import Image
 from safetensors.torch import save
 
 from clipvil_mmf.data.formats import read_table
+from clipvil_mmf.data.grids import BadGridsError, GridStore, ImageGrid, writing_shard
 from clipvil_mmf.data.image_files import image_size
 from clipvil_mmf.data.images import BadImageError, FitPad, decode
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.regions import BadRegionsError, RegionParams, RegionStore
 from clipvil_mmf.data.store import open_or_convert
+from clipvil_mmf.text_files import TextFileError, read_labels
 from clipvil_mmf.weight_files import WeightFileError, read_weights
 from mmf_bridge.common.checkpoint_files import safe_load
+from tests.fixtures.make import write_uniter
 
 BATCH = 50
-VQA = Path(__file__).parents[1] / "fixtures" / "vqa2"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+VQA = FIXTURES / "vqa2"
+# Question files of the other data sets.
+OTHERS = {
+    "aokvqa.json": "aokvqa/aokvqa_v1p0_val.json",
+    "genome.json": "visual_genome/question_answers.json",
+    "nlvr2.json": "nlvr2/dev.json",
+    "pretraining.json": "pretraining/mscoco_minival.json",
+    "snli_ve.jsonl": "snli_ve/snli_ve_dev.jsonl",
+    "stvqa.json": "stvqa/train_task_3.json",
+    "textvqa.json": "textvqa/TextVQA_0.5.1_val.json",
+    "vizwiz.json": "vizwiz/val.json",
+}
 MEMORY = 16 << 30  # address space that a batch may take; what torch's libraries take is in it
 STATE = {"a.weight": torch.randn(20, 30), "a.bias": torch.arange(9).half(), "b": torch.tensor(3)}
 
@@ -82,6 +97,7 @@ def annotations() -> dict[str, bytes]:
         "gqa.json": json.dumps(gqa),
         "vqa.json": json.dumps({"data_subtype": "val2014", "questions": vqa}),
     }
+    texts |= {name: (FIXTURES / path).read_text() for name, path in OTHERS.items()}
     packed = gzip.compress(texts["plain.json"].encode(), mtime=0)
     found = {name: text.encode() for name, text in texts.items()}
     return {**found, "packed.json.gz": packed, **npy_annotations()}
@@ -163,6 +179,44 @@ def read_store(path: Path) -> None:
     assert (table.image_sizes(VQA) == expected.image_sizes(VQA)).all()
 
 
+def databases() -> dict[str, bytes]:
+    lines = (FIXTURES / OTHERS["snli_ve.jsonl"]).read_text().splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        write_uniter(Path(folder, "ve.db"), [json.loads(line) for line in lines])
+        names = ("data.mdb", "id2len.json")
+        return {f"ve.db/{name}": Path(folder, "ve.db", name).read_bytes() for name in names}
+
+
+def read_database(path: Path) -> None:
+    list(read_table([path.with_name("data.mdb")]))
+
+
+def grids() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "0.arrow")
+        with writing_shard(file, "fp16") as shard:
+            for name in ("a", "b"):
+                shard.add(
+                    name, ImageGrid(np.ones((2, 3, 4), np.float16), np.ones((2, 3), np.uint8))
+                )
+        return {"0.arrow": file.read_bytes(), "features.json": b'{"layout": "compact"}'}
+
+
+def read_grids(path: Path) -> None:
+    GridStore(["a.jpg", "b.jpg"], path.parent, masks_padding=True).batch([0, 1])
+
+
+def labels() -> dict[str, bytes]:
+    names = ["yes", "no", "caf\u00e9", ""]
+    entries = [{"ans": name, "dsets": ["vqa"]} for name in names]
+    texts = {
+        "a.txt": "\n".join(names),
+        "a.json": json.dumps(names),
+        "all.json": json.dumps(entries),
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
 def read_regions(path: Path) -> None:
     names = {"a.npz": "a", "b.npy": "b", "b_info.npy": "b"}
     RegionStore([names[path.name]], RegionParams(str(path.parent))).read([0])
@@ -176,6 +230,9 @@ KINDS: dict[str, tuple[Callable, Sequence[Callable[[Path], object]], type[Except
     "stores": (stores, [read_store], AnnotationError),
     "images": (images, [read_image], BadImageError),
     "regions": (regions, [read_regions], BadRegionsError),
+    "databases": (databases, [read_database], AnnotationError),
+    "grids": (grids, [read_grids], BadGridsError),
+    "labels": (labels, [read_labels], TextFileError),
 }
 
 

@@ -35,7 +35,7 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     An answer's score is that of the direct answers, min(1, how many people gave it / 3), to the
     letter. Where several have the highest, the one that is the correct choice is the main one.
     """
-    (path,) = files
+    path = rows.one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
@@ -88,9 +88,11 @@ def _image(row: dict[str, Any], where: str) -> str:
     split = rows.text(row, ("split",), where)
     image = rows.name(rows.field(row, ("image_id",), where), "image_id", where)
     if split not in _SPLITS:
-        raise AnnotationError(f"{where} has the split {split!r}; expected {', '.join(_SPLITS)}")
+        raise AnnotationError(
+            f"{where} has the split {short(split)}; expected {', '.join(_SPLITS)}"
+        )
     if not (image.isascii() and image.isdigit() and len(image) <= _COCO_DIGITS):
         raise AnnotationError(
-            f"{where} has the image_id {image!r}; expected COCO's number of the image"
+            f"{where} has the image_id {short(image)}; expected COCO's number of the image"
         )
     return f"{split}2017/{int(image):0{_COCO_DIGITS}d}.jpg"

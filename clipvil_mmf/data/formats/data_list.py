@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
+from clipvil_mmf.data.formats.rows import one_file
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
 NOTE = "its questions ask for text in the images, which no model here reads"
@@ -35,7 +36,7 @@ def read_questions(
         progress: see ``Format.read``.
         add: adds a row to the table; its last argument says where the row is, for messages.
     """
-    (path,) = files
+    path = one_file(files, name)
     builder = TableBuilder(name, str(path))
     for key, row in stream_json(path, progress):
         if key == _KEY:

@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import field, image_file, kinds, label, name, string, text
+from clipvil_mmf.data.formats.rows import (
+    field,
+    image_file,
+    kinds,
+    label,
+    name,
+    one_file,
+    string,
+    text,
+)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
@@ -26,7 +36,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    (path,) = files
+    path = one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for key, row in stream_json(path, progress):
         where = f"{path}: question {key!r}"
@@ -44,12 +54,14 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
 def _types(row: dict[str, Any], where: str) -> dict[str, str]:
     found = row.get("types")
     if not isinstance(found, dict | None):
-        raise AnnotationError(f"{where} has the types {found!r}; expected an object with {KINDS}")
+        raise AnnotationError(
+            f"{where} has the types {short(found)}; expected an object with {KINDS}"
+        )
     return kinds(found or {}, KINDS, where)
 
 
 def _balanced(row: dict[str, Any], where: str) -> dict[str, str]:
     balanced = row.get("isBalanced")
     if not isinstance(balanced, bool | None):
-        raise AnnotationError(f"{where} has isBalanced {balanced!r}; expected true or false")
+        raise AnnotationError(f"{where} has isBalanced {short(balanced)}; expected true or false")
     return {} if balanced is None else {"balanced": "yes" if balanced else "no"}

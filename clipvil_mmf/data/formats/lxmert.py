@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import field, image_file, kinds, label, name, question_id, text
+from clipvil_mmf.data.formats.rows import (
+    field,
+    image_file,
+    kinds,
+    label,
+    name,
+    one_file,
+    question_id,
+    text,
+)
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
 NAME = "LXMERT JSON"
@@ -24,7 +33,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    (path,) = files
+    path = one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"

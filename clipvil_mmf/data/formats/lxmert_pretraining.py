@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import field, image_file, name, soft_label, string
+from clipvil_mmf.data.formats.rows import field, image_file, name, one_file, soft_label, string
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.pretraining_answers import pretraining_label
@@ -32,7 +32,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the sentences of a file, see ``Format``."""
-    (path,) = files
+    path = one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: record {position}"
@@ -55,6 +55,7 @@ def _sentences(row: Any, where: str) -> Iterator[tuple[str, int, str, dict[str, 
     if not isinstance(found, dict) or not all(isinstance(part, list) for part in found.values()):
         raise AnnotationError(f"{where} has a sentf that is not an object of lists of sentences")
     for source, sentences in found.items():
+        string(source, "source", where)
         known = labels.get(source)
         if known is not None and (not isinstance(known, list) or len(known) != len(sentences)):
             raise AnnotationError(

@@ -34,7 +34,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``; no code of the file is run."""
-    (path,) = files
+    path = rows.one_file(files, NAME)
     try:
         content = load_npy(path, progress)
     # Damaged files raise whatever their half-read bytes lead to.

@@ -14,7 +14,7 @@ from reprlib import repr as short
 from typing import Any
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_lines
-from clipvil_mmf.data.formats.rows import name, text
+from clipvil_mmf.data.formats.rows import name, one_file, text
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.tasks.nlvr2 import LABELS
@@ -31,7 +31,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the examples of a file, see ``Format``; those of the hidden test have no labels."""
-    (path,) = files
+    path = one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, row in enumerate(stream_lines(path, progress)):
         where = f"{path}: example {position}"
@@ -73,7 +73,9 @@ def add(
     the identifier without the pair.
     """
     if label not in (None, *LABELS):
-        raise AnnotationError(f"{where} has the label {label!r}; expected {' or '.join(LABELS)}")
+        raise AnnotationError(
+            f"{where} has the label {short(label)}; expected {' or '.join(LABELS)}"
+        )
     identifier, split, group, _, number = identified
     kinds = {"sentence": f"{split}-{group}--{number}"}
     answers = None

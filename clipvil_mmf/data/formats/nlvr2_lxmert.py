@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 
 from clipvil_mmf.data.formats import nlvr2
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import text
+from clipvil_mmf.data.formats.rows import one_file, text
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.tasks.nlvr2 import LABELS
@@ -27,7 +28,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the examples of a file, see ``Format``."""
-    (path,) = files
+    path = one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: example {position}"
@@ -36,7 +37,7 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
         label = row.get("label")
         if label is not None:
             if label not in (0, 1):
-                raise AnnotationError(f"{where} has the label {label!r}; expected 0 or 1")
-            label = LABELS[label]
+                raise AnnotationError(f"{where} has the label {short(label)}; expected 0 or 1")
+            label = LABELS[int(label)]
         nlvr2.add(builder, identified, text(row, ("sent",), where), images, label, row, where)
     return builder.build()

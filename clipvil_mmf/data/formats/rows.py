@@ -10,18 +10,31 @@ that a value is of) and ``where`` (the row).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
 from clipvil_mmf.data.questions import AnnotationError
+from clipvil_mmf.text_files import half_character
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 _COCO = re.compile(r"COCO_(train2014|val2014|test2015)_\d{12}\.")
+
+
+def one_file(files: Sequence[Path], format_name: str) -> Path:
+    """The question file of a format that has its answers in it."""
+    path, *others = files
+    if others:
+        raise AnnotationError(
+            f"{path} is of the format {format_name!r}, which has no annotation file, but "
+            f"{others[0]} is given as one; expected official VQA questions beside it. Name the "
+            "question file alone, or correct it"
+        )
+    return path
 
 
 def field(row: Any, names: tuple[str, ...], where: str) -> Any:
@@ -31,7 +44,8 @@ def field(row: Any, names: tuple[str, ...], where: str) -> Any:
     for name in names:
         if row.get(name) is not None:
             return row[name]
-    raise AnnotationError(f"{where} has no {names[0]!r} (found {sorted(map(str, row))}); add it")
+    found = sorted(short(str(name)) for name, value in row.items() if value is not None)
+    raise AnnotationError(f"{where} has no {names[0]!r} (found {', '.join(found[:30])}); add it")
 
 
 def string(value: Any, what: str, where: str) -> str:
@@ -39,10 +53,10 @@ def string(value: Any, what: str, where: str) -> str:
     if not isinstance(value, str):
         kind = type(value).__name__
         raise AnnotationError(f"{where} has the {what} {short(value)} ({kind}); expected a string")
-    half = None if value.isascii() else _SURROGATE.search(value)
+    half = half_character(value)
     if half:
         raise AnnotationError(
-            f"{where} has the {what} {short(value)} with {half[0]!r}, half of a character; "
+            f"{where} has the {what} {short(value)} with {half!r}, half of a character; "
             "expected Unicode text. Was it cut within an emoji?"
         )
     return value
@@ -73,12 +87,20 @@ def image_file(name: str) -> str:
 def question_id(row: Any, where: str, names: tuple[str, ...] = ("question_id",)) -> Any:
     """The id of a question; ``check_ids`` looks at all of them together."""
     found = field(row, names, where)
-    return string(found, "question_id", where) if isinstance(found, str) else found
+    if isinstance(found, np.integer):
+        return int(found)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    if not isinstance(found, str):
+        raise AnnotationError(
+            f"{where} has the {names[0]} {short(found)}; expected an integer or a string"
+        )
+    return string(found, names[0], where)
 
 
 def people(found: Any, what: str, where: str) -> tuple[str, ...]:
     """What people answered, at least one, a string each."""
-    if not isinstance(found, list | tuple | np.ndarray):
+    if not isinstance(found, list | tuple | np.ndarray) or getattr(found, "ndim", 1) != 1:
         raise AnnotationError(f"{where} has the {what} {short(found)}; expected a list of strings")
     if not len(found):
         raise AnnotationError(f"{where} has no {what}: the list is empty; expected one at least")
@@ -114,8 +136,8 @@ def soft_label(found: Any, where: str) -> dict[str, float]:
         string(answer, "answer", where)
         if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
             raise AnnotationError(
-                f"{where} gives the answer {answer!r} the score {score!r}; expected a number in "
-                "[0, 1]"
+                f"{where} gives the answer {short(answer)} the score {short(score)}; expected a "
+                "number in [0, 1]"
             )
     return found
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import field, image_file, name, question_id, text
+from clipvil_mmf.data.formats.rows import field, image_file, name, one_file, question_id, text
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.tasks.snli_ve import LABELS
@@ -29,7 +30,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the pairs of a file, see ``Format``."""
-    (path,) = files
+    path = one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: pair {position}"
@@ -39,7 +40,7 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
             continue
         if label not in LABELS:
             raise AnnotationError(
-                f"{where} has the gold_label {label!r}; expected {', '.join(LABELS)}, or "
+                f"{where} has the gold_label {short(label)}; expected {', '.join(LABELS)}, or "
                 f"{NO_LABEL!r} for none"
             )
         builder.add(

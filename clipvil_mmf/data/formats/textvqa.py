@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.data_list import NOTE, has_questions, read_questions
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile
+from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.data.vqa_normalize import most_common
 
 __all__ = ["NAME", "NOTE", "read", "recognises"]
 
 NAME = "TextVQA JSON"
+_SETS = ("train", "val", "test")
 
 
 def recognises(file: QuestionFile) -> bool:
@@ -33,7 +36,12 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
 
 def _add(builder: TableBuilder, row: Any, where: str) -> None:
     image = rows.name(rows.field(row, ("image_id",), where), "image_id", where)
-    folder = "test_images" if row.get("set_name") == "test" else "train_images"
+    subset = row.get("set_name")
+    if subset not in (None, *_SETS):
+        raise AnnotationError(
+            f"{where} has the set_name {short(subset)}; expected one of {', '.join(_SETS)}"
+        )
+    folder = "test_images" if subset == "test" else "train_images"
     builder.add_question(
         rows.question_id(row, where),
         rows.text(row, ("question",), where),

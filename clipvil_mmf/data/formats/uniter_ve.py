@@ -11,18 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
+import lmdb
 import pyarrow as pa
 
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile
-from clipvil_mmf.data.formats.rows import field, image_file, name, text
+from clipvil_mmf.data.formats.rows import field, image_file, name, string, text
 from clipvil_mmf.data.lmdb_files import open_lmdb
 from clipvil_mmf.data.message_pack import unpack
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 from clipvil_mmf.tasks.snli_ve import LABELS
-from clipvil_mmf.text_files import read_text
+from clipvil_mmf.text_files import TextFileError, read_text
 
 NAME = "UNITER text database of SNLI-VE"
 DATABASE, IDS = "data.mdb", "id2len.json"
@@ -38,12 +40,12 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     path = files[0]
     ids = _ids(path.with_name(IDS))
     builder = TableBuilder(NAME, str(path.parent))
-    environment = open_lmdb(path.parent)
+    environment = _open(path.parent)
     try:
         with environment.begin() as transaction:
             for key in ids:
-                where = f"{path.parent}: entry {key!r}"
-                content = transaction.get(key.encode())
+                where = f"{path.parent}: entry {short(key)}"
+                content = transaction.get(key.encode()) if key else None
                 if content is None:
                     raise AnnotationError(
                         f"{where} is missing, but {IDS} names it; expected an entry for each. Was "
@@ -69,10 +71,27 @@ def _ids(path: Path) -> list[str]:
     """The ids of the pairs, in their order."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; it lists the entries of {DATABASE}")
-    lengths = json.loads(read_text(path))
+    try:
+        lengths = json.loads(read_text(path))
+    except TextFileError as e:
+        raise AnnotationError(str(e)) from e
+    except (ValueError, RecursionError) as e:
+        raise AnnotationError(
+            f"{path} is not valid JSON ({e}); expected {{id: length}}. Was the download complete?"
+        ) from e
     if not isinstance(lengths, dict):
         raise AnnotationError(f"{path} is a {type(lengths).__name__}; expected {{id: length}}")
-    return sorted(lengths)
+    return sorted(string(key, "id", str(path)) for key in lengths)
+
+
+def _open(folder: Path) -> lmdb.Environment:
+    try:
+        return open_lmdb(folder)
+    except (lmdb.Error, OSError, ValueError) as e:
+        raise AnnotationError(
+            f"{folder / DATABASE} cannot be read ({e}); expected an LMDB. Was the download "
+            "complete?"
+        ) from e
 
 
 def _entry(content: bytes, where: str) -> Any:
@@ -91,7 +110,7 @@ def _label(row: Any, where: str) -> str:
     found = target.get("labels") if isinstance(target, dict) else None
     if not (isinstance(found, list) and len(found) == 1 and found[0] in range(len(LABELS))):
         raise AnnotationError(
-            f"{where} has the target {target!r}; expected {{'labels': [CLASS]}}, the class "
+            f"{where} has the target {short(target)}; expected {{'labels': [CLASS]}}, the class "
             f"being 0 to {len(LABELS) - 1}"
         )
-    return LABELS[found[0]]
+    return LABELS[int(found[0])]

@@ -28,7 +28,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``; an answer of no words is never right."""
-    (path,) = files
+    path = rows.one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, image) in enumerate(stream_json(path, progress)):
         found = rows.field(image, ("qas",), f"{path}: image {position}")

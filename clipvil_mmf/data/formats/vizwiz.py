@@ -36,7 +36,7 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    (path,) = files
+    path = rows.one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
@@ -44,7 +44,8 @@ def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
         named = _IMAGE.fullmatch(image)
         if named is None:
             raise AnnotationError(
-                f"{where} has the image {image!r}; expected VizWiz_train_00000000.jpg or the like"
+                f"{where} has the image {short(image)}; expected VizWiz_train_00000000.jpg or "
+                "the like"
             )
         text = rows.text(row, ("question",), where)
         builder.add_question(image, text, f"{named[1]}/{image}", row)

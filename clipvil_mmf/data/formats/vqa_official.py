@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from clipvil_mmf.data.formats import rows
@@ -75,16 +76,16 @@ def _image_paths(subset: Any, path: Path) -> Callable[[str], str]:
         return rows.image_file
     if not isinstance(subset, str) or subset not in _FOLDERS:
         raise AnnotationError(
-            f"{path} has the data_subtype {subset!r}; expected one of {', '.join(_FOLDERS)}, which "
-            "name the folder of the images"
+            f"{path} has the data_subtype {short(subset)}; expected one of {', '.join(_FOLDERS)}, "
+            "which name the folder of the images"
         )
     folder = _FOLDERS[subset]
 
     def image_path(image: str) -> str:
         if not (image.isascii() and image.isdigit() and len(image) <= _COCO_DIGITS):
             raise AnnotationError(
-                f"{path}: a question has the image_id {image!r}; expected COCO's number of the "
-                f"image, as the file has the data_subtype {subset!r}"
+                f"{path}: a question has the image_id {short(image)}; expected COCO's number of "
+                f"the image, as the file has the data_subtype {subset!r}"
             )
         return f"{folder}/COCO_{folder}_{int(image):0{_COCO_DIGITS}d}.jpg"
 
@@ -112,7 +113,7 @@ def _annotate(builder: TableBuilder, questions: Path, path: Path, progress: Prog
     places = {key: place for place, key in enumerate(ids)}
     lost = [key for key in builder.ids if key not in places]
     if lost or len(ids) != len(builder.ids):
-        example = f", such as {lost[0]}" if lost else ""
+        example = f", such as {short(lost[0])}" if lost else ""
         raise AnnotationError(
             f"{path} does not belong to {questions}: {len(lost)} of {len(builder.ids)} questions "
             f"have no annotation{example}, and there are {len(ids)} annotations. Fetch both files "

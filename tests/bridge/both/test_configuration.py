@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mmf_bridge.common.user_errors import is_for_users
 from tests.bridge.runs import YAML, run_here
 
 FAST = ("training.max_updates=1", "run_type=train", "training.evaluation_interval=100")
@@ -243,6 +244,36 @@ def test_the_configuration_can_be_sent_to_other_processes():
 def test_a_name_that_nobody_registered(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         run_here(tmp_path, *FAST, changes=changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer.type": None}, r"No optimizer\.type named None is registered"),
+        ({"optimizer.type": ["SGD"]}, r"No optimizer\.type named \['SGD'\] is registered"),
+        ({"scheduler.type": None}, r"No scheduler\.type named None is registered"),
+        ({"optimizer.params": 3}, r"optimizer\.params is 3: expected a section"),
+        ({"optimizer.params.lr": "fast"}, r"optimizer\.params\.lr is 'fast': expected a number"),
+        ({"optimizer.params.lr": None}, r"optimizer\.params\.lr is None: expected a number"),
+        ({"optimizer.params.lr": [1]}, r"optimizer\.params\.lr is \[1\]: expected a number"),
+        ({"optimizer.params.lr": True}, r"optimizer\.params\.lr is True: expected a number"),
+        ({"optimizer.params.lr": float("nan")}, r"optimizer\.params\.lr is nan: expected a num"),
+        ({"optimizer.params.lr": -1}, r"optimizer\.params: \w+ does not take .*lr.*-1"),
+        ({"optimizer.params.lrr": 1}, r"params\.lrr: there is no such argument\. Did you mean lr"),
+        (
+            {"optimizer": {"type": "AdamW", "params": {"lr": 1e-3, "betas": [0.9]}}},
+            r"optimizer\.params\.betas is \[0\.9\]: expected 2 numbers, such as \[0\.9, 0\.99",
+        ),
+        (
+            {"optimizer": {"type": "AdamW", "params": {"lr": 1e-3, "betas": [0.9, 2]}}},
+            r"optimizer\.params: AdamW does not take .*betas.*Invalid beta",
+        ),
+    ],
+)
+def test_arguments_of_an_optimizer_are_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        run_here(tmp_path, *FAST, changes=changes)
+    assert is_for_users(caught.value)  # one line, without a traceback
 
 
 @pytest.mark.parametrize("missing", ["model", "dataset"])

@@ -115,6 +115,9 @@ def test_a_missing_include_is_named_with_the_file_that_names_it(tmp_path):
     [
         ("includes: other.yaml\n", r"own\.yaml: includes is not a list"),
         ("includes: ../other.yaml\n", r"own\.yaml: includes is not a list"),
+        ("includes: [5]\n", r"own\.yaml: includes is not a list of files"),
+        ("includes: [null]\n", r"own\.yaml: includes is not a list of files"),
+        ("includes: [[other.yaml]]\n", r"own\.yaml: includes is not a list of files"),
         ("includes:\n- ./own.yaml\n", r"own\.yaml includes itself"),
         ("model: [tiny\n", r"own\.yaml is not yaml"),
     ],
