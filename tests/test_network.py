@@ -246,7 +246,7 @@ sys.modules.update(clipvil_mmf=package, mmf=None)
 before = set(sys.modules)
 import clipvil_mmf.checkpoints, clipvil_mmf.network, clipvil_mmf.pretraining
 taken = {{name for name in set(sys.modules) - before if name.startswith("mmf_bridge.common")}}
-names = ("weight_formats", "whole_files", "console", "progress")
+names = ("checksums", "weight_formats", "whole_files", "console", "progress")
 files = [f"mmf_bridge.common.{{name}}" for name in names]
 assert taken <= {{"mmf_bridge.common", *files}}, taken
 """
