@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from clipvil_mmf.addresses import listen
 from clipvil_mmf.cli.models import BackboneOption, DeviceOption, DtypeOption, ModelArgument
-from clipvil_mmf.cli.pages import HostOption, ThresholdOption, check_address
+from clipvil_mmf.cli.pages import HostOption, ThresholdOption
 from clipvil_mmf.cli.questions import RootOption, SplitOption, image_folder, load_questions
 from clipvil_mmf.extras import check_extra
 
@@ -32,7 +33,7 @@ def command(
 ) -> None:
     """Open a page in the browser: a photo, questions, answers, and where the model looked."""
     check_extra("clipvil demo", "demo", {"gradio": "gradio"})
-    check_address(host, port)
+    listen(host, port).close()  # gradio would show a traceback
     chosen = [] if examples is None else _examples(examples, split, root)
     # Imported here: what is wrong with the options is said at once.
     import clipvil_mmf

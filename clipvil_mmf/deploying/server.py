@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -22,6 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from clipvil_mmf.addresses import listen
 from clipvil_mmf.deploying.asking import FIELDS, Asked, RefusedError, from_form, from_json
 from clipvil_mmf.deploying.metrics import CONTENT_TYPE
 from clipvil_mmf.deploying.service import READY, Reply, Service
@@ -111,12 +111,7 @@ def serve(
         OSError: the port cannot be had.
         Exception: what ``load`` raises.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, TypeError) as error:  # the latter: no machine can be called so
-        why = getattr(error, "strerror", None) or error
-        raise OSError(f"--host {host} --port {port}: {why}") from error
+    listening = listen(host, port, backlog=2048)
     # It, and uvicorn, warn of each broken request, as often as clients like.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(

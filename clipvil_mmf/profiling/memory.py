@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from pathlib import Path
 
 import torch
 
-_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from mmf_bridge.common.resident import resident
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # what makes Linux forget VmHWM (proc(5))
 _SLACK = 16 * 2**20
 _SAMPLING_INTERVAL = 0.001  # seconds
@@ -63,11 +64,11 @@ def peak_memory(work: Callable[[], None], device: torch.device) -> Memory:
 
 
 def _resident(field: str) -> int:
-    """A size of `/proc/self/status`, in bytes."""
-    found = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+    """A size of this process, in bytes."""
+    found = resident(field)
     if found is None:
-        raise OSError(f"{_STATUS} has no {field}: memory on a CPU is measured on Linux alone")
-    return int(found.group(1)) * 1024
+        raise OSError(f"there is no {field} here: memory on a CPU is measured on Linux alone")
+    return found
 
 
 def _forget_peak() -> bool:

@@ -269,9 +269,9 @@ def _refuse_private(folder: Path) -> None:
     if (folder / TUNED).is_file():
         texts.append(json.dumps((read_extra(folder / TUNED) or {}).get("backbone")))
     own = {str(place) for place in (Path.home(), Path.cwd()) if place != place.parent}
+    written = "\n".join([*texts, (folder / CONFIG).read_text(encoding="utf-8")])
     for name, value in os.environ.items():
-        written = [*texts, (folder / CONFIG).read_text(encoding="utf-8")]
-        if is_secret(name) and len(value) >= _SECRET_LENGTH and value in "\n".join(written):
+        if is_secret(name) and len(value) >= _SECRET_LENGTH and value in written:
             raise HubError(f"the value of the variable {name} would be pushed")
     for text in texts:
         for place in own:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 from typer.testing import CliRunner
@@ -77,7 +78,7 @@ def test_the_command(monkeypatch) -> None:
 
     monkeypatch.setattr(clipvil_mmf, "from_pretrained", lambda *given: asked())
     monkeypatch.setattr(gradio.Blocks, "launch", launch)
-    monkeypatch.setattr("clipvil_mmf.cli.demo.check_address", lambda host, port: None)
+    monkeypatch.setattr("clipvil_mmf.cli.demo.listen", lambda host, port: socket.socket())
     monkeypatch.setattr(gradio.Blocks, "block_thread", lambda self: None)
     result = CliRunner().invoke(app, ["demo", "run", "--examples", "easy_vqa", "--max-upload", "5"])
     assert result.exit_code == 0, result.output

@@ -10,17 +10,8 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import (
-    field,
-    image_file,
-    kinds,
-    label,
-    name,
-    one_file,
-    string,
-    text,
-)
 from clipvil_mmf.data.questions import AnnotationError
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
@@ -36,15 +27,15 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    path = one_file(files, NAME)
+    path = rows.one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for key, row in stream_json(path, progress):
         where = f"{path}: question {key!r}"
         builder.add(
-            string(key, "id", where),
-            text(row, ("question",), where),
-            image_file(name(field(row, ("imageId",), where), "imageId", where)),
-            label(row, where),
+            rows.string(key, "id", where),
+            rows.text(row, ("question",), where),
+            rows.image_file(rows.name(rows.field(row, ("imageId",), where), "imageId", where)),
+            rows.label(row, where),
             {**_types(row, where), **_balanced(row, where)},
             row,
         )
@@ -57,7 +48,7 @@ def _types(row: dict[str, Any], where: str) -> dict[str, str]:
         raise AnnotationError(
             f"{where} has the types {short(found)}; expected an object with {KINDS}"
         )
-    return kinds(found or {}, KINDS, where)
+    return rows.kinds(found or {}, KINDS, where)
 
 
 def _balanced(row: dict[str, Any], where: str) -> dict[str, str]:

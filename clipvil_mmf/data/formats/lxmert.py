@@ -9,17 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from clipvil_mmf.data.formats import rows
 from clipvil_mmf.data.formats.json_stream import Progress, QuestionFile, stream_json
-from clipvil_mmf.data.formats.rows import (
-    field,
-    image_file,
-    kinds,
-    label,
-    name,
-    one_file,
-    question_id,
-    text,
-)
 from clipvil_mmf.data.table import QuestionTable, TableBuilder
 
 NAME = "LXMERT JSON"
@@ -33,16 +24,16 @@ def recognises(file: QuestionFile) -> bool:
 
 def read(files: Sequence[Path], progress: Progress) -> QuestionTable:
     """Read the questions of a file, see ``Format``."""
-    path = one_file(files, NAME)
+    path = rows.one_file(files, NAME)
     builder = TableBuilder(NAME, str(path))
     for position, (_, row) in enumerate(stream_json(path, progress)):
         where = f"{path}: question {position}"
         builder.add(
-            question_id(row, where),
-            text(row, ("sent", "question"), where),
-            image_file(name(field(row, ("img_id",), where), "img_id", where)),
-            label(row, where),
-            kinds(row, ("question_type", "answer_type"), where),
+            rows.question_id(row, where),
+            rows.text(row, ("sent", "question"), where),
+            rows.image_file(rows.name(rows.field(row, ("img_id",), where), "img_id", where)),
+            rows.label(row, where),
+            rows.kinds(row, ("question_type", "answer_type"), where),
             row,
         )
     return builder.build()
