@@ -12,6 +12,7 @@ memory for every question.
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import time
 from collections.abc import Callable
@@ -34,11 +35,14 @@ from clipvil_mmf.profiling.measure import matmul_rate
 from clipvil_mmf.profiling.memory import peak_memory
 from clipvil_mmf.profiling.operations import operations_of
 from clipvil_mmf.tasks import build_task
+from mmf_bridge.common.allocator import keep_freed_memory
+from mmf_bridge.common.compiling import compile_model
 
 PREDICTION, FULL, UNIPT = "prediction", "full step", "UniPT step"
 STEPS = {"prediction": PREDICTION, "full": FULL, "unipt": UNIPT}
 PRECISIONS = ("fp32", "bf16")
-MODES = ("plain", "compiled")
+FROZEN = "frozen"  # compiled with `freezing`: weights are constants, which fits a prediction alone
+MODES = ("plain", "compiled", FROZEN)
 PUBLISHED = "published"
 LABELS, TOKENS = 3129, 20
 
@@ -58,7 +62,7 @@ SIZES = {
 class Variant:
     """One way to do a step, and what was measured of it."""
 
-    name: str  # plain, compiled or published
+    name: str  # of MODES, or published
     precision: str
     work: Callable[[], object]
     seconds: list[float] = field(default_factory=list)
@@ -96,11 +100,19 @@ def inputs_for(network: ClipVilNetwork, size: str, images: int, questions: int) 
     )
 
 
-def work_of(step: str, network: nn.Module, forward: Callable, precision: str, inputs: tuple):
+def compiled(network: ClipVilNetwork, mode: str) -> ClipVilNetwork:
+    """The network as a mode runs it; its modules and weights are the same ones."""
+    if mode == "plain":
+        return network
+    network = copy.copy(network)
+    compile_model(network, {"freezing": mode == FROZEN})
+    return network
+
+
+def work_of(step: str, network: nn.Module, precision: str, inputs: tuple):
     """The step as a function without arguments.
 
     Prediction is a forward pass; a training step is forward, loss, backward, clip and update.
-    `forward` is the network, or it compiled.
     """
     device = inputs[0].device
     targets = torch.rand(len(inputs[1]), LABELS, device=device)
@@ -109,7 +121,7 @@ def work_of(step: str, network: nn.Module, forward: Callable, precision: str, in
     def scores() -> Tensor:
         is_bf16 = precision == "bf16"
         with torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext():
-            output = forward(*inputs)
+            output = network(*inputs)
         return output.scores if hasattr(output, "scores") else output
 
     def predict() -> None:
@@ -140,7 +152,7 @@ def operations(step: str, size: str, inputs: tuple) -> int:
     """
     network = build(step, size, {}, "meta")
     inputs = tuple(tensor.to("meta") for tensor in inputs)
-    work = work_of(step, network, network, "fp32", inputs)
+    work = work_of(step, network, "fp32", inputs)
     recomputing = "clipvil_mmf.layers.recompute.checkpoint"
     with mock.patch(recomputing, lambda layer, *inputs, **_: layer(*inputs)):
         return operations_of(work)
@@ -155,10 +167,11 @@ def variants_of(
     inputs = inputs_for(network, arguments.size, arguments.images, arguments.questions)
     count = operations(step, arguments.size, inputs)
     inputs = tuple(tensor.to(device) for tensor in inputs)
-    forwards = {"plain": network, "compiled": torch.compile(network)}
+    modes = [mode for mode in arguments.modes if mode != FROZEN or step == PREDICTION]
+    forwards = {mode: compiled(network, mode) for mode in modes}
     variants = [
-        Variant(mode, precision, work_of(step, network, forwards[mode], precision, inputs))
-        for mode in arguments.modes
+        Variant(mode, precision, work_of(step, forwards[mode], precision, inputs))
+        for mode in modes
         for precision in arguments.precisions
     ]
     folders = [published_code.network_folder(path) for path in arguments.published]
@@ -167,7 +180,7 @@ def variants_of(
     if folders:
         theirs = published_code.published_network(folders[0], network, step == UNIPT).to(device)
         published_code.check_scores(network, theirs, inputs)
-        work = work_of(step, theirs, theirs, "fp32", inputs)
+        work = work_of(step, theirs, "fp32", inputs)
         variants.append(Variant(PUBLISHED, "fp32", work))
     return variants, count
 
@@ -256,6 +269,8 @@ def main() -> None:
         setattr(arguments, key, chosen)
 
     device = torch.device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does
     height, width = SIZES[arguments.size][2]
     table = Table(
         title=f"{arguments.questions} questions on {arguments.images} images of {height}x{width}, "

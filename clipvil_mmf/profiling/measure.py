@@ -140,13 +140,15 @@ def matmul_rate(device: torch.device, precision: str) -> float:
         torch.mm(left, right, out=output)
 
     own = torch.get_float32_matmul_precision()
-    if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+    by_tf32 = device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    if by_tf32:
         torch.set_float32_matmul_precision("high")
     try:
         multiply()
         seconds = median(_seconds(multiply, device) for _ in range(_PRODUCTS))
     finally:
-        torch.set_float32_matmul_precision(own)
+        if by_tf32:  # a compiled graph is made anew after it was set, even to what it was
+            torch.set_float32_matmul_precision(own)
     return 2 * side**3 / seconds
 
 

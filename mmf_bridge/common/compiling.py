@@ -15,8 +15,14 @@ from mmf_bridge.common.near import did_you_mean
 from mmf_bridge.protocols import HasCompiledParts
 
 KEY = "training.compile"
-# The keys of the section -> what torch.compile takes for them.
-_TYPES: dict[str, type] = {"backend": str, "mode": str, "dynamic": bool, "fullgraph": bool}
+# The keys of the section: what torch.compile takes, and a setting of its inductor.
+_TYPES: dict[str, type] = {
+    "backend": str,
+    "mode": str,
+    "dynamic": bool,
+    "fullgraph": bool,
+    "freezing": bool,
+}
 # Not those with CUDA graphs, which overwrite outputs that evaluations keep.
 MODES = ("default", "max-autotune-no-cudagraphs")
 # Training and evaluation, both canvases of pictures, batches of one: more than torch's own 8.
@@ -24,7 +30,7 @@ _GRAPHS = 32
 
 
 def compile_options(value: Any, key: str = KEY) -> dict[str, Any] | None:
-    """What ``torch.compile`` is called with, by the value of ``training.compile``; None for false.
+    """The options of :func:`compile_model`, by the value of ``training.compile``; None for false.
 
     Args:
         value: of that key, or of one of another name.
@@ -52,6 +58,8 @@ def compile_options(value: Any, key: str = KEY) -> dict[str, Any] | None:
     if options.get("backend", "inductor") != "inductor":
         if "mode" in options:
             raise ValueError(f"{key}.mode: only the backend inductor has modes; set it to null")
+        if options.get("freezing"):
+            raise ValueError(f"{key}.freezing: only the backend inductor freezes; set it to null")
         _check_choice(f"{key}.backend", options["backend"], torch.compiler.list_backends(()))
     return options
 
@@ -64,7 +72,7 @@ def check_compiler(options: Mapping[str, Any], device: torch.device, key: str = 
     """
     numbers = torch.ones(2, device=device)
     try:
-        torch.compile(_double, **options)(numbers)
+        torch.compile(_double, **_without_freezing(options))(numbers)
     except Exception as error:  # the backends raise what they like
         lines = [line for line in str(error).splitlines() if line.strip()]
         needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
@@ -76,7 +84,11 @@ def check_compiler(options: Mapping[str, Any], device: torch.device, key: str = 
 
 
 def compile_model(model: nn.Module, options: Mapping[str, Any]) -> None:
-    """Compile a model in place: what it names in ``compiled_parts``, or its whole forward pass."""
+    """Compile a model in place: what it names in ``compiled_parts``, or its whole forward pass.
+
+    With ``freezing`` the weights that it has at its first batch become constants of the graph,
+    laid out as the kernels like them best; that is for models that are not trained.
+    """
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, _GRAPHS)
     # Masked words are as many as they are.
@@ -92,7 +104,15 @@ def compile_model(model: nn.Module, options: Mapping[str, Any]) -> None:
                 setattr(triton, name, False)
     parts = model.compiled_parts() if isinstance(model, HasCompiledParts) else [model]
     for part in parts:
-        part.compile(**options)
+        part.compile(**_without_freezing(options))
+        if options.get("freezing"):
+            # Not as an option of torch.compile: the graph is traced outside of what that reaches.
+            frozen = torch._inductor.config.patch(freezing=True)
+            part._compiled_call_impl = frozen(part._compiled_call_impl)
+
+
+def _without_freezing(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "freezing"}
 
 
 def _double(numbers: torch.Tensor) -> torch.Tensor:

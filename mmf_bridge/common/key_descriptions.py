@@ -92,7 +92,7 @@ _TRAINING = {
     "precision": "What the forward pass computes in; null for fp16 where fp16 is true, else fp32.",
     "fp16": "The older spelling of precision: fp16.",
     "compile": "Compile the model by torch.compile: true, or a section of backend, mode, dynamic, "
-    "fullgraph.",
+    "fullgraph, freezing.",
     "verbose_dump": "Log what some of MMF's datasets and models hold.",
     "find_unused_parameters": "With several processes, allow parameters without a gradient.",
     "evaluate_metrics": "Compute the metrics of training batches, too, every log_interval.",

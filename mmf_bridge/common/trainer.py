@@ -23,6 +23,7 @@ from mmf.utils.timer import Timer
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset
 
+from mmf_bridge.common.allocator import keep_freed_memory
 from mmf_bridge.common.checkpoint_files import (
     listed,
     not_finite,
@@ -49,6 +50,7 @@ from mmf_bridge.common.loading import has_workers
 from mmf_bridge.common.outline import outline
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.progress import Pace, TrainingBar, clock, short, speed
+from mmf_bridge.common.resuming import trains
 from mmf_bridge.common.run_length import RunLength, set_intervals
 from mmf_bridge.common.run_report import RunReport
 from mmf_bridge.common.scores import score_line
@@ -155,10 +157,19 @@ class Trainer(Evaluator):
         self.distributed = get_world_size() > 1
         on_gpu = torch.cuda.is_available() and self.config.training.device != "cpu"
         self.device = torch.device("cuda", self.local_rank) if on_gpu else torch.device("cpu")
+        if not on_gpu:
+            keep_freed_memory()
         registry.register("global_device", self.config.distributed.rank or 0)
         registry.register("current_device", self.device)
         self.compile_options = compile_options(self.config.training.get("compile", False))
         if self.compile_options is not None:
+            predict = bool(self.config.evaluation.predict)
+            if self.compile_options.get("freezing") and trains(self.config, predict):
+                raise ValueError(
+                    "training.compile.freezing: true makes the weights constants of the graph, but "
+                    f"run_type {self.config.run_type} trains them: leave it to mmf_predict, or to "
+                    "run_type=val or test"
+                )
             check_compiler(self.compile_options, self.device)
 
     def configure_seed(self) -> None:

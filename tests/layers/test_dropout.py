@@ -84,6 +84,24 @@ def test_attention_weights_are_dropped_and_keep_their_expectation() -> None:
     assert torch.allclose(whole, torch.ones_like(whole))
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_by_hand_in_half_precision_is_the_kernels(masked: bool) -> None:
+    """Without dropout, forward and backward, against torch's fused attention in float32."""
+    torch.manual_seed(0)
+    attention = Attention(16, 2).eval()
+    exact = [torch.randn(5, 2, length, 8).bfloat16().float() for length in (4, 6, 6)]
+    bias = torch.where(torch.rand(5, 1, 1, 6) < 0.5, -10000.0, 0.0) if masked else None
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = [tensor.to(dtype, copy=True).requires_grad_() for tensor in exact]
+        attended = attention._attend(*inputs, None if bias is None else bias.to(dtype))
+        attended.float().square().sum().backward()
+        found.append([attended, *(tensor.grad for tensor in inputs)])
+    for in_float, in_half in zip(*found, strict=True):
+        assert in_half.dtype == torch.bfloat16
+        torch.testing.assert_close(in_half.float(), in_float, atol=0.05, rtol=0.05)
+
+
 def test_without_anything_dropped_the_two_ways_of_attention_agree() -> None:
     """A rate too small to drop: the explicit steps against torch's fused attention."""
     torch.manual_seed(0)
@@ -106,7 +124,7 @@ def test_attention_of_some_questions_at_a_time_is_that_of_all(
     query, key, value = (torch.randn(5, 2, length, 4) for length in (4, 6, 6))
     bias = torch.where(torch.rand(1 if shared else 5, 1, 1, 6) < 0.5, -10000.0, 0.0)
     found = []
-    for scores in (2**20, 2 * 2 * 4 * 6):  # all questions; two at a time, and the last
+    for scores in (2**22, 4 * 2 * 2 * 4 * 6):  # bytes: all questions; two at a time, and the last
         monkeypatch.setattr(transformer, "_SCORES", scores)
         torch.manual_seed(0)
         inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]

@@ -34,6 +34,8 @@ def compiled_graphs():
         ({"backend": "inducto"}, "training.compile.backend: got 'inducto'. Did you mean inductor?"),
         ({"dynamic": "no"}, "training.compile.dynamic: got 'no', expected true or false"),
         ({"backend": "eager", "mode": "default"}, "only the backend inductor has modes"),
+        ({"backend": "eager", "freezing": True}, "only the backend inductor freezes"),
+        ({"freezing": True}, "training.compile.freezing: true makes the weights constants of the"),
     ],
 )
 def test_a_wrong_value_is_one_error(tmp_path, value, message):
@@ -74,6 +76,29 @@ def test_a_compiled_run_and_a_plain_one_continue_each_other(tmp_path):
 def test_predictions_are_compiled(tmp_path):
     plain = run_here(tmp_path / "plain", predict=True)
     compiled = run_here(tmp_path / "compiled", predict=True, changes=EAGER)
+    assert compiled_graphs()
+    (first,), (second,) = plain.predictions(), compiled.predictions()
+    assert first.read_text() == second.read_text()
+
+
+def test_frozen_weights_are_constants_of_the_graph():
+    """Which are those of the first batch, and the modules keep theirs."""
+    model = torch.nn.Linear(3, 2).eval()
+    images = torch.randn(4, 3)
+    with torch.inference_mode():
+        expected = model(images)
+        compiling.compile_model(model, {"freezing": True})
+        torch.testing.assert_close(model(images), expected)
+        model.weight.zero_()
+        torch.testing.assert_close(model(images), expected)
+    assert not torch._inductor.config.freezing
+    assert list(model.state_dict()) == ["weight", "bias"]
+
+
+def test_predictions_of_frozen_weights(tmp_path):
+    plain = run_here(tmp_path / "plain", predict=True)
+    frozen = {"training.compile": {"freezing": True}}
+    compiled = run_here(tmp_path / "compiled", predict=True, changes=frozen)
     assert compiled_graphs()
     (first,), (second,) = plain.predictions(), compiled.predictions()
     assert first.read_text() == second.read_text()
