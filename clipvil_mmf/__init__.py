@@ -47,7 +47,8 @@ def from_pretrained(
         backbone: of a tuned run, the file of its backbone, or several; None for those that its
             configuration names.
         compile: run the network through ``torch.compile``: True, or what ``training.compile``
-            takes, such as ``{"dynamic": False}``. The first answers then take longer.
+            takes, such as ``{"freezing": True}``, which is the fastest. The first answers then take
+            longer.
         revision: of a hub repository: a branch, a tag or a commit; None for its main branch.
 
     Returns:

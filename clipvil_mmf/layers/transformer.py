@@ -110,8 +110,8 @@ class Attention(nn.Module):
         """(B, H, L, D/H), and (B, H, S, D/H) twice -> (B, H, L, D/H)."""
         p = self.attention_dropout if self.training else 0.0
         # torch's fused kernel for CPU has no dropout (it would do the steps below, with its own),
-        # and takes twice as long as they do in half precision.
-        by_hand = query.device.type == "cpu" and (p > 0 or query.dtype.itemsize == 2)
+        # and takes twice as long as they do in bf16.
+        by_hand = query.device.type == "cpu" and (p > 0 or query.dtype == torch.bfloat16)
         if not by_hand:
             return F.scaled_dot_product_attention(query, key, value, bias, dropout_p=p)
         # Taken together, all scores of a batch would go through memory at each step.

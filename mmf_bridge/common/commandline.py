@@ -12,6 +12,8 @@ from mmf_bridge.common.near import did_you_mean
 
 # Sections whose keys are passed on to others, which check them.
 _OPEN = ("model_config", "dataset_config", "optimizer", "scheduler", "training.wandb", "trainer")
+# Keys that are true, false or a section.
+_SWITCHES = ("training.compile",)
 # Keys of MMF's own yaml files that its defaults lack, and those that it moves to where they belong.
 _SILENT = {
     "max_grad_l2_norm",
@@ -63,7 +65,8 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
     """Make sure that a dotted option such as ``training.batch_size`` or ``a.b[0]`` exists.
 
     A section ``params`` holds the arguments of an optimizer, an encoder and so on, which checks
-    them itself: there a key that the yaml does not set is added, also to ``params: null``.
+    them itself: there a key that the yaml does not set is added, also to ``params: null``. So it
+    is to a switch that may be a section.
 
     Raises:
         ValueError: it does not (names the nearest keys of that section), or it is a section, which
@@ -76,10 +79,13 @@ def check_option(config: MutableMapping[str, Any], key: str) -> None:
         name, _, index = field.partition("[")
         last = len(walked) == len(fields) - 1
         if isinstance(section, MutableMapping) and not index and section.get(name) is None:
-            if "params" in walked:
+            if "params" in walked or ".".join(walked) in _SWITCHES:
                 section[name] = None if last else {}
             elif name == "params" and name in section and not last:
                 section[name] = {}
+        is_switch = ".".join([*walked, name]) in _SWITCHES
+        if is_switch and not last and not isinstance(section[name], Mapping):
+            section[name] = {}
         if not isinstance(section, Mapping) or name not in section:
             choices = [str(c) for c in section] if isinstance(section, Mapping) else []
             where = ".".join(walked) or "the configuration"

@@ -72,7 +72,7 @@ def check_compiler(options: Mapping[str, Any], device: torch.device, key: str = 
     """
     numbers = torch.ones(2, device=device)
     try:
-        torch.compile(_double, **_without_freezing(options))(numbers)
+        torch.compile(_double, **_arguments(options))(numbers)
     except Exception as error:  # the backends raise what they like
         lines = [line for line in str(error).splitlines() if line.strip()]
         needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
@@ -104,15 +104,20 @@ def compile_model(model: nn.Module, options: Mapping[str, Any]) -> None:
                 setattr(triton, name, False)
     parts = model.compiled_parts() if isinstance(model, HasCompiledParts) else [model]
     for part in parts:
-        part.compile(**_without_freezing(options))
+        part.compile(**_arguments(options))
         if options.get("freezing"):
-            # Not as an option of torch.compile: the graph is traced outside of what that reaches.
+            # The graph is traced outside of what an option of torch.compile reaches.
             frozen = torch._inductor.config.patch(freezing=True)
             part._compiled_call_impl = frozen(part._compiled_call_impl)
 
 
-def _without_freezing(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "freezing"}
+def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of ``torch.compile``; by its options it tells graphs of frozen weights from the others."""
+    arguments = {name: value for name, value in options.items() if name != "freezing"}
+    if options.get("freezing"):
+        modes = torch._inductor.list_mode_options(arguments.pop("mode", "default"))
+        arguments["options"] = {**modes, "freezing": True}
+    return arguments
 
 
 def _double(numbers: torch.Tensor) -> torch.Tensor:

@@ -85,7 +85,7 @@ def test_attention_weights_are_dropped_and_keep_their_expectation() -> None:
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_attention_by_hand_in_half_precision_is_the_kernels(masked: bool) -> None:
+def test_attention_by_hand_in_bf16_is_the_kernels(masked: bool) -> None:
     """Without dropout, forward and backward, against torch's fused attention in float32."""
     torch.manual_seed(0)
     attention = Attention(16, 2).eval()

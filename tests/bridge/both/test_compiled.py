@@ -51,6 +51,11 @@ def test_what_it_means():
     assert compile_options({"backend": None, "dynamic": True}) == {"dynamic": True}
 
 
+def test_a_key_of_the_section_on_the_command_line(tmp_path):
+    with pytest.raises(ValueError, match=r"training\.compile\.mod: unknown\. Did you mean"):
+        run_here(tmp_path / "save", "training.compile.mod=default")
+
+
 def test_without_a_compiler_it_is_one_error(monkeypatch):
     def fails(*args, **kwargs):
         raise RuntimeError("No working C++ compiler found")
@@ -81,24 +86,25 @@ def test_predictions_are_compiled(tmp_path):
     assert first.read_text() == second.read_text()
 
 
-def test_frozen_weights_are_constants_of_the_graph():
-    """Which are those of the first batch, and the modules keep theirs."""
-    model = torch.nn.Linear(3, 2).eval()
+@pytest.mark.parametrize("mode", [{}, {"mode": "max-autotune-no-cudagraphs"}])
+def test_frozen_weights_are_constants_of_the_graph(mode):
+    """They are those of a model's first batch, whatever else was compiled, and it keeps them."""
     images = torch.randn(4, 3)
-    with torch.inference_mode():
-        expected = model(images)
-        compiling.compile_model(model, {"freezing": True})
-        torch.testing.assert_close(model(images), expected)
-        model.weight.zero_()
-        torch.testing.assert_close(model(images), expected)
+    models = [torch.nn.Linear(3, 2).eval() for _ in range(3)]
+    for model, options in zip(models, ({}, {"freezing": True}, {"freezing": True}), strict=True):
+        with torch.inference_mode():
+            expected = model(images)
+            compiling.compile_model(model, {**mode, **options})
+            torch.testing.assert_close(model(images), expected)
+            model.weight.zero_()
+            assert torch.allclose(model(images), expected) == bool(options)
+        assert list(model.state_dict()) == ["weight", "bias"]
     assert not torch._inductor.config.freezing
-    assert list(model.state_dict()) == ["weight", "bias"]
 
 
 def test_predictions_of_frozen_weights(tmp_path):
     plain = run_here(tmp_path / "plain", predict=True)
-    frozen = {"training.compile": {"freezing": True}}
-    compiled = run_here(tmp_path / "compiled", predict=True, changes=frozen)
+    compiled = run_here(tmp_path / "compiled", "training.compile.freezing=true", predict=True)
     assert compiled_graphs()
     (first,), (second,) = plain.predictions(), compiled.predictions()
     assert first.read_text() == second.read_text()
