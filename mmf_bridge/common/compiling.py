@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mmf_bridge.common.near import did_you_mean
+from mmf_bridge.common.resuming import trains
 from mmf_bridge.protocols import HasCompiledParts
 
 KEY = "training.compile"
@@ -62,6 +63,20 @@ def compile_options(value: Any, key: str = KEY) -> dict[str, Any] | None:
             raise ValueError(f"{key}.freezing: only the backend inductor freezes; set it to null")
         _check_choice(f"{key}.backend", options["backend"], torch.compiler.list_backends(()))
     return options
+
+
+def check_freezing(config: Any, predict: bool) -> None:
+    """Refuse to make constants of weights that a run trains, in its evaluations as well.
+
+    Raises:
+        ValueError: ``training.compile.freezing`` is true in such a run.
+    """
+    options = compile_options(config.training.get("compile"))
+    if options and options.get("freezing") and trains(config, predict):
+        raise ValueError(
+            f"{KEY}.freezing: true makes the weights constants of the graph, but run_type "
+            f"{config.run_type} trains them: leave it to mmf_predict, or to run_type=val or test"
+        )
 
 
 def check_compiler(options: Mapping[str, Any], device: torch.device, key: str = KEY) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from mmf_bridge.common.commandline import option_pairs
+from mmf_bridge.common.compiling import check_freezing
 from mmf_bridge.common.console import say
 from mmf_bridge.common.device import gpu_number
 from mmf_bridge.common.distributed import (
@@ -131,6 +132,7 @@ def _fresh_configuration(module: ModuleType, opts: list[str] | None, predict: bo
     config = configuration.get_config()
     check_weights(config, predict)
     check_splits(config.run_type, predict)
+    check_freezing(config, predict)
     if not predict:
         check_trackers(config.training)
     config.start_rank = config.device_id = 0

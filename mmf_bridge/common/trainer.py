@@ -50,7 +50,6 @@ from mmf_bridge.common.loading import has_workers
 from mmf_bridge.common.outline import outline
 from mmf_bridge.common.precision import Precision
 from mmf_bridge.common.progress import Pace, TrainingBar, clock, short, speed
-from mmf_bridge.common.resuming import trains
 from mmf_bridge.common.run_length import RunLength, set_intervals
 from mmf_bridge.common.run_report import RunReport
 from mmf_bridge.common.scores import score_line
@@ -163,13 +162,6 @@ class Trainer(Evaluator):
         registry.register("current_device", self.device)
         self.compile_options = compile_options(self.config.training.get("compile", False))
         if self.compile_options is not None:
-            predict = bool(self.config.evaluation.predict)
-            if self.compile_options.get("freezing") and trains(self.config, predict):
-                raise ValueError(
-                    "training.compile.freezing: true makes the weights constants of the graph, but "
-                    f"run_type {self.config.run_type} trains them: leave it to mmf_predict, or to "
-                    "run_type=val or test"
-                )
             check_compiler(self.compile_options, self.device)
 
     def configure_seed(self) -> None:

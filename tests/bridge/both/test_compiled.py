@@ -110,6 +110,14 @@ def test_predictions_of_frozen_weights(tmp_path):
     assert first.read_text() == second.read_text()
 
 
+def test_weights_that_are_trained_are_not_frozen(tmp_path):
+    """Also where the run predicts with them in the end."""
+    frozen = "training.compile.freezing=true"
+    with pytest.raises(ValueError, match="run_type train_test trains them: leave it to mmf_predic"):
+        run_here(tmp_path / "save", "run_type=train_test", "evaluation.predict=true", frozen)
+    assert not (tmp_path / "save").exists()
+
+
 def test_two_processes_accumulate_compiled(tmp_path):
     opts = (*SHORT, "training.update_frequency=2", "training.precision=bf16")
     plain = run_processes(tmp_path / "plain", *opts, processes=2)
