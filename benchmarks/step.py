@@ -100,8 +100,8 @@ def inputs_for(network: ClipVilNetwork, size: str, images: int, questions: int) 
     )
 
 
-def compiled(network: ClipVilNetwork, mode: str) -> ClipVilNetwork:
-    """The network as a mode runs it; its modules and weights are the same ones."""
+def in_mode(network: ClipVilNetwork, mode: str) -> ClipVilNetwork:
+    """The network as one of `MODES` runs it; its modules and weights are the same ones."""
     if mode == "plain":
         return network
     network = copy.copy(network)
@@ -168,7 +168,7 @@ def variants_of(
     count = operations(step, arguments.size, inputs)
     inputs = tuple(tensor.to(device) for tensor in inputs)
     modes = [mode for mode in arguments.modes if mode != FROZEN or step == PREDICTION]
-    forwards = {mode: compiled(network, mode) for mode in modes}
+    forwards = {mode: in_mode(network, mode) for mode in modes}
     variants = [
         Variant(mode, precision, work_of(step, forwards[mode], precision, inputs))
         for mode in modes

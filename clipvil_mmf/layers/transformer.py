@@ -15,7 +15,7 @@ from clipvil_mmf.layers.dropout import Dropout, drop
 LAYER_NORM_EPS = 1e-12
 
 # Bytes of an attention's scores that are computed together on CPU, which stay in its cache.
-_SCORES = 2**22
+_SCORE_BYTES = 2**22
 
 # Published models add this to masked scores. It is finite, so a wholly masked row stays finite.
 MASKED_SCORE = -10000.0
@@ -116,8 +116,8 @@ class Attention(nn.Module):
             return F.scaled_dot_product_attention(query, key, value, bias, dropout_p=p)
         # Taken together, all scores of a batch would go through memory at each step.
         count = len(query)
-        scores = query.shape[:-1].numel() * key.shape[-2] * query.dtype.itemsize
-        at_once = max(1, _SCORES * count // scores)
+        size = query.shape[:-1].numel() * key.shape[-2] * query.dtype.itemsize
+        at_once = max(1, _SCORE_BYTES * count // size)
         if torch.compiler.is_compiling() or at_once >= count:
             return self._attend_by_hand(query, key, value, bias, p)
         parts = [tensor.split(at_once) for tensor in (query, key, value)]

@@ -124,8 +124,8 @@ def test_attention_of_some_questions_at_a_time_is_that_of_all(
     query, key, value = (torch.randn(5, 2, length, 4) for length in (4, 6, 6))
     bias = torch.where(torch.rand(1 if shared else 5, 1, 1, 6) < 0.5, -10000.0, 0.0)
     found = []
-    for scores in (2**22, 4 * 2 * 2 * 4 * 6):  # bytes: all questions; two at a time, and the last
-        monkeypatch.setattr(transformer, "_SCORES", scores)
+    for size in (2**22, 4 * 2 * 2 * 4 * 6):  # bytes: all questions; two at a time, and the last
+        monkeypatch.setattr(transformer, "_SCORE_BYTES", size)
         torch.manual_seed(0)
         inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
         attended = attention._attend(*inputs, bias if masked else None)
