@@ -178,7 +178,8 @@ def files_left(folder, processes):
 def kill_run(name, signum, early, delay, folder, source=None):
     """Start a run, kill it, start it again: a `Left`.
 
-    The kill comes `delay` seconds after the start if it is early, else after that of workers.
+    The kill comes `delay` seconds after the start if it is early, else after that of workers. A run
+    that is over by then is started afresh and killed earlier.
     """
     opts, more = RUNS[name]
     (folder / "run").mkdir(parents=True)
@@ -190,6 +191,9 @@ def kill_run(name, signum, early, delay, folder, source=None):
     if not early and name != "prepare":
         await_members(process, 7 if "ranks" in name else 3)
     time.sleep(delay)
+    if not process.is_alive():
+        shutil.rmtree(folder)
+        return kill_run(name, signum, early, delay / 2, folder, source)
     running = members(group)
     os.kill(group, signum)
     seconds, processes = await_end(group)
